@@ -58,6 +58,9 @@ impl Error {
             io::ErrorKind::NotFound => {
                 Self::new(Kind::Input, path.display(), format!("{doing}: no such file or folder"), "check the path")
             }
+            io::ErrorKind::IsADirectory => {
+                Self::new(Kind::Input, path.display(), format!("{doing}: it is a folder"), "name a file")
+            }
             _ => Self::new(Kind::Io, path.display(), format!("{doing}: {error}"), "check permissions and free space"),
         }
     }

@@ -14,7 +14,7 @@ const fn key(path: &'static str, doc: &'static str) -> Key {
 
 /// Every key of [`super::Config`], in the order of printing.
 pub const KEYS: &[Key] = &[
-    key("preset", "preset that the values started from: bionic, bionic-ei, baseline, deep"),
+    key("preset", "preset that the values started from; `train --help` lists them"),
     key("seed", "seed of every random stream of the run"),
     key("threads", "worker threads; 0 = one per core; the result does not depend on it"),
     key("epochs", "passes over the training images"),
@@ -55,7 +55,7 @@ pub const KEYS: &[Key] = &[
     key("column.layer_norm", "normalise each lamina over its neurons"),
     key("column.noise", "synapse (multiplicative), unit (additive) or none; in training only"),
     key("column.noise_sigma", "standard deviation of the noise"),
-    key("column.readout", "laminae that the read-out sees; [] = the last one"),
+    key("column.readout", "laminae that the read-out sees; [] = the last one, [\"all\"] = every one"),
     key(
         "learning.mode",
         "backprop, hybrid (optimizer step, then Hebbian step) or local (Hebbian; supervised read-out)",
@@ -75,9 +75,12 @@ pub const KEYS: &[Key] = &[
     key("learning.label_smoothing", "probability mass spread evenly over all classes"),
     key("learning.clip_norm", "largest norm of the whole gradient; 0 = no clipping"),
     key("learning.early_stopping", "epochs without a better PublicTest accuracy before training stops; 0 = never"),
-    key("plasticity.rule", "hebb, oja, bcm, softwta or none (homeostasis alone)"),
+    key("plasticity.rule", "hebb, oja, bcm, softwta, subspace or none (homeostasis alone)"),
     key("plasticity.rate", "rate of the Hebbian step at the peak of the schedule"),
-    key("plasticity.cap", "hybrid: largest norm of the Hebbian step relative to the optimizer's, per projection"),
+    key(
+        "plasticity.cap",
+        "largest norm of the Hebbian step per projection: hybrid, relative to the optimizer's; local, to the weights'",
+    ),
     key("plasticity.hebb_decay", "hebb: decay per unit of rate"),
     key("plasticity.bcm_tau_steps", "bcm: memory of the sliding threshold, steps"),
     key("plasticity.softwta_temperature", "softwta: softmax temperature"),
@@ -85,4 +88,8 @@ pub const KEYS: &[Key] = &[
     key("plasticity.intrinsic_rate", "rate of the intrinsic bias step; 0 = off"),
     key("plasticity.target_rate", "target of a neuron's mean activity"),
     key("plasticity.rate_tau_steps", "memory of the running mean activity, steps"),
+    key(
+        "plasticity.centered",
+        "covariance form: a rule's gate and drive count from their mean over the batch (of 2 or more)",
+    ),
 ];

@@ -103,6 +103,16 @@ pub fn to_commented_toml(config: &Config) -> Result<String> {
     Ok(out)
 }
 
+/// The first key that the TOML `text` lacks, if it is valid TOML: [`to_commented_toml`] writes every one.
+pub fn missing_key(text: &str) -> Option<&'static str> {
+    let table: Table = text.parse().ok()?;
+    let missing = |path: &str| match path.split_once('.') {
+        Some((group, name)) => table.get(group).and_then(|g| g.get(name)).is_none(),
+        None => table.get(path).is_none(),
+    };
+    KEYS.iter().map(|k| k.path).find(|path| missing(path))
+}
+
 /// A value on one line, except that a list of tables has one table per line.
 fn inline(value: &Value) -> String {
     match value {
@@ -121,6 +131,13 @@ fn inline(value: &Value) -> String {
         }
         other => other.to_string(),
     }
+}
+
+/// `did you mean ...? ` with the known name most like `unknown`; empty if none is known.
+pub fn nearest<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> String {
+    known
+        .max_by(|a, b| strsim::jaro_winkler(a, unknown).total_cmp(&strsim::jaro_winkler(b, unknown)))
+        .map_or_else(String::new, |name| format!("did you mean `{name}`? "))
 }
 
 fn parse_value(text: &str) -> Value {
@@ -158,6 +175,18 @@ fn insert(table: &mut Table, path: &str, value: Value, origin: &str) -> Result<(
     // An integer is accepted where a float is expected: `--set learning.weight_decay=0`.
     let value = match (&value, place.get(name)) {
         (Value::Integer(i), Some(Value::Float(_))) => Value::Float(*i as f64),
+        (Value::Integer(i), Some(Value::Integer(old))) if *i < 0 => {
+            return Err(Error::usage(
+                format!("{origin}: {path} = {i} is out of range"),
+                format!("use an integer from 0 up, e.g. {old}"),
+            ));
+        }
+        (Value::Array(items), _) if path != "stem" && !items.iter().all(Value::is_str) => {
+            return Err(Error::usage(
+                format!("{origin}: {path} = {value} has the wrong type"),
+                "expected an array of strings, e.g. [\"L4\"]",
+            ));
+        }
         (v, Some(old)) if std::mem::discriminant(v) != std::mem::discriminant(old) => {
             return Err(Error::usage(
                 format!("{origin}: {path} = {v} has the wrong type: {}", v.type_str()),
@@ -168,4 +197,158 @@ fn insert(table: &mut Table, path: &str, value: Value, origin: &str) -> Result<(
     };
     place.insert(name.to_owned(), value);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::presets::{PRESETS, preset};
+    use std::collections::BTreeSet;
+
+    fn defaults() -> Config {
+        preset("bionic").unwrap()
+    }
+
+    fn file(text: &str) -> Overrides {
+        Overrides { file: Some(("my.toml".into(), text.into())), ..Overrides::default() }
+    }
+
+    fn sets(sets: &[&str]) -> Overrides {
+        Overrides { sets: sets.iter().map(|s| s.to_string()).collect(), ..Overrides::default() }
+    }
+
+    /// Message of what must be refused as a usage error.
+    #[track_caller]
+    fn refused(overrides: &Overrides) -> String {
+        let error = effective(&defaults(), overrides).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{error}");
+        error.to_string()
+    }
+
+    #[test]
+    fn an_unknown_key_names_the_nearest_one_and_where_it_stands() {
+        for (wrong, nearest) in [
+            ("learning.learning_rat", "learning.learning_rate"),
+            ("learning.lerning_rate", "learning.learning_rate"),
+            ("augment.rotation", "augment.rotation_deg"),
+            ("column.inibition", "column.inhibition"),
+            ("epoch", "epochs"),
+            ("plasticity.Rule", "plasticity.rule"),
+        ] {
+            let text = refused(&sets(&[&format!("{wrong}=1")]));
+            assert!(text.contains(&format!("--set: unknown configuration key `{wrong}`")), "{text}");
+            assert!(text.contains(&format!("did you mean `{nearest}`?")), "{text}");
+        }
+        let text = refused(&file("[learning]\nlearning_rat = 1\n"));
+        assert!(text.contains("my.toml: unknown configuration key `learning.learning_rat`"), "{text}");
+        assert!(refused(&file("column = 3")).contains("unknown configuration key `column`"));
+        assert!(refused(&file("[column.gamma]\nx = 3")).contains("unknown configuration key `column.gamma.x`"));
+    }
+
+    #[test]
+    fn a_flag_outranks_set_which_outranks_the_file_which_outranks_the_preset() {
+        let all = Overrides {
+            file: Some(("my.toml".into(), "seed = 2\nepochs = 2\nbatch = 2\npreset = \"deep\"\n".into())),
+            sets: vec!["epochs=3".into(), "batch=3".into(), "batch=4".into(), "preset=\"bionic-ei\"".into()],
+            flags: vec![("batch", Value::Integer(5)), ("preset", Value::String("baseline".into()))],
+        };
+        let config = effective(&defaults(), &all).unwrap();
+        assert_eq!((config.seed, config.epochs, config.batch), (2, 3, 5));
+        assert_eq!(all.preset().unwrap().as_deref(), Some("baseline"));
+        let without_flags = Overrides { flags: vec![], ..all };
+        assert_eq!(without_flags.preset().unwrap().as_deref(), Some("bionic-ei"));
+        assert_eq!(effective(&defaults(), &without_flags).unwrap().batch, 4, "the later --set counts");
+        let file_alone = Overrides { sets: vec![], ..without_flags };
+        assert_eq!(file_alone.preset().unwrap().as_deref(), Some("deep"));
+        assert_eq!(Overrides::default().preset().unwrap(), None);
+        assert_eq!(effective(&defaults(), &Overrides::default()).unwrap(), defaults());
+    }
+
+    #[test]
+    fn a_wrong_type_is_refused_with_an_example() {
+        for (set, found, expected) in [
+            ("epochs=\"many\"", "epochs = \"many\" has the wrong type: string", "expected integer, e.g. "),
+            ("epochs=1.5", "epochs = 1.5 has the wrong type: float", "expected integer"),
+            ("learning.learning_rate=fast", "has the wrong type: string", "expected float, e.g. 0.0"),
+            ("column.masks=1", "column.masks = 1 has the wrong type: integer", "expected boolean, e.g. true"),
+            ("column.inhibition=true", "has the wrong type: boolean", "expected string, e.g. \"graded\""),
+            ("column.laminae=L4", "has the wrong type: string", "expected array"),
+        ] {
+            let text = refused(&sets(&[set]));
+            assert!(text.contains(found) && text.contains(expected), "{text}");
+        }
+        assert!(refused(&sets(&["epochs=-1"])).contains("epochs = -1 is out of range"));
+        assert!(refused(&sets(&["column.laminae=[1]"])).contains("column.laminae = [1] has the wrong type"));
+        refused(&sets(&["stem=[1]"]));
+        assert!(refused(&sets(&["epochs"])).contains("no `=` found"));
+        assert!(refused(&file("epochs = ")).contains("my.toml: not valid TOML"));
+        assert!(file("epochs = ").preset().is_err());
+    }
+
+    #[test]
+    fn a_value_out_of_range_is_refused_by_name() {
+        for (set, expected) in [
+            ("epochs=0", "epochs = 0 is out of range"),
+            ("learning.learning_rate=-1", "learning.learning_rate = -1 is out of range"),
+            ("learning.learning_rate=nan", "learning.learning_rate = NaN is out of range"),
+            ("column.noise_sigma=inf", "column.noise_sigma = inf is out of range"),
+            ("column.inhibition=strong", "use one of: graded, interneurons, none"),
+        ] {
+            assert!(refused(&sets(&[set])).contains(expected), "{set}");
+        }
+    }
+
+    #[test]
+    fn an_integer_is_accepted_where_a_float_is_expected() {
+        let config = effective(&defaults(), &sets(&["learning.weight_decay=0", "augment.shift_px=2"])).unwrap();
+        assert_eq!((config.learning.weight_decay, config.augment.shift_px), (0.0, 2.0));
+        let config = effective(&defaults(), &file("[learning]\nclip_norm = 5\n")).unwrap();
+        assert_eq!(config.learning.clip_norm, 5.0);
+    }
+
+    #[test]
+    fn a_string_needs_no_quotes_in_set_and_lists_are_toml() {
+        let plain = ["data.source=/a b/x=y.csv", "column.inhibition = none ", "column.laminae=[\"L4\", \"L5\"]"];
+        let config = effective(&defaults(), &sets(&plain)).unwrap();
+        assert_eq!((config.data.source.as_str(), config.column.inhibition.as_str()), ("/a b/x=y.csv", "none"));
+        assert_eq!(config.column.laminae, ["L4", "L5"]);
+        let config = effective(&defaults(), &sets(&["stem=[{layer=\"conv\", filters=4}, {layer=\"relu\"}]"])).unwrap();
+        assert_eq!((config.stem.len(), config.stem[0]["filters"].as_integer()), (2, Some(4)));
+        let config = effective(&defaults(), &file("[[stem]]\nlayer = \"dense\"\nunits = 3\n")).unwrap();
+        assert_eq!((config.stem.len(), config.stem[0]["units"].as_integer()), (1, Some(3)));
+    }
+
+    #[test]
+    fn commented_toml_reads_back_to_the_same_values_and_explains_each() {
+        for p in PRESETS {
+            let mut config = (p.config)();
+            // Values whose decimals do not end, are very small or need quoting.
+            config.learning.learning_rate = 1.0 / 3.0;
+            config.learning.epsilon = f32::from_bits(1e-8f32.to_bits() + 1);
+            config.data.source = "a \"quoted\" # path\\with\ttabs".into();
+            config.column.laminae = vec!["L4".into(), "L2/3".into()];
+            config.seed = i64::MAX as u64;
+            let text = to_commented_toml(&config).unwrap();
+            assert_eq!(effective(&defaults(), &file(&text)).unwrap(), config, "{}", p.name);
+            for key in KEYS {
+                assert!(text.contains(&format!("# {}\n", key.doc)), "{}", key.path);
+            }
+        }
+        let mut config = defaults();
+        config.learning.learning_rate = 0.001;
+        assert!(to_commented_toml(&config).unwrap().contains("\nlearning_rate = 0.001\n"), "no digits of an f64");
+    }
+
+    #[test]
+    fn every_key_is_documented_once_and_every_documented_key_exists() {
+        let mut table = Table::try_from(defaults()).unwrap();
+        table["stem"] = Value::Array(vec![]);
+        let mut leaves = Vec::new();
+        flatten("", &table, &mut leaves);
+        let existing: BTreeSet<&str> = leaves.iter().map(|(path, _)| path.as_str()).collect();
+        let documented: BTreeSet<&str> = KEYS.iter().map(|k| k.path).collect();
+        assert_eq!(existing, documented);
+        assert_eq!(documented.len(), KEYS.len(), "a key is documented twice");
+        assert!(KEYS.iter().all(|k| !k.doc.is_empty() && !k.doc.contains('\n')));
+    }
 }

@@ -7,7 +7,7 @@ mod keys;
 mod merge;
 
 pub use keys::{KEYS, Key};
-pub use merge::{Overrides, effective, to_commented_toml};
+pub use merge::{Overrides, effective, missing_key, nearest, to_commented_toml};
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -134,7 +134,7 @@ pub struct Column {
     pub noise: String,
     /// Standard deviation of the noise.
     pub noise_sigma: f32,
-    /// Laminae that the read-out sees; empty = the last one.
+    /// Laminae that the read-out sees; empty = the last one, `["all"]` = every one.
     pub readout: Vec<String>,
 }
 
@@ -156,7 +156,7 @@ pub struct Learning {
     pub epsilon: f32,
     /// SGD's Nesterov momentum.
     pub momentum: f32,
-    /// Weight decay: decoupled in `adamw` and `sgd`, added to the gradient in `adam`; never on norms and biases.
+    /// Weight decay: decoupled in `adamw`, added to the gradient in `adam` and `sgd`; never on norms and biases.
     pub weight_decay: f32,
     /// `cosine`, `one-cycle`, `plateau` or `constant`.
     pub schedule: String,
@@ -168,7 +168,7 @@ pub struct Learning {
     pub plateau_factor: f32,
     /// Epochs without a better PublicTest loss before `plateau` acts.
     pub plateau_patience: usize,
-    /// Probability mass spread over the wrong classes.
+    /// Probability mass spread evenly over all classes.
     pub label_smoothing: f32,
     /// Largest norm of the whole gradient; 0 = no clipping.
     pub clip_norm: f32,
@@ -180,11 +180,12 @@ pub struct Learning {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plasticity {
-    /// `hebb`, `oja`, `bcm`, `softwta` or `none` (homeostasis alone).
+    /// `hebb`, `oja`, `bcm`, `softwta`, `subspace` or `none` (homeostasis alone).
     pub rule: String,
     /// Rate of the Hebbian step at the peak of the schedule.
     pub rate: f32,
-    /// Hybrid: largest norm of the Hebbian step relative to the optimizer's step, per projection.
+    /// Largest norm of the Hebbian step per projection: in `hybrid` relative to the optimizer's step, in `local` to the
+    /// weights.
     pub cap: f32,
     /// Decay of `hebb`, per unit of rate.
     pub hebb_decay: f32,
@@ -200,6 +201,8 @@ pub struct Plasticity {
     pub target_rate: f32,
     /// Memory of the running mean activity, steps.
     pub rate_tau_steps: f32,
+    /// Covariance form: a rule's gate and drive count from their mean over the batch, which needs a batch of 2 or more.
+    pub centered: bool,
 }
 
 impl Config {
@@ -227,6 +230,16 @@ impl Config {
         positive("batch", self.batch)?;
         positive("data.demo_train", self.data.demo_train)?;
         positive("data.demo_test", self.data.demo_test)?;
+        positive("connectome.min_synapses", self.connectome.min_synapses as usize)?;
+        let at_most = |key: &str, value: usize, limit: usize| {
+            if value <= limit {
+                return Ok(());
+            }
+            Err(Error::usage(format!("{key} = {value} is out of range"), format!("use at most {limit}")))
+        };
+        at_most("batch", self.batch, 65_536)?;
+        at_most("data.demo_train", self.data.demo_train, 10_000_000)?;
+        at_most("data.demo_test", self.data.demo_test, 10_000_000)?;
         one_of("data.standardize", &self.data.standardize, &["dataset", "image", "none"])?;
         within("data.validation_fraction", self.data.validation_fraction, 0.01, 0.9)?;
         let a = &self.augment;
