@@ -1,0 +1,413 @@
+//! All-to-all projections: `y = W x + b` and its gradients, on one register-blocked micro-kernel.
+//!
+//! The three products `W x`, `W^T dy` and `dy x^T` are all `out (M, N) = a (M, K) * x (K, N)`, with `a` read by
+//! rows or by columns (a transposed `W` is never written out) and the innermost dimension `N` in vector lanes:
+//! a tile of `ROWS` by `VECS` vectors of `out` stays in registers while `k` runs, so that each vector of `x`
+//! meets `ROWS` elements of `a`. Each element is one chain of fused multiply-adds in the order of `k`; its value
+//! does not depend on the tile that it lies in.
+
+use super::lanes::{LANES, load, load_at, store};
+use super::threads::for_pieces;
+use wide::{f32x8, f32x16};
+
+/// Rows of a full tile. 8 x 2 vectors fill half of the 32 registers of AVX-512; 4 x 1 fit the 16 of AVX2.
+pub(super) const ROWS: usize = if cfg!(target_feature = "avx512f") { 8 } else { 4 };
+
+/// Vectors side by side in a full tile.
+pub(super) const VECS: usize = if cfg!(target_feature = "avx512f") { 2 } else { 1 };
+
+/// `y = W x + b`: `w (N_post, N_pre)`, `bias (N_post)`, `x (N_pre, B)`, `y (N_post, B)`.
+///
+/// # Panics
+/// If a length does not fit the shape.
+pub fn forward(n_post: usize, n_pre: usize, batch: usize, w: &[f32], bias: Option<&[f32]>, x: &[f32], y: &mut [f32]) {
+    assert_eq!(w.len(), n_post * n_pre, "w must be (N_post, N_pre)");
+    assert_eq!(x.len(), n_pre * batch, "x must be (N_pre, B)");
+    assert_eq!(y.len(), n_post * batch, "y must be (N_post, B)");
+    assert!(bias.is_none_or(|b| b.len() == n_post), "bias must be (N_post)");
+    if batch == 1 {
+        forward_one(n_pre, w, bias, x, y);
+    } else {
+        Product { m: n_post, k: n_pre, n: batch, bias, x }.run(Left::Rows(w), y);
+    }
+}
+
+/// `dx = W^T dy`: `w (N_post, N_pre)`, `dy (N_post, B)`, `dx (N_pre, B)`.
+///
+/// # Panics
+/// If a length does not fit the shape.
+pub fn backward_input(n_post: usize, n_pre: usize, batch: usize, w: &[f32], dy: &[f32], dx: &mut [f32]) {
+    assert_eq!(w.len(), n_post * n_pre, "w must be (N_post, N_pre)");
+    assert_eq!(dy.len(), n_post * batch, "dy must be (N_post, B)");
+    assert_eq!(dx.len(), n_pre * batch, "dx must be (N_pre, B)");
+    Product { m: n_pre, k: n_post, n: batch, bias: None, x: dy }.run(Left::Columns(w), dx);
+}
+
+/// `dW = dy x^T`: `dy (N_post, B)`, `x (N_pre, B)`, scratch `xt (B, N_pre)`, `dw (N_post, N_pre)`.
+///
+/// # Panics
+/// If a length does not fit the shape.
+pub fn backward_weights(
+    n_post: usize,
+    n_pre: usize,
+    batch: usize,
+    dy: &[f32],
+    x: &[f32],
+    xt: &mut [f32],
+    dw: &mut [f32],
+) {
+    assert_eq!(dy.len(), n_post * batch, "dy must be (N_post, B)");
+    assert_eq!(x.len(), n_pre * batch, "x must be (N_pre, B)");
+    assert_eq!(xt.len(), n_pre * batch, "xt must be (B, N_pre)");
+    assert_eq!(dw.len(), n_post * n_pre, "dw must be (N_post, N_pre)");
+    transpose(n_pre, batch, x, xt);
+    Product { m: n_post, k: batch, n: n_pre, bias: None, x: xt }.run(Left::Rows(dy), dw);
+}
+
+/// `db[n] = sum over the batch of dy[n]`: `dy (N, B)`, `db (N)`.
+///
+/// # Panics
+/// If a length does not fit the shape.
+pub fn backward_bias(n: usize, batch: usize, dy: &[f32], db: &mut [f32]) {
+    assert_eq!(dy.len(), n * batch, "dy must be (N, B)");
+    assert_eq!(db.len(), n, "db must be (N)");
+    let rows = 64;
+    for_pieces(db, rows, n * batch, |i, piece| {
+        for (r, db) in piece.iter_mut().enumerate() {
+            let row = &dy[(i * rows + r) * batch..][..batch];
+            let (vectors, rest) = row.as_chunks::<LANES>();
+            let sum = vectors.iter().fold(f32x16::ZERO, |sum, v| sum + f32x16::new(*v));
+            *db = sum.reduce_add() + rest.iter().sum::<f32>();
+        }
+    });
+}
+
+/// [`forward`] as loops.
+pub fn forward_reference(
+    n_post: usize,
+    n_pre: usize,
+    batch: usize,
+    w: &[f32],
+    bias: Option<&[f32]>,
+    x: &[f32],
+    y: &mut [f32],
+) {
+    for post in 0..n_post {
+        for b in 0..batch {
+            let mut sum = bias.map_or(0.0, |bias| bias[post]);
+            for pre in 0..n_pre {
+                sum += w[post * n_pre + pre] * x[pre * batch + b];
+            }
+            y[post * batch + b] = sum;
+        }
+    }
+}
+
+/// [`backward_input`] as loops.
+pub fn backward_input_reference(n_post: usize, n_pre: usize, batch: usize, w: &[f32], dy: &[f32], dx: &mut [f32]) {
+    for pre in 0..n_pre {
+        for b in 0..batch {
+            dx[pre * batch + b] = (0..n_post).map(|post| w[post * n_pre + pre] * dy[post * batch + b]).sum();
+        }
+    }
+}
+
+/// [`backward_weights`] as loops.
+pub fn backward_weights_reference(n_post: usize, n_pre: usize, batch: usize, dy: &[f32], x: &[f32], dw: &mut [f32]) {
+    for post in 0..n_post {
+        for pre in 0..n_pre {
+            dw[post * n_pre + pre] = (0..batch).map(|b| dy[post * batch + b] * x[pre * batch + b]).sum();
+        }
+    }
+}
+
+/// [`backward_bias`] as loops.
+pub fn backward_bias_reference(n: usize, batch: usize, dy: &[f32], db: &mut [f32]) {
+    for i in 0..n {
+        db[i] = (0..batch).map(|b| dy[i * batch + b]).sum();
+    }
+}
+
+/// The left factor `(M, K)` of a product.
+#[derive(Clone, Copy)]
+enum Left<'a> {
+    /// Row by row: element `(m, k)` is `a[m * K + k]`.
+    Rows(&'a [f32]),
+    /// Column by column: element `(m, k)` is `a[k * M + m]`.
+    Columns(&'a [f32]),
+}
+
+/// The rest of a product `out (M, N) = a (M, K) * x (K, N)`, plus `bias (M)`.
+struct Product<'a> {
+    m: usize,
+    k: usize,
+    n: usize,
+    bias: Option<&'a [f32]>,
+    x: &'a [f32],
+}
+
+impl Product<'_> {
+    /// Computes all of `out`.
+    fn run(&self, a: Left, out: &mut [f32]) {
+        let n = self.n;
+        if out.is_empty() {
+            return;
+        }
+        // Pieces of several tiles share the panel of `x` in cache; at least 32 of them where the output is tall.
+        let rows = (self.m / 32).next_multiple_of(ROWS).clamp(ROWS, 64);
+        for_pieces(out, rows * n, self.m * self.k * n, |i, piece| {
+            let mut n0 = 0;
+            while n0 < n {
+                n0 += match n - n0 {
+                    left if left >= VECS * LANES => self.panel::<VECS, true>(a, i * rows, n0, piece),
+                    left if left > (VECS - 1) * LANES => self.panel::<VECS, false>(a, i * rows, n0, piece),
+                    LANES => self.panel::<1, true>(a, i * rows, n0, piece),
+                    _ => self.panel::<1, false>(a, i * rows, n0, piece),
+                };
+            }
+        });
+    }
+
+    /// `V` vectors of columns from `n0`, all inside the row if `FULL`, of a piece of rows that starts at row `m0`;
+    /// returns the columns.
+    fn panel<const V: usize, const FULL: bool>(&self, a: Left, m0: usize, n0: usize, piece: &mut [f32]) -> usize {
+        let m = piece.len() / self.n;
+        let mut r = 0;
+        while r < m {
+            let out = &mut piece[r * self.n..];
+            r += match m - r {
+                left if left >= ROWS => self.tile::<ROWS, V, FULL>(a, m0 + r, n0, out),
+                left if left >= 4 => self.tile::<4, V, FULL>(a, m0 + r, n0, out),
+                left if left >= 2 => self.tile::<2, V, FULL>(a, m0 + r, n0, out),
+                _ => self.tile::<1, V, FULL>(a, m0 + r, n0, out),
+            };
+        }
+        V * LANES
+    }
+
+    /// One tile of `R` rows from `m0` by `V` vectors, its sums in registers over all of `k`; returns `R`.
+    fn tile<const R: usize, const V: usize, const FULL: bool>(
+        &self,
+        a: Left,
+        m0: usize,
+        n0: usize,
+        out: &mut [f32],
+    ) -> usize {
+        let (k, n) = (self.k, self.n);
+        let mut acc = [[f32x16::ZERO; V]; R];
+        if let Some(bias) = self.bias {
+            for r in 0..R {
+                acc[r] = [f32x16::splat(bias[m0 + r]); V];
+            }
+        }
+        match a {
+            Left::Rows(a) => {
+                let mut rows: [&[f32]; R] = [&[]; R];
+                for r in 0..R {
+                    rows[r] = &a[(m0 + r) * k..][..k];
+                }
+                for kk in 0..k {
+                    let mut column = [0.0; R];
+                    for r in 0..R {
+                        column[r] = rows[r][kk];
+                    }
+                    multiply_add::<R, V, FULL>(&mut acc, &column, self.x, kk * n + n0);
+                }
+            }
+            Left::Columns(a) => {
+                for (kk, column) in a.chunks_exact(self.m).enumerate() {
+                    if let Some(column) = column[m0..].first_chunk() {
+                        multiply_add::<R, V, FULL>(&mut acc, column, self.x, kk * n + n0);
+                    }
+                }
+            }
+        }
+        for r in 0..R {
+            for v in 0..V {
+                let start = n0 + v * LANES;
+                store(&mut out[r * n + start.min(n)..(r + 1) * n], acc[r][v]);
+            }
+        }
+        R
+    }
+}
+
+/// `acc[r] += column[r] * x`, where `x` starts at `at`.
+#[inline(always)]
+fn multiply_add<const R: usize, const V: usize, const FULL: bool>(
+    acc: &mut [[f32x16; V]; R],
+    column: &[f32; R],
+    x: &[f32],
+    at: usize,
+) {
+    let mut xs = [f32x16::ZERO; V];
+    for v in 0..V {
+        xs[v] = load_at::<FULL>(x, at + v * LANES);
+    }
+    for r in 0..R {
+        let a = f32x16::splat(column[r]);
+        for v in 0..V {
+            acc[r][v] = a.mul_add(xs[v], acc[r][v]);
+        }
+    }
+}
+
+/// [`forward`] for one image: each row is a dot product along `N_pre`, in four chains of vectors.
+fn forward_one(n_pre: usize, w: &[f32], bias: Option<&[f32]>, x: &[f32], y: &mut [f32]) {
+    const CHAINS: usize = 4;
+    let rows = 64;
+    let work = w.len();
+    for_pieces(y, rows, work, |i, piece| {
+        for (r, y) in piece.iter_mut().enumerate() {
+            let post = i * rows + r;
+            let row = &w[post * n_pre..][..n_pre];
+            let (blocks, row_rest) = row.as_chunks::<{ CHAINS * LANES }>();
+            let (x_blocks, x_rest) = x.as_chunks::<{ CHAINS * LANES }>();
+            let mut acc = [f32x16::ZERO; CHAINS];
+            for (w, x) in blocks.iter().zip(x_blocks) {
+                for c in 0..CHAINS {
+                    let at = c * LANES..(c + 1) * LANES;
+                    acc[c] = load(&w[at.clone()]).mul_add(load(&x[at]), acc[c]);
+                }
+            }
+            for (w, x) in row_rest.chunks(LANES).zip(x_rest.chunks(LANES)) {
+                acc[0] = load(w).mul_add(load(x), acc[0]);
+            }
+            let sum = ((acc[0] + acc[1]) + (acc[2] + acc[3])).reduce_add();
+            *y = sum + bias.map_or(0.0, |b| b[post]);
+        }
+    });
+}
+
+/// `xt (B, N) = x (N, B)` transposed, in blocks of 8 x 8.
+fn transpose(n: usize, batch: usize, x: &[f32], xt: &mut [f32]) {
+    const SIDE: usize = 8;
+    if xt.is_empty() {
+        return;
+    }
+    for_pieces(xt, SIDE * n, n * batch, |i, piece| {
+        let b0 = i * SIDE;
+        let bs = piece.len() / n;
+        let full = if bs == SIDE { n / SIDE * SIDE } else { 0 };
+        for n0 in (0..full).step_by(SIDE) {
+            let mut block = [f32x8::ZERO; SIDE];
+            for r in 0..SIDE {
+                let mut row = [0.0; SIDE];
+                row.copy_from_slice(&x[(n0 + r) * batch + b0..][..SIDE]);
+                block[r] = f32x8::new(row);
+            }
+            let block = f32x8::transpose(block);
+            for b in 0..SIDE {
+                piece[b * n + n0..][..SIDE].copy_from_slice(&block[b].to_array());
+            }
+        }
+        for b in 0..bs {
+            for r in full..n {
+                piece[b * n + r] = x[r * batch + b0 + b];
+            }
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::parity::{BATCHES, SIZES, check, close, random};
+
+    /// Every awkward `(N_post, N_pre, B)`, and two that fill several pieces.
+    fn shapes() -> Vec<[usize; 3]> {
+        let mut shapes = vec![[70, 65, 50], [300, 33, 16]];
+        for post in SIZES {
+            for pre in SIZES {
+                shapes.extend(BATCHES.map(|batch| [post, pre, batch]));
+            }
+        }
+        shapes
+    }
+
+    #[test]
+    fn forward_is_the_reference() {
+        for [post, pre, b] in shapes() {
+            let (w, x, bias) = (random("w", post * pre), random("x", pre * b), random("bias", post));
+            for bias in [None, Some(&bias[..])] {
+                check(
+                    &format!("forward {post}x{pre} B{b} bias {}", bias.is_some()),
+                    post * b,
+                    1e-5,
+                    |y| forward(post, pre, b, &w, bias, &x, y),
+                    |y| forward_reference(post, pre, b, &w, bias, &x, y),
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn backward_input_is_the_reference() {
+        for [post, pre, b] in shapes() {
+            let (w, dy) = (random("w", post * pre), random("dy", post * b));
+            check(
+                &format!("backward_input {post}x{pre} B{b}"),
+                pre * b,
+                1e-5,
+                |dx| backward_input(post, pre, b, &w, &dy, dx),
+                |dx| backward_input_reference(post, pre, b, &w, &dy, dx),
+            );
+        }
+    }
+
+    #[test]
+    fn backward_weights_is_the_reference() {
+        for [post, pre, b] in shapes() {
+            let (x, dy) = (random("x", pre * b), random("dy", post * b));
+            check(
+                &format!("backward_weights {post}x{pre} B{b}"),
+                post * pre,
+                1e-5,
+                |dw| backward_weights(post, pre, b, &dy, &x, &mut vec![f32::NAN; pre * b], dw),
+                |dw| backward_weights_reference(post, pre, b, &dy, &x, dw),
+            );
+        }
+    }
+
+    #[test]
+    fn backward_bias_is_the_reference() {
+        for [post, _, b] in shapes() {
+            let dy = random("dy", post * b);
+            check(
+                &format!("backward_bias {post} B{b}"),
+                post,
+                1e-5,
+                |db| backward_bias(post, b, &dy, db),
+                |db| backward_bias_reference(post, b, &dy, db),
+            );
+        }
+    }
+
+    #[test]
+    fn empty_shapes_do_nothing_and_no_inputs_give_the_bias() {
+        forward(0, 3, 2, &[], None, &[0.0; 6], &mut []);
+        let mut y = [f32::NAN; 4];
+        forward(2, 0, 2, &[], Some(&[1.0, 2.0]), &[], &mut y);
+        assert_eq!(y, [1.0, 1.0, 2.0, 2.0]);
+        backward_weights(3, 0, 2, &[0.0; 6], &[], &mut [], &mut []);
+    }
+
+    #[test]
+    fn faer_agrees() {
+        use faer::Mat;
+        let [post, pre, b] = [37, 129, 40];
+        let (w, x, dy) = (random("w", post * pre), random("x", pre * b), random("dy", post * b));
+        let mat = |rows, cols, v: &[f32]| Mat::from_fn(rows, cols, |i, j| v[i * cols + j]);
+        let flat = |m: &Mat<f32>| (0..m.nrows() * m.ncols()).map(|i| m[(i / m.ncols(), i % m.ncols())]).collect();
+        let (wm, xm, dym) = (mat(post, pre, &w), mat(pre, b, &x), mat(post, b, &dy));
+        let expected: [Vec<f32>; 3] =
+            [flat(&(&wm * &xm)), flat(&(wm.transpose() * &dym)), flat(&(&dym * xm.transpose()))];
+        let (mut y, mut dx, mut dw) = (vec![f32::NAN; post * b], vec![f32::NAN; pre * b], vec![f32::NAN; post * pre]);
+        forward(post, pre, b, &w, None, &x, &mut y);
+        backward_input(post, pre, b, &w, &dy, &mut dx);
+        backward_weights(post, pre, b, &dy, &x, &mut vec![f32::NAN; pre * b], &mut dw);
+        close("y", &y, &expected[0], 1e-5);
+        close("dx", &dx, &expected[1], 1e-5);
+        close("dw", &dw, &expected[2], 1e-5);
+    }
+}

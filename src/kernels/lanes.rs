@@ -1,0 +1,140 @@
+//! Sixteen lanes at a time: loads and stores between slices and vectors.
+//!
+//! A kernel cuts a run of numbers into vectors of [`LANES`]; the last one may be shorter. The loads differ in what they
+//! put into the lanes behind the end: zeros ([`load`], [`load_padded`], and [`load_at`] at the end of the slice) or
+//! whatever follows ([`load_first`], [`load_at`]), which costs least where each lane stays by itself.
+
+use wide::f32x16;
+
+/// Lanes of a vector.
+pub const LANES: usize = 16;
+
+/// The first 16 numbers of `x`, zeros behind its end.
+#[inline(always)]
+pub fn load(x: &[f32]) -> f32x16 {
+    load_or(0.0, x)
+}
+
+/// The first 16 numbers of `x`, `fill` behind its end.
+#[inline(always)]
+pub fn load_or(fill: f32, x: &[f32]) -> f32x16 {
+    match x.first_chunk() {
+        Some(run) => f32x16::new(*run),
+        None => {
+            let mut part = [fill; LANES];
+            part[..x.len()].copy_from_slice(x);
+            f32x16::new(part)
+        }
+    }
+}
+
+/// Writes the lanes of `v` for which `out` has room.
+#[inline(always)]
+pub fn store(out: &mut [f32], v: f32x16) {
+    match out.first_chunk_mut() {
+        Some(run) => *run = v.to_array(),
+        None => out.copy_from_slice(&v.to_array()[..out.len()]),
+    }
+}
+
+/// The 16 numbers of `x` from `at`.
+#[inline(always)]
+pub fn load_whole(x: &[f32], at: usize) -> f32x16 {
+    match x[at..].first_chunk() {
+        Some(run) => f32x16::new(*run),
+        None => panic!("16 lanes from {at} leave a slice of {}", x.len()),
+    }
+}
+
+/// Writes `v` to the 16 numbers of `out` from `at`.
+#[inline(always)]
+pub fn store_whole(out: &mut [f32], at: usize, v: f32x16) {
+    out[at..at + LANES].copy_from_slice(v.as_array());
+}
+
+/// The vector at `x[at..]`, zeros past the end of `x`: [`load_whole`] if `WHOLE` says that it lies in `x`. The other path
+/// calls a function, around which the compiler would keep the sums of a tile in memory.
+#[inline(always)]
+pub fn load_at<const WHOLE: bool>(x: &[f32], at: usize) -> f32x16 {
+    if WHOLE || at + LANES <= x.len() { load_whole(x, at) } else { load_end(x, at) }
+}
+
+#[cold]
+fn load_end(x: &[f32], at: usize) -> f32x16 {
+    load(&x[at.min(x.len())..])
+}
+
+/// `n` <= 16 numbers of `x` from `at`; the other lanes hold whatever follows them, or 0 at the end of `x`.
+///
+/// Reading on into the next row costs nothing, a copy of `n` numbers costs a call: use it where each lane stays by
+/// itself and the others are thrown away.
+#[inline(always)]
+pub fn load_first(x: &[f32], at: usize, n: usize) -> f32x16 {
+    match x[at..].first_chunk() {
+        Some(run) => f32x16::new(*run),
+        None => load_padded(x, at, n),
+    }
+}
+
+/// `n` <= 16 numbers of `x` from `at`, then zeros.
+#[inline]
+pub fn load_padded(x: &[f32], at: usize, n: usize) -> f32x16 {
+    if n == LANES {
+        return load_whole(x, at);
+    }
+    let mut lanes = [0.0; LANES];
+    lanes[..n].copy_from_slice(&x[at..at + n]);
+    f32x16::new(lanes)
+}
+
+/// Writes the first `n` <= 16 lanes of `v` to `out` from `at`.
+#[inline]
+pub fn store_first(out: &mut [f32], at: usize, n: usize, v: f32x16) {
+    if n == LANES {
+        return store_whole(out, at, v);
+    }
+    out[at..at + n].copy_from_slice(&v.as_array()[..n]);
+}
+
+/// The tiles of up to 16 lanes that cover `0..len`: where each begins and how many lanes it has.
+#[inline]
+pub fn tiles(len: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..len).step_by(LANES).map(move |at| (at, LANES.min(len - at)))
+}
+
+/// Sum of `x`: 16 partial sums, then those.
+#[inline]
+pub fn sum(x: &[f32]) -> f32 {
+    tiles(x.len()).fold(f32x16::ZERO, |sum, (at, n)| sum + load_padded(x, at, n)).reduce_add()
+}
+
+/// All bits set in the first `n` lanes: `v & mask(n)` keeps these and zeroes the others, NaN or not.
+#[inline]
+pub fn mask(n: usize) -> f32x16 {
+    f32x16::new(std::array::from_fn(|lane| f32::from_bits(if lane < n { u32::MAX } else { 0 })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partial_loads_agree_on_their_first_lanes() {
+        let x: Vec<f32> = (0..40).map(|i| i as f32).collect();
+        for at in [0, 3, 24, 30, 37] {
+            for n in 0..LANES.min(x.len() - at) {
+                let first = load_first(&x, at, n).to_array();
+                assert_eq!(first[..n], x[at..at + n]);
+                let padded = load_padded(&x, at, n).to_array();
+                assert_eq!(padded[..n], x[at..at + n]);
+                assert!(padded[n..].iter().all(|&v| v == 0.0));
+            }
+        }
+    }
+
+    #[test]
+    fn masked_lanes_are_zero_even_from_nan() {
+        let kept = (f32x16::splat(f32::NAN) & mask(5)).to_array();
+        assert!(kept[..5].iter().all(|v| v.is_nan()) && kept[5..].iter().all(|&v| v == 0.0));
+    }
+}

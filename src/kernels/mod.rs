@@ -1,0 +1,14 @@
+//! Plain functions on slices: no neurons, no files, no allocation, no global state.
+//!
+//! Activity is `(N, B)`, batch innermost: `x[n * batch + b]`. Images are `(C, H, W, B)`. Every output element is
+//! summed by one thread in an order fixed by the shapes alone, so any number of threads gives the same bits.
+//! `kernels` is public for the benches and promises nothing.
+
+pub mod conv;
+mod conv_weights;
+pub mod dense;
+mod lanes;
+#[cfg(test)]
+pub mod parity;
+mod reduce;
+pub mod threads;

@@ -1,0 +1,168 @@
+//! Splitting an output over threads, in pieces fixed by its shape and never by the number of threads.
+
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Work below this many multiply-adds stays on the calling thread: waking a worker costs 10 to 20 microseconds.
+/// Tests split everything, so that small shapes compare one thread with two as well.
+const PARALLEL_FROM: usize = if cfg!(test) { 1 } else { 200_000 };
+
+/// Calls `f(i, piece)` for each `piece_len` long piece of `out` (the last may be shorter), on several threads where
+/// `work` (multiply-adds in total) is worth it. Each piece is written by one call.
+pub fn for_pieces<T: Send>(out: &mut [T], piece_len: usize, work: usize, f: impl Fn(usize, &mut [T]) + Sync + Send) {
+    let piece_len = piece_len.max(1);
+    if work < PARALLEL_FROM || rayon::current_num_threads() == 1 {
+        out.chunks_mut(piece_len).enumerate().for_each(|(i, piece)| f(i, piece));
+    } else {
+        out.par_chunks_mut(piece_len).enumerate().for_each(|(i, piece)| f(i, piece));
+    }
+}
+
+/// As [`for_pieces`] over two outputs cut at the same places: piece `i` of `a` (`len_a` long) with piece `i` of `b`.
+pub fn for_piece_pairs<T: Send, U: Send>(
+    a: &mut [T],
+    len_a: usize,
+    b: &mut [U],
+    len_b: usize,
+    work: usize,
+    f: impl Fn(usize, &mut [T], &mut [U]) + Sync + Send,
+) {
+    let (len_a, len_b) = (len_a.max(1), len_b.max(1));
+    if work < PARALLEL_FROM || rayon::current_num_threads() == 1 {
+        a.chunks_mut(len_a).zip(b.chunks_mut(len_b)).enumerate().for_each(|(i, (x, y))| f(i, x, y));
+    } else {
+        a.par_chunks_mut(len_a).zip(b.par_chunks_mut(len_b)).enumerate().for_each(|(i, (x, y))| f(i, x, y));
+    }
+}
+
+/// As [`for_pieces`] over planes cut at the same places: calls `f(group, piece, planes)` for each group of up to `P`
+/// planes of `out`, each `plane_len` long, and each piece of the group; `planes[c]` is piece `piece` (`piece_len` long,
+/// the last may be shorter) of plane `group * P + c`.
+pub fn for_plane_pieces<const P: usize, T: Send>(
+    out: &mut [T],
+    plane_len: usize,
+    piece_len: usize,
+    work: usize,
+    f: impl Fn(usize, usize, &mut [&mut [T]]) + Sync + Send,
+) {
+    let (plane_len, piece_len) = (plane_len.max(1), piece_len.max(1));
+    let parallel = work >= PARALLEL_FROM && rayon::current_num_threads() > 1;
+    for_pieces(out, P * plane_len, work, |group, group_out| {
+        let n = group_out.len().div_ceil(plane_len);
+        let mut planes = [const { None }; P];
+        for (slot, plane) in planes.iter_mut().zip(group_out.chunks_mut(plane_len)) {
+            *slot = Some(plane);
+        }
+        let planes = planes.map(Option::unwrap_or_default);
+        halve(planes, n, 0..plane_len.div_ceil(piece_len), piece_len, parallel, &|i, planes| f(group, i, planes));
+    });
+}
+
+/// Halves `pieces` of the first `n` planes until one is left for `f`.
+fn halve<const P: usize, T: Send>(
+    mut planes: [&mut [T]; P],
+    n: usize,
+    pieces: Range<usize>,
+    piece_len: usize,
+    parallel: bool,
+    f: &(impl Fn(usize, &mut [&mut [T]]) + Sync),
+) {
+    if pieces.len() <= 1 {
+        return f(pieces.start, &mut planes[..n]);
+    }
+    let middle = pieces.len() / 2;
+    let mut right = [const { None }; P];
+    let mut right_of = right.iter_mut();
+    let left = planes.map(|plane| {
+        let (left, right) = plane.split_at_mut((middle * piece_len).min(plane.len()));
+        if let Some(slot) = right_of.next() {
+            *slot = Some(right);
+        }
+        left
+    });
+    let right = right.map(Option::unwrap_or_default);
+    let middle = pieces.start + middle;
+    let a = || halve(left, n, pieces.start..middle, piece_len, parallel, f);
+    let b = || halve(right, n, middle..pieces.end, piece_len, parallel, f);
+    if parallel {
+        rayon::join(a, b);
+    } else {
+        a();
+        b();
+    }
+}
+
+/// A pool of `threads` workers (0 = one per core).
+///
+/// # Errors
+/// `Other` if the operating system refuses the threads.
+pub fn pool(threads: usize) -> crate::error::Result<Pool> {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().map(Pool).map_err(|e| {
+        crate::error::Error::other(format!("cannot start {threads} threads: {e}"), "use fewer with --threads")
+    })
+}
+
+/// Worker threads; kernels called inside [`Pool::run`] use them.
+pub struct Pool(rayon::ThreadPool);
+
+impl Pool {
+    /// Runs `f` on the pool.
+    pub fn run<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
+        self.0.install(f)
+    }
+
+    /// Number of workers.
+    pub fn threads(&self) -> usize {
+        self.0.current_num_threads()
+    }
+}
+
+/// Pieces of [`sum_pieces`] at most; their sums wait on the stack.
+const MOST_PIECES: usize = 256;
+
+/// Cuts `0..len` into pieces of 16384, longer where there would be more than 256 of them, and returns
+/// `Σ f(start, outs)` over the pieces in their order. `outs` are the pieces from `start` of the outputs, each `len` long.
+///
+/// # Panics
+/// If an output is not `len` long.
+pub fn sum_pieces<const K: usize>(
+    len: usize,
+    outs: [&mut [f32]; K],
+    work: usize,
+    f: impl Fn(Range<usize>, [&mut [f32]; K]) -> f64 + Sync,
+) -> f64 {
+    assert!(outs.iter().all(|out| out.len() == len), "every output must be {len} long");
+    let piece_len = len.div_ceil(MOST_PIECES).next_multiple_of(16).max(16_384);
+    let mut sums = [0.0; MOST_PIECES];
+    let sums = &mut sums[..len.div_ceil(piece_len)];
+    let parallel = work >= PARALLEL_FROM && rayon::current_num_threads() > 1;
+    halve_sum(0..len, piece_len, outs, sums, parallel, &f);
+    sums.iter().sum()
+}
+
+/// Halves the pieces, one for each of `sums`, until one is left for `f`.
+fn halve_sum<const K: usize>(
+    whole: Range<usize>,
+    piece_len: usize,
+    mut outs: [&mut [f32]; K],
+    sums: &mut [f64],
+    parallel: bool,
+    f: &(impl Fn(Range<usize>, [&mut [f32]; K]) -> f64 + Sync),
+) {
+    if let [sum] = sums {
+        *sum = f(whole, outs);
+    } else if !sums.is_empty() {
+        let (left_sums, right_sums) = sums.split_at_mut(sums.len() / 2);
+        let len = left_sums.len() * piece_len;
+        let middle = whole.start + len;
+        let left = outs.each_mut().map(|out| out.split_off_mut(..len).unwrap_or_default());
+        let a = || halve_sum(whole.start..middle, piece_len, left, left_sums, parallel, f);
+        let b = || halve_sum(middle..whole.end, piece_len, outs, right_sums, parallel, f);
+        if parallel {
+            rayon::join(a, b);
+        } else {
+            a();
+            b();
+        }
+    }
+}
