@@ -8,7 +8,10 @@ pub mod conv;
 mod conv_weights;
 pub mod dense;
 mod lanes;
+pub mod optimizer;
 #[cfg(test)]
 pub mod parity;
+pub mod plasticity;
 mod reduce;
+pub mod sparse;
 pub mod threads;

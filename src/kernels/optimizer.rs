@@ -1,0 +1,261 @@
+//! Steps of gradient optimizers over one tensor, in place, and the small vector operations around them.
+//!
+//! Squared norms are `f32` within runs of 1024 numbers and `f64` beyond, always in the same order.
+
+use super::lanes::{load_first, load_padded, mask, store_first, tiles};
+use super::threads::{for_pieces, sum_pieces};
+use wide::f32x16;
+
+/// Numbers per piece of work where no sum is wanted.
+const PIECE: usize = 16_384;
+/// Numbers whose squares are added in `f32`.
+const RUN: usize = 1024;
+
+/// Settings of [`adam_step`] at one step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamStep {
+    /// Learning rate η.
+    pub learning_rate: f32,
+    /// Decay β₁ of the mean of gradients.
+    pub beta1: f32,
+    /// Decay β₂ of the mean of squared gradients.
+    pub beta2: f32,
+    /// Added to the root of the second moment.
+    pub epsilon: f32,
+    /// Weight decay λ.
+    pub weight_decay: f32,
+    /// True: w shrinks by η λ before the step (AdamW); false: λ w is added to the gradient (Adam).
+    pub decoupled: bool,
+    /// `1 - β₁^t`, t counted from 1.
+    pub bias_correction1: f32,
+    /// `1 - β₂^t`.
+    pub bias_correction2: f32,
+}
+
+/// One step of Adam (Kingma & Ba 2015, algorithm 1) or AdamW (Loshchilov & Hutter 2019, algorithm 2), as in PyTorch:
+/// `m ← β₁ m + (1 - β₁) g`, `v ← β₂ v + (1 - β₂) g²`, `w ← w - η (m / c₁) / (√(v / c₂) + ε)`.
+///
+/// `w`, `m`, `v`, `g` `(n)`. Returns `Σ (w_new - w_old)²`, weight decay included.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn adam_step(p: &AdamStep, w: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32]) -> f64 {
+    assert_eq!(w.len(), g.len(), "w must be as long as g");
+    let (beta1, beta2) = (f32x16::splat(p.beta1), f32x16::splat(p.beta2));
+    let (rest1, rest2) = (f32x16::splat(1.0 - p.beta1), f32x16::splat(1.0 - p.beta2));
+    let step = f32x16::splat(p.learning_rate / p.bias_correction1);
+    let root = f32x16::splat(1.0 / p.bias_correction2.sqrt());
+    let epsilon = f32x16::splat(p.epsilon);
+    let shrink = f32x16::splat(if p.decoupled { 1.0 - p.learning_rate * p.weight_decay } else { 1.0 });
+    let coupled = f32x16::splat(if p.decoupled { 0.0 } else { p.weight_decay });
+    // A division and a square root for each number: about 20 multiply-adds.
+    sum_pieces(g.len(), [w, m, v], 20 * g.len(), |range, [w, m, v]| {
+        let g = &g[range];
+        sum_of_squares(g.len(), |at, n| {
+            let old = load_first(w, at, n);
+            let g = coupled.mul_add(old, load_first(g, at, n));
+            let first = beta1.mul_add(load_first(m, at, n), rest1 * g);
+            let second = beta2.mul_add(load_first(v, at, n), rest2 * g * g);
+            let new = old * shrink - step * first / (second.sqrt() * root + epsilon);
+            store_first(w, at, n, new);
+            store_first(m, at, n, first);
+            store_first(v, at, n, second);
+            new - old
+        })
+    })
+}
+
+/// One step of gradient descent with Nesterov momentum μ, as in PyTorch (no dampening): `d = g + λ w`,
+/// `velocity ← μ velocity + d`, `w ← w - η (d + μ velocity)`.
+///
+/// `w`, `velocity`, `g` `(n)`; a velocity that starts at 0 gives PyTorch's first step. Returns `Σ (w_new - w_old)²`.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn sgd_nesterov_step(
+    learning_rate: f32,
+    momentum: f32,
+    weight_decay: f32,
+    w: &mut [f32],
+    velocity: &mut [f32],
+    g: &[f32],
+) -> f64 {
+    assert_eq!(w.len(), g.len(), "w must be as long as g");
+    let (rate, momentum) = (f32x16::splat(learning_rate), f32x16::splat(momentum));
+    let weight_decay = f32x16::splat(weight_decay);
+    sum_pieces(g.len(), [w, velocity], 4 * g.len(), |range, [w, velocity]| {
+        let g = &g[range];
+        sum_of_squares(g.len(), |at, n| {
+            let old = load_first(w, at, n);
+            let d = weight_decay.mul_add(old, load_first(g, at, n));
+            let speed = momentum.mul_add(load_first(velocity, at, n), d);
+            let new = old - rate * momentum.mul_add(speed, d);
+            store_first(velocity, at, n, speed);
+            store_first(w, at, n, new);
+            new - old
+        })
+    })
+}
+
+/// `Σ g²`. `g (n)`.
+pub fn square_norm(g: &[f32]) -> f64 {
+    sum_pieces(g.len(), [], g.len(), |range, []| {
+        let g = &g[range];
+        sum_of_squares(g.len(), |at, n| load_padded(g, at, n))
+    })
+}
+
+/// `g ← factor g`. `g (n)`.
+pub fn scale(g: &mut [f32], factor: f32) {
+    let factor = f32x16::splat(factor);
+    map(g, |v| v * factor);
+}
+
+/// `w ← max(w, 0)`: what Dale's law leaves of a step. `w (n)`; NaN stays, so that a broken run is seen.
+pub fn clamp_non_negative(w: &mut [f32]) {
+    map(w, |v| v.simd_lt(f32x16::ZERO).select(f32x16::ZERO, v));
+}
+
+fn map(x: &mut [f32], f: impl Fn(f32x16) -> f32x16 + Sync + Send) {
+    let work = x.len();
+    for_pieces(x, PIECE, work, |_, x| {
+        for (at, n) in tiles(x.len()) {
+            let v = f(load_first(x, at, n));
+            store_first(x, at, n, v);
+        }
+    });
+}
+
+/// `Σ d²` over `0..len`, where `d(at, n)` gives `n` <= 16 numbers from `at`, in order; lanes beyond `n` do not count.
+#[inline(always)]
+pub(super) fn sum_of_squares(len: usize, mut d: impl FnMut(usize, usize) -> f32x16) -> f64 {
+    let mut total = 0.0f64;
+    for start in (0..len).step_by(RUN) {
+        let end = len.min(start + RUN);
+        let full = end - (end - start) % 16;
+        let mut sum = f32x16::ZERO;
+        for at in (start..full).step_by(16) {
+            let v = d(at, 16);
+            sum = v.mul_add(v, sum);
+        }
+        if full < end {
+            let v = d(full, end - full) & mask(end - full);
+            sum = v.mul_add(v, sum);
+        }
+        total += f64::from(sum.reduce_add());
+    }
+    total
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::parity::{close, random};
+    use crate::kernels::threads::pool;
+
+    const LENGTHS: [usize; 9] = [0, 1, 7, 15, 16, 17, 1023, 1041, 40_000];
+
+    fn adam(decoupled: bool) -> AdamStep {
+        AdamStep {
+            learning_rate: 0.1,
+            beta1: 0.9,
+            beta2: 0.99,
+            epsilon: 1e-8,
+            weight_decay: 0.5,
+            decoupled,
+            bias_correction1: 1.0 - 0.9,
+            bias_correction2: 1.0 - 0.99,
+        }
+    }
+
+    #[test]
+    fn adam_follows_a_sequence_worked_by_hand() {
+        // w = 1, g = 2 then -1, no decay. Step 1: m = 0.2, v = 0.04, m/c1 = 2, sqrt(v/c2) = 2, w = 1 - 0.1 = 0.9.
+        // Step 2: m = 0.08, v = 0.0496; c1 = 0.19, c2 = 0.0199; 0.42105263 / 1.57875187 = 0.26669968, w = 0.87333003.
+        let (mut w, mut m, mut v) = ([1.0f32], [0.0], [0.0]);
+        let first = AdamStep { weight_decay: 0.0, ..adam(false) };
+        let square = adam_step(&first, &mut w, &mut m, &mut v, &[2.0]);
+        assert!((w[0] - 0.9).abs() < 1e-6, "{w:?}");
+        assert!((square - 0.01).abs() < 1e-7, "{square}");
+        let second = AdamStep { bias_correction1: 1.0 - 0.81, bias_correction2: 1.0 - 0.9801, ..first };
+        adam_step(&second, &mut w, &mut m, &mut v, &[-1.0]);
+        assert!((w[0] - 0.873_330_03).abs() < 1e-6, "{w:?}");
+        assert!((m[0] - 0.08).abs() < 1e-7 && (v[0] - 0.0496).abs() < 1e-7, "{m:?} {v:?}");
+    }
+
+    #[test]
+    fn weight_decay_is_decoupled_in_adamw_and_coupled_in_adam() {
+        // AdamW: w = 1 (1 - 0.1 0.5) - 0.1 sign(g); Adam: the first step is 0.1 sign(g + 0.5 w), whatever the size.
+        let after = |decoupled, g| {
+            let (mut w, mut m, mut v) = ([1.0f32], [0.0], [0.0]);
+            adam_step(&adam(decoupled), &mut w, &mut m, &mut v, &[g]);
+            w[0]
+        };
+        assert!((after(true, 2.0) - 0.85).abs() < 1e-6);
+        assert!((after(true, -0.2) - 1.05).abs() < 1e-6);
+        assert!((after(false, -0.2) - 0.9).abs() < 1e-6);
+    }
+
+    #[test]
+    fn nesterov_follows_a_sequence_worked_by_hand() {
+        // η 0.1, μ 0.9, λ 0.5, w = 1. Step 1: d = 2.5, velocity = 2.5, w = 1 - 0.1 (2.5 + 2.25) = 0.525.
+        // Step 2: d = -1 + 0.2625, velocity = 1.5125, w = 0.525 - 0.1 (-0.7375 + 1.36125) = 0.462625.
+        let (mut w, mut velocity) = ([1.0f32], [0.0]);
+        let square = sgd_nesterov_step(0.1, 0.9, 0.5, &mut w, &mut velocity, &[2.0]);
+        assert!((square - 0.475f64.powi(2)).abs() < 1e-6, "{square}");
+        sgd_nesterov_step(0.1, 0.9, 0.5, &mut w, &mut velocity, &[-1.0]);
+        assert!((w[0] - 0.462_625).abs() < 1e-6, "{w:?}");
+    }
+
+    #[test]
+    fn every_length_agrees_with_a_loop_and_every_number_of_threads_with_one() {
+        for n in LENGTHS {
+            let [w0, g, m0] = ["w", "g", "m"].map(|name| random(name, n));
+            let v0: Vec<f32> = random("v", n).iter().map(|v| v * v).collect();
+            let run = |threads| {
+                pool(threads).unwrap().run(|| {
+                    let (mut w, mut m, mut v) = (w0.clone(), m0.clone(), v0.clone());
+                    let square = adam_step(&adam(false), &mut w, &mut m, &mut v, &g);
+                    let (mut w2, mut m2) = (w0.clone(), m0.clone());
+                    let square2 = sgd_nesterov_step(0.1, 0.9, 0.5, &mut w2, &mut m2, &g);
+                    ([w, m, v, w2, m2].concat(), [square, square2, square_norm(&g)].map(f64::to_bits))
+                })
+            };
+            let (one, squares) = run(1);
+            assert!((one.clone(), squares) == run(2), "bits differ at {n}");
+
+            let p = adam(false);
+            let mut want = vec![0.0; n];
+            let (mut square, mut norm) = (0.0, 0.0);
+            for i in 0..n {
+                let d = g[i] + 0.5 * w0[i];
+                let (m, v) = (0.9 * m0[i] + 0.1 * d, 0.99 * v0[i] + 0.01 * d * d);
+                let change = 0.1 * (m / p.bias_correction1) / ((v / p.bias_correction2).sqrt() + 1e-8);
+                want[i] = w0[i] - change;
+                square += f64::from(change).powi(2);
+                norm += f64::from(g[i]).powi(2);
+            }
+            if n > 0 {
+                close("adam", &one[..n], &want, 1e-5);
+            }
+            let near = |bits: u64, want: f64| (f64::from_bits(bits) - want).abs() <= 1e-5 * want;
+            assert!(near(squares[0], square), "{} {square}", f64::from_bits(squares[0]));
+            assert!(near(squares[2], norm), "{} {norm}", f64::from_bits(squares[2]));
+        }
+    }
+
+    #[test]
+    fn scaling_and_clamping() {
+        for n in LENGTHS {
+            let x = random("x", n);
+            let mut y = x.clone();
+            scale(&mut y, 0.25);
+            assert!(x.iter().zip(&y).all(|(x, y)| *y == 0.25 * x));
+            clamp_non_negative(&mut y);
+            assert!(x.iter().zip(&y).all(|(x, y)| *y == (0.25 * x).max(0.0)));
+        }
+        let mut broken = [f32::NAN, -1.0];
+        clamp_non_negative(&mut broken);
+        assert!(broken[0].is_nan() && broken[1] == 0.0);
+    }
+}

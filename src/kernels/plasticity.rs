@@ -1,0 +1,566 @@
+//! Hebbian change of stored synapses, and homeostasis.
+//!
+//! Every rule here has one shape, batch-averaged: `Δw_ij = ⟨g_i x_j⟩ - d_i w_ij`. A `gate_*` function turns the
+//! postsynaptic side into the gate `g (N_post, B)` and the decay `d (N_post)`; one product then serves all rules.
+//! `⟨⟩` is the mean over the batch.
+
+use super::lanes::{LANES, load_first, load_padded, mask, store_first, sum, tiles};
+use super::optimizer::{square_norm, sum_of_squares};
+use super::sparse::{Pattern, outer};
+use super::threads::{for_piece_pairs, for_pieces, sum_pieces};
+use wide::f32x16;
+
+/// Neurons per piece of work.
+const ROWS: usize = 32;
+/// Weights per piece of work.
+const PIECE: usize = 16_384;
+/// Tiles of 16 samples whose soft competition is held on the stack at a time.
+const BLOCK: usize = 16;
+
+/// `dw[s] = ⟨gate[post] x[pre]⟩ - decay[post] w[s]` at every stored synapse; returns `Σ dw²`.
+///
+/// `gate (N_post, B)`, `x (N_pre, B)`, `decay (N_post)`, `w (S)`, `dw (S)`. A synapse that the mask lacks has no place
+/// to appear in.
+///
+/// # Panics
+/// If a shape is wrong.
+pub fn hebbian_sparse(
+    p: Pattern,
+    batch: usize,
+    gate: &[f32],
+    x: &[f32],
+    decay: &[f32],
+    w: &[f32],
+    dw: &mut [f32],
+) -> f64 {
+    assert_eq!(decay.len(), p.n_post, "decay must be (N_post)");
+    assert_eq!(w.len(), p.synapses(), "w must be (S)");
+    let share = share_of(batch);
+    outer(p, batch, gate, x, dw, |post, s, sum| sum * share - decay[post] * w[s]);
+    square_norm(dw)
+}
+
+/// The end of a dense Hebbian change: `dw ← dw / B - decay[post] w`, where `dw` holds `Σ_b gate[post] x[pre]` from
+/// [`dense::backward_weights`](super::dense::backward_weights). Returns `Σ dw²`.
+///
+/// `decay (N_post)`, `w (N_post, N_pre)`, `dw (N_post, N_pre)`.
+///
+/// # Panics
+/// If a shape is wrong.
+pub fn finish_dense(n_post: usize, n_pre: usize, batch: usize, decay: &[f32], w: &[f32], dw: &mut [f32]) -> f64 {
+    assert_eq!(decay.len(), n_post, "decay must be (N_post)");
+    assert_eq!(w.len(), n_post * n_pre, "w must be (N_post, N_pre)");
+    assert_eq!(dw.len(), n_post * n_pre, "dw must be (N_post, N_pre)");
+    let share = f32x16::splat(share_of(batch));
+    sum_pieces(w.len(), [dw], 2 * w.len(), |range, [dw]| {
+        let mut total = 0.0;
+        let mut at = 0;
+        while at < dw.len() {
+            // A piece may begin and end within a row.
+            let whole = range.start + at;
+            let len = (n_pre - whole % n_pre).min(dw.len() - at);
+            let decay = f32x16::splat(decay[whole / n_pre]);
+            let (dw, w) = (&mut dw[at..at + len], &w[whole..whole + len]);
+            total += sum_of_squares(len, |k, n| {
+                let change = load_first(dw, k, n) * share - decay * load_first(w, k, n);
+                store_first(dw, k, n, change);
+                change
+            });
+            at += len;
+        }
+        total
+    })
+}
+
+/// `w ← w + rate dw`. `dw (S)`, `w (S)`.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn apply(rate: f32, dw: &[f32], w: &mut [f32]) {
+    assert_eq!(dw.len(), w.len(), "dw must be as long as w");
+    let rate = f32x16::splat(rate);
+    for_pieces(w, PIECE, dw.len(), |i, w| {
+        let dw = &dw[i * PIECE..][..w.len()];
+        for (at, n) in tiles(w.len()) {
+            let v = rate.mul_add(load_first(dw, at, n), load_first(w, at, n));
+            store_first(w, at, n, v);
+        }
+    });
+}
+
+/// Plain Hebb with decay λ: `Δw = ⟨y x⟩ - λ w`, so `g = y`, `d = λ` (Hebb 1949; without decay it diverges).
+///
+/// `post (N, B)` is y, `gate (N, B)`, `decay (N)`.
+///
+/// # Panics
+/// If a shape is wrong.
+pub fn gate_hebb(n: usize, batch: usize, post: &[f32], lambda: f32, gate: &mut [f32], decay: &mut [f32]) {
+    check_gate(n, batch, post, gate, decay);
+    gate.copy_from_slice(post);
+    decay.fill(lambda);
+}
+
+/// Oja's rule: `Δw = ⟨y x⟩ - ⟨y²⟩ w`, so `g = y`, `d = ⟨y²⟩` (Oja 1982, eq. 3). A linear neuron ends at the first
+/// principal component of its input, of length 1. In the covariance form, `centered`, y counts from its mean.
+///
+/// `post (N, B)` is y, `gate (N, B)`, `decay (N)`.
+///
+/// # Panics
+/// If a shape is wrong.
+pub fn gate_oja(n: usize, batch: usize, post: &[f32], centered: bool, gate: &mut [f32], decay: &mut [f32]) {
+    check_gate(n, batch, post, gate, decay);
+    gate.copy_from_slice(post);
+    if centered {
+        center_rows(n, batch, gate);
+    }
+    let gate = &*gate;
+    for_pieces(decay, ROWS, gate.len(), |i, decay| {
+        for (k, d) in (i * ROWS..).zip(decay) {
+            *d = mean_square(&gate[k * batch..][..batch]);
+        }
+    });
+}
+
+/// The rule of Bienenstock, Cooper & Munro (1982): `Δw = ⟨y (y - θ) x⟩`, so `g = y (y - θ)`, `d = 0`; afterwards
+/// `θ ← θ + (⟨y²⟩ - θ) / τ` (the threshold as a running mean of y²: Intrator & Cooper 1992).
+///
+/// Activity above θ strengthens and below it weakens; stable where θ follows faster than the weights move.
+/// `post (N, B)` is y, `tau_steps` τ at least 1, `theta (N)`, `gate (N, B)`, `decay (N)`.
+///
+/// # Panics
+/// If a shape is wrong.
+pub fn gate_bcm(
+    n: usize,
+    batch: usize,
+    post: &[f32],
+    tau_steps: f32,
+    theta: &mut [f32],
+    gate: &mut [f32],
+    decay: &mut [f32],
+) {
+    check_gate(n, batch, post, gate, decay);
+    assert_eq!(theta.len(), n, "theta must be (N)");
+    decay.fill(0.0);
+    for_piece_pairs(gate, ROWS * batch, theta, ROWS, 2 * post.len(), |i, gate, theta| {
+        let rows = post[i * ROWS * batch..][..gate.len()].chunks_exact(batch);
+        for ((y, gate), theta) in rows.zip(gate.chunks_exact_mut(batch)).zip(theta) {
+            let threshold = f32x16::splat(*theta);
+            for (b, lanes) in tiles(batch) {
+                let v = load_first(y, b, lanes);
+                store_first(gate, b, lanes, v * (v - threshold));
+            }
+            *theta += (mean_square(y) - *theta) / tau_steps;
+        }
+    });
+}
+
+/// Soft winner-take-all (SoftHebb: Moraitis et al. 2022; Journé et al. 2023): `Δw = ⟨s (x - u w)⟩`, so `g = s`,
+/// `d = ⟨s u⟩`, with `p = softmax(u / T)` over the neurons of each sample, `s = p` for the sample's winner (the first of
+/// equals) and `s = -p` for the losers.
+///
+/// `drive (N, B)` is u, the neurons' weighted input; `temperature` T above 0; `gate (N, B)`, `decay (N)`.
+///
+/// # Panics
+/// If a shape is wrong.
+pub fn gate_softwta(n: usize, batch: usize, drive: &[f32], temperature: f32, gate: &mut [f32], decay: &mut [f32]) {
+    check_gate(n, batch, drive, gate, decay);
+    let sharpness = f32x16::splat(1.0 / temperature);
+    let share = share_of(batch);
+    decay.fill(0.0);
+    for start in (0..batch).step_by(BLOCK * LANES) {
+        let len = (BLOCK * LANES).min(batch - start);
+        let mut contests = [Contest::default(); BLOCK];
+        let contests = &mut contests[..len.div_ceil(LANES)];
+        for_pieces(contests, 1, 20 * n * len, |i, contest| {
+            let at = i * LANES;
+            contest[0] = Contest::new(n, batch, drive, start + at, LANES.min(len - at), sharpness);
+        });
+        let contests = &*contests;
+        for_piece_pairs(gate, ROWS * batch, decay, ROWS, 20 * n * len, |i, gate, decay| {
+            for (k, (gate, decay)) in (i * ROWS..).zip(gate.chunks_exact_mut(batch).zip(decay)) {
+                let mut pull = f32x16::ZERO;
+                for ((at, lanes), contest) in tiles(len).zip(contests) {
+                    let u = load_first(drive, k * batch + start + at, lanes);
+                    let s = contest.signed_share(k, u, sharpness);
+                    store_first(gate, start + at, lanes, s);
+                    pull += (s * u) & mask(lanes);
+                }
+                *decay += pull.reduce_add() * share;
+            }
+        });
+    }
+}
+
+/// The soft competition of up to 16 samples.
+#[derive(Clone, Copy, Default)]
+struct Contest {
+    /// Largest drive.
+    max: f32x16,
+    /// Who has it, exact below 2^24.
+    winner: f32x16,
+    /// `1 / Σ exp((u - max) / T)`.
+    share: f32x16,
+}
+
+impl Contest {
+    fn new(n: usize, batch: usize, drive: &[f32], b: usize, lanes: usize, sharpness: f32x16) -> Self {
+        let row = |k: usize| load_first(drive, k * batch + b, lanes);
+        let mut c = Self { max: f32x16::splat(f32::NEG_INFINITY), winner: f32x16::ZERO, share: f32x16::ONE };
+        for k in 0..n {
+            let above = row(k).simd_gt(c.max);
+            c.max = above.select(row(k), c.max);
+            c.winner = above.select(f32x16::splat(k as f32), c.winner);
+        }
+        let sum = (0..n).fold(f32x16::ZERO, |sum, k| sum + ((row(k) - c.max) * sharpness).exp());
+        c.share = f32x16::ONE / sum;
+        c
+    }
+
+    /// `±p` of neuron `k` with drive `u`.
+    #[inline(always)]
+    fn signed_share(&self, k: usize, u: f32x16, sharpness: f32x16) -> f32x16 {
+        let p = ((u - self.max) * sharpness).exp() * self.share;
+        self.winner.simd_eq(f32x16::splat(k as f32)).select(p, -p)
+    }
+}
+
+/// `mean[i] = ⟨y[i]⟩`. `y (N, B)`, `mean (N)`.
+///
+/// # Panics
+/// If a shape is wrong.
+pub fn row_means(n: usize, batch: usize, y: &[f32], mean: &mut [f32]) {
+    assert_eq!(y.len(), n * batch, "y must be (N, B)");
+    assert_eq!(mean.len(), n, "mean must be (N)");
+    for_pieces(mean, ROWS, y.len(), |i, mean| {
+        for (k, m) in (i * ROWS..).zip(mean) {
+            *m = sum(&y[k * batch..][..batch]) * share_of(batch);
+        }
+    });
+}
+
+/// `y[i] ← y[i] - ⟨y[i]⟩`: activity counted from its mean. `y (N, B)`.
+///
+/// With a centred gate a rule takes the covariance form (Sejnowski 1977): `⟨(g - ⟨g⟩) x⟩ = ⟨g (x - ⟨x⟩)⟩`.
+///
+/// # Panics
+/// If the shape is wrong.
+pub fn center_rows(n: usize, batch: usize, y: &mut [f32]) {
+    assert_eq!(y.len(), n * batch, "y must be (N, B)");
+    let work = 2 * y.len();
+    for_pieces(y, ROWS * batch.max(1), work, |_, rows| {
+        for row in rows.chunks_exact_mut(batch) {
+            let mean = f32x16::splat(sum(row) * share_of(batch));
+            for (at, lanes) in tiles(batch) {
+                let v = load_first(row, at, lanes) - mean;
+                store_first(row, at, lanes, v);
+            }
+        }
+    });
+}
+
+/// `explained ← x - explained`. `x (N, B)`, `explained (N, B)`.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn subtract_from(x: &[f32], explained: &mut [f32]) {
+    assert_eq!(x.len(), explained.len(), "explained must be as long as x");
+    for_pieces(explained, PIECE, x.len(), |i, explained| {
+        for (e, x) in explained.iter_mut().zip(&x[i * PIECE..]) {
+            *e = x - *e;
+        }
+    });
+}
+
+/// `running ← running + (mean - running) / τ`. `mean (N)`, `running (N)`, `tau_steps` τ at least 1.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn update_running_mean(mean: &[f32], tau_steps: f32, running: &mut [f32]) {
+    assert_eq!(mean.len(), running.len(), "mean must be as long as running");
+    for (r, m) in running.iter_mut().zip(mean) {
+        *r += (m - *r) / tau_steps;
+    }
+}
+
+/// Intrinsic plasticity: `b ← b + η (r* - r̄)`. `rates (N)` is r̄, `target` r*, `rate` η, `bias (N)`.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn intrinsic_step(rates: &[f32], target: f32, rate: f32, bias: &mut [f32]) {
+    assert_eq!(rates.len(), bias.len(), "rates must be as long as bias");
+    for (b, r) in bias.iter_mut().zip(rates) {
+        *b += rate * (target - r);
+    }
+}
+
+fn share_of(batch: usize) -> f32 {
+    1.0 / batch.max(1) as f32
+}
+
+fn mean_square(y: &[f32]) -> f32 {
+    let square = |sum, (at, n)| {
+        let v = load_padded(y, at, n);
+        v.mul_add(v, sum)
+    };
+    tiles(y.len()).fold(f32x16::ZERO, square).reduce_add() * share_of(y.len())
+}
+
+fn check_gate(n: usize, batch: usize, activity: &[f32], gate: &[f32], decay: &[f32]) {
+    assert_eq!(activity.len(), n * batch, "activity must be (N, B)");
+    assert_eq!(gate.len(), n * batch, "gate must be (N, B)");
+    assert_eq!(decay.len(), n, "decay must be (N)");
+}
+
+/// [`hebbian_sparse`] as loops.
+pub fn hebbian_sparse_reference(
+    p: Pattern,
+    batch: usize,
+    gate: &[f32],
+    x: &[f32],
+    decay: &[f32],
+    w: &[f32],
+    dw: &mut [f32],
+) -> f64 {
+    for post in 0..p.n_post {
+        for s in p.row_starts[post] as usize..p.row_starts[post + 1] as usize {
+            let x = &x[p.pre[s] as usize * batch..];
+            let sum: f32 = (0..batch).map(|b| gate[post * batch + b] * x[b]).sum();
+            dw[s] = sum / batch as f32 - decay[post] * w[s];
+        }
+    }
+    dw.iter().map(|&d| f64::from(d) * f64::from(d)).sum()
+}
+
+/// The dense Hebbian change, product and [`finish_dense`], as loops.
+pub fn hebbian_dense_reference(
+    n_post: usize,
+    n_pre: usize,
+    batch: usize,
+    gate: &[f32],
+    x: &[f32],
+    decay: &[f32],
+    w: &[f32],
+    dw: &mut [f32],
+) -> f64 {
+    for post in 0..n_post {
+        for pre in 0..n_pre {
+            let sum: f32 = (0..batch).map(|b| gate[post * batch + b] * x[pre * batch + b]).sum();
+            dw[post * n_pre + pre] = sum / batch as f32 - decay[post] * w[post * n_pre + pre];
+        }
+    }
+    dw.iter().map(|&d| f64::from(d) * f64::from(d)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sparse::tests::Mask;
+    use super::*;
+    use crate::kernels::dense;
+    use crate::kernels::parity::{BATCHES, check, close, random};
+    use crate::rng::Rng;
+
+    #[test]
+    fn sparse_change_is_the_reference() {
+        let mut rng = Rng::stream(1, "plasticity", &[]);
+        for (n_post, n_pre) in [(1, 1), (4, 9), (20, 33), (70, 64)] {
+            let mask = Mask::random(n_post, n_pre, 0.3, &mut rng);
+            let p = mask.view();
+            for batch in BATCHES {
+                let [gate, x] = [("gate", n_post), ("x", n_pre)].map(|(name, n)| random(name, n * batch));
+                let (decay, w) = (random("decay", n_post), random("w", p.synapses()));
+                let fast = |dw: &mut [f32]| {
+                    let square = hebbian_sparse(p, batch, &gate, &x, &decay, &w, dw);
+                    let want: f64 = dw.iter().map(|&d| f64::from(d).powi(2)).sum();
+                    assert!((square - want).abs() <= 1e-5 * want, "{square}, expected {want}");
+                };
+                check("dw", p.synapses(), 1e-5, fast, |dw| {
+                    hebbian_sparse_reference(p, batch, &gate, &x, &decay, &w, dw);
+                });
+            }
+        }
+    }
+
+    #[test]
+    fn dense_change_is_the_reference() {
+        for (n_post, n_pre) in [(1, 1), (4, 9), (3, 16), (150, 230)] {
+            for batch in BATCHES {
+                let [gate, x] = [("gate", n_post), ("x", n_pre)].map(|(name, n)| random(name, n * batch));
+                let (decay, w) = (random("decay", n_post), random("w", n_post * n_pre));
+                let fast = |dw: &mut [f32]| {
+                    let mut scratch = vec![f32::NAN; x.len()];
+                    dense::backward_weights(n_post, n_pre, batch, &gate, &x, &mut scratch, dw);
+                    let square = finish_dense(n_post, n_pre, batch, &decay, &w, dw);
+                    let want: f64 = dw.iter().map(|&d| f64::from(d).powi(2)).sum();
+                    assert!((square - want).abs() <= 1e-5 * want, "{square}, expected {want}");
+                };
+                check("dw", n_post * n_pre, 1e-5, fast, |dw| {
+                    hebbian_dense_reference(n_post, n_pre, batch, &gate, &x, &decay, &w, dw);
+                });
+            }
+        }
+    }
+
+    /// Gate, then decay, of a rule in one output.
+    fn both(n: usize, batch: usize, rule: impl Fn(&mut [f32], &mut [f32]) + Sync) -> impl Fn(&mut [f32]) + Sync {
+        move |out| {
+            let (gate, decay) = out.split_at_mut(n * batch);
+            rule(gate, decay);
+        }
+    }
+
+    #[test]
+    fn gates_are_their_equations() {
+        for n in [1, 2, 17, 40] {
+            for batch in BATCHES.into_iter().chain([256, 300]) {
+                let (y, theta) = (random("y", n * batch), random("theta", n));
+                let len = n * batch + n;
+                let mean = |f: &dyn Fn(usize) -> f32| (0..batch).map(f).sum::<f32>() / batch as f32;
+                let at = |i: usize, b: usize| y[i * batch + b];
+
+                let hebb = both(n, batch, |g, d| gate_hebb(n, batch, &y, 0.25, g, d));
+                check("hebb", len, 0.0, hebb, |out| {
+                    out[..n * batch].copy_from_slice(&y);
+                    out[n * batch..].fill(0.25);
+                });
+                let oja = both(n, batch, |g, d| gate_oja(n, batch, &y, false, g, d));
+                check("oja", len, 1e-5, oja, |out| {
+                    out[..n * batch].copy_from_slice(&y);
+                    (0..n).for_each(|i| out[n * batch + i] = mean(&|b| at(i, b) * at(i, b)));
+                });
+                let oja = both(n, batch, |g, d| gate_oja(n, batch, &y, true, g, d));
+                check("centred oja", len, 1e-5, oja, |out| {
+                    for i in 0..n {
+                        let middle = mean(&|b| at(i, b));
+                        (0..batch).for_each(|b| out[i * batch + b] = at(i, b) - middle);
+                        out[n * batch + i] = mean(&|b| (at(i, b) - middle).powi(2));
+                    }
+                });
+                let bcm = both(n, batch, |g, d| {
+                    let mut moved = theta.clone();
+                    gate_bcm(n, batch, &y, 4.0, &mut moved, g, d);
+                    assert!(d.iter().all(|&d| d == 0.0));
+                    d.copy_from_slice(&moved);
+                });
+                check("bcm", len, 1e-5, bcm, |out| {
+                    for i in 0..n {
+                        (0..batch).for_each(|b| out[i * batch + b] = at(i, b) * (at(i, b) - theta[i]));
+                        out[n * batch + i] = theta[i] + (mean(&|b| at(i, b) * at(i, b)) - theta[i]) / 4.0;
+                    }
+                });
+                let softwta = both(n, batch, |g, d| gate_softwta(n, batch, &y, 0.5, g, d));
+                check("softwta", len, 1e-5, softwta, |out| {
+                    for b in 0..batch {
+                        let sum: f32 = (0..n).map(|i| (at(i, b) / 0.5).exp()).sum();
+                        let winner = (0..n).fold(0, |best, i| if at(i, b) > at(best, b) { i } else { best });
+                        for i in 0..n {
+                            let sign = if i == winner { 1.0 } else { -1.0 };
+                            out[i * batch + b] = sign * (at(i, b) / 0.5).exp() / sum;
+                        }
+                    }
+                    for i in 0..n {
+                        out[n * batch + i] = mean(&|b| out[i * batch + b] * at(i, b));
+                    }
+                });
+                // Rates are positive: a mean that cancels has no precision to compare.
+                let rates: Vec<f32> = y.iter().map(|y| y.abs()).collect();
+                let means = |m: &mut [f32]| row_means(n, batch, &rates, m);
+                check("means", n, 1e-5, means, |m| {
+                    (0..n).for_each(|i| m[i] = mean(&|b| rates[i * batch + b]));
+                });
+            }
+        }
+    }
+
+    #[test]
+    fn of_equal_drives_one_wins() {
+        let (mut gate, mut decay) = ([0.0; 3], [0.0; 3]);
+        gate_softwta(3, 1, &[2.0, 5.0, 5.0], 1.0, &mut gate, &mut decay);
+        assert!(gate[0] < 0.0 && gate[1] > 0.0 && gate[2] < 0.0, "{gate:?}");
+        assert!((gate[1] + gate[2]).abs() < 1e-6, "{gate:?}");
+    }
+
+    #[test]
+    fn oja_finds_the_first_principal_component() {
+        // Variance 9 along (0.6, 0.8), 1 across it.
+        let (batch, mut rng) = (512, Rng::stream(2, "oja", &[]));
+        let mut x = vec![0.0; 2 * batch];
+        for b in 0..batch {
+            let (along, across) = (3.0 * rng.normal(), rng.normal());
+            x[b] = 0.6 * along - 0.8 * across;
+            x[batch + b] = 0.8 * along + 0.6 * across;
+        }
+        let p = Pattern {
+            n_post: 1,
+            n_pre: 2,
+            row_starts: &[0, 2],
+            pre: &[0, 1],
+            column_starts: &[0, 1, 2],
+            post: &[0, 0],
+            order: &[0, 1],
+        };
+        let (mut w, mut dw) = ([0.3f32, -0.1], [f32::NAN; 2]);
+        let (mut y, mut gate, mut decay) = (vec![0.0; batch], vec![0.0; batch], [0.0]);
+        for _ in 0..500 {
+            super::super::sparse::forward(p, batch, &w, &x, &mut y, false);
+            gate_oja(1, batch, &y, false, &mut gate, &mut decay);
+            hebbian_sparse(p, batch, &gate, &x, &decay, &w, &mut dw);
+            apply(0.02, &dw, &mut w);
+        }
+        let length = w[0].hypot(w[1]);
+        assert!((length - 1.0).abs() < 1e-3, "length {length}");
+        let cosine = (0.6 * w[0] + 0.8 * w[1]).abs() / length;
+        assert!(cosine > 0.999, "cosine {cosine}");
+    }
+
+    #[test]
+    fn the_bcm_threshold_follows_the_mean_square_and_splits_growth_from_decay() {
+        let y = [1.0f32, 3.0];
+        let (mut gate, mut decay, mut theta) = ([0.0; 2], [0.0], [0.0]);
+        for _ in 0..200 {
+            gate_bcm(1, 2, &y, 10.0, &mut theta, &mut gate, &mut decay);
+        }
+        assert!((theta[0] - 5.0).abs() < 1e-3, "{theta:?}");
+        assert!(gate[0] < 0.0 && gate[1] < 0.0, "both below the mean of squares: {gate:?}");
+        gate_bcm(1, 2, &[1.0, 6.0], 10.0, &mut theta, &mut gate, &mut decay);
+        assert!(gate[0] < 0.0 && gate[1] > 0.0, "{gate:?}");
+    }
+
+    #[test]
+    fn centred_rows_have_mean_zero_and_keep_their_differences() {
+        for (n, batch) in [(0, 3), (1, 1), (5, 17), (70, 33)] {
+            let y = random("y", n * batch);
+            let centred = |out: &mut [f32]| {
+                out.copy_from_slice(&y);
+                center_rows(n, batch, out);
+            };
+            check("centred", n * batch, 1e-6, centred, |out| {
+                for (row, y) in out.chunks_exact_mut(batch).zip(y.chunks_exact(batch)) {
+                    let mean = y.iter().sum::<f32>() / batch as f32;
+                    row.iter_mut().zip(y).for_each(|(r, y)| *r = y - mean);
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn what_is_explained_is_taken_from_the_activity() {
+        for n in [0, 1, PIECE + 5] {
+            let (x, explained) = (random("x", n), random("explained", n));
+            let mut rest = explained.clone();
+            subtract_from(&x, &mut rest);
+            assert!(rest.iter().zip(x.iter().zip(&explained)).all(|(r, (x, e))| *r == x - e));
+        }
+    }
+
+    #[test]
+    fn homeostasis_moves_towards_the_target() {
+        // Rates 0, at target, far above, and 0.
+        let rates = [0.0, 0.2, 9.0, 0.0];
+        let mut bias = [0.0f32; 4];
+        intrinsic_step(&rates, 0.2, 0.5, &mut bias);
+        close("bias", &bias, &[0.1, 0.0, -4.4, 0.1], 1e-6);
+        let mut running = [1.0f32, 0.0];
+        update_running_mean(&[3.0, 4.0], 4.0, &mut running);
+        close("running", &running, &[1.5, 1.0], 1e-6);
+    }
+}
