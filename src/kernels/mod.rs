@@ -4,14 +4,24 @@
 //! summed by one thread in an order fixed by the shapes alone, so any number of threads gives the same bits.
 //! `kernels` is public for the benches and promises nothing.
 
+pub mod attention;
+pub mod batch_norm;
 pub mod conv;
 mod conv_weights;
 pub mod dense;
+pub mod elementwise;
+pub mod gate_mlp;
 mod lanes;
+pub mod lateral;
+pub mod loss;
+pub mod map_filter;
+pub mod norm;
 pub mod optimizer;
 #[cfg(test)]
 pub mod parity;
 pub mod plasticity;
+pub mod pool;
 mod reduce;
+pub mod scores;
 pub mod sparse;
 pub mod threads;

@@ -1,0 +1,167 @@
+//! Batch normalisation: each channel over its pixels and the batch.
+//!
+//! A channel is one piece: its statistics and its output are made while it is in the cache. Statistics are taken per
+//! chunk of fixed length around the chunk's own mean and merged in f64 (Chan, Golub and LeVeque 1983, equation 2.1), so
+//! a large mean costs no digits. Ioffe and Szegedy 2015; the conventions are those of PyTorch.
+
+use super::reduce::{dot_about, square_about, sum};
+use super::threads;
+
+/// Floats whose statistics are taken in f32 at a time: 16 KiB, read twice while in the first-level cache.
+const CHUNK: usize = 4096;
+
+/// Mean and spread of one channel.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Moments {
+    /// Mean.
+    pub mean: f32,
+    /// Mean squared distance from the mean (divided by n).
+    pub var: f32,
+}
+
+/// `y = gain_c * (x - mean_c) / sqrt(var_c + eps) + bias_c` with the moments of this batch, which it returns.
+///
+/// `gain (C)`, `bias (C)`, `x (C, M)` with M = H W B values per channel, `y (C, M)`, `moments (C)`.
+pub fn normalise_batch(gain: &[f32], bias: &[f32], eps: f32, x: &[f32], y: &mut [f32], moments: &mut [Moments]) {
+    let m = check(gain, bias, x, y, moments);
+    threads::for_piece_pairs(y, m, moments, 1, 4 * x.len(), |c, y, moments| {
+        let x = &x[c * m..][..m];
+        moments[0] = moments_of(x);
+        affine(gain[c], bias[c], eps, moments[0], x, y);
+    });
+}
+
+/// [`normalise_batch`] with given moments: the running ones, in evaluation.
+pub fn normalise(gain: &[f32], bias: &[f32], eps: f32, moments: &[Moments], x: &[f32], y: &mut [f32]) {
+    let m = check(gain, bias, x, y, moments);
+    threads::for_pieces(y, m, x.len(), |c, y| affine(gain[c], bias[c], eps, moments[c], &x[c * m..][..m], y));
+}
+
+/// The gradients of [`normalise_batch`] (`batch_moments`) or [`normalise`].
+///
+/// With `n = (x - mean) / sqrt(var + eps)`: `dbias = sum dy`, `dgain = sum dy n`, and
+/// `dx = gain / sqrt(var + eps) * (dy - dbias / M - n dgain / M)`, the last two terms only for the batch's moments.
+/// `gain (C)`, `moments (C)`, `x`, `dy` and, if wanted, `dx` `(C, M)`, `sums (C)`: `[dgain, dbias]` of each channel.
+pub fn normalise_backward(
+    gain: &[f32],
+    eps: f32,
+    moments: &[Moments],
+    batch_moments: bool,
+    x: &[f32],
+    dy: &[f32],
+    dx: Option<&mut [f32]>,
+    sums: &mut [[f32; 2]],
+) {
+    let m = check(gain, gain, x, dy, moments);
+    assert_eq!(sums.len(), gain.len(), "sums must be (C)");
+    let channel = |c: usize| (&x[c * m..][..m], &dy[c * m..][..m]);
+    let Some(dx) = dx else {
+        threads::for_pieces(sums, 1, 2 * x.len(), |c, sums| sums[0] = gradient_sums(eps, moments[c], channel(c)));
+        return;
+    };
+    assert_eq!(dx.len(), x.len(), "dx must be (C, M)");
+    threads::for_piece_pairs(dx, m, sums, 1, 5 * x.len(), |c, dx, sums| {
+        let (x, dy) = channel(c);
+        sums[0] = gradient_sums(eps, moments[c], (x, dy));
+        let rate = 1.0 / (moments[c].var + eps).sqrt();
+        let [dgain, dbias] = if batch_moments { sums[0].map(|s| s / m as f32) } else { [0.0; 2] };
+        // dx = a dy + b (x - mean) + d
+        let (a, b, d) = (gain[c] * rate, -gain[c] * rate * rate * dgain, -gain[c] * rate * dbias);
+        for ((dx, &x), &dy) in dx.iter_mut().zip(x).zip(dy) {
+            *dx = a.mul_add(dy, b.mul_add(x - moments[c].mean, d));
+        }
+    });
+}
+
+fn check(gain: &[f32], bias: &[f32], x: &[f32], y: &[f32], moments: &[Moments]) -> usize {
+    assert!(!gain.is_empty(), "there must be a channel");
+    assert_eq!(gain.len(), bias.len(), "gain and bias must be (C)");
+    assert_eq!(gain.len(), moments.len(), "moments must be (C)");
+    assert_eq!(x.len(), y.len(), "x and y must be (C, M)");
+    assert!(x.len().is_multiple_of(gain.len()), "x must be (C, M)");
+    x.len() / gain.len()
+}
+
+/// `y = gain (x - mean) / sqrt(var + eps) + bias` for one channel.
+fn affine(gain: f32, bias: f32, eps: f32, moments: Moments, x: &[f32], y: &mut [f32]) {
+    let factor = gain / (moments.var + eps).sqrt();
+    for (y, &x) in y.iter_mut().zip(x) {
+        *y = factor.mul_add(x - moments.mean, bias);
+    }
+}
+
+/// Moments of `x (M)`.
+fn moments_of(x: &[f32]) -> Moments {
+    let (mut n, mut mean, mut square) = (0.0f64, 0.0f64, 0.0f64);
+    for chunk in x.chunks(CHUNK) {
+        let n_chunk = chunk.len() as f64;
+        let mean_chunk = f64::from(sum(chunk)) / n_chunk;
+        // The squares are about the mean rounded to f32; what the rounding adds is taken off.
+        let centre = mean_chunk as f32;
+        let off = mean_chunk - f64::from(centre);
+        let square_chunk = f64::from(square_about(centre, chunk)) - n_chunk * off * off;
+        let apart = mean_chunk - mean;
+        let total = n + n_chunk;
+        mean += apart * n_chunk / total;
+        square += square_chunk + apart * apart * n * n_chunk / total;
+        n = total;
+    }
+    Moments { mean: mean as f32, var: (square.max(0.0) / n.max(1.0)) as f32 }
+}
+
+/// `[sum dy n, sum dy]` of one channel; sums in f32 within a chunk, f64 over chunks.
+fn gradient_sums(eps: f32, moments: Moments, (x, dy): (&[f32], &[f32])) -> [f32; 2] {
+    let (mut product, mut plain) = (0.0f64, 0.0f64);
+    for (x, dy) in x.chunks(CHUNK).zip(dy.chunks(CHUNK)) {
+        plain += f64::from(sum(dy));
+        product += f64::from(dot_about(moments.mean, x, dy));
+    }
+    let rate = 1.0 / f64::from(moments.var + eps).sqrt();
+    [(product * rate) as f32, plain as f32]
+}
+
+/// [`normalise_batch`] as loops to read, in f64.
+pub fn normalise_batch_reference(gain: &[f32], bias: &[f32], eps: f32, x: &[f32], y: &mut [f32]) {
+    let m = x.len() / gain.len();
+    for c in 0..gain.len() {
+        let x = &x[c * m..(c + 1) * m];
+        let mean = x.iter().map(|&x| f64::from(x)).sum::<f64>() / m as f64;
+        let var = x.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / m as f64;
+        for (i, &x) in x.iter().enumerate() {
+            let n = (f64::from(x) - mean) / (var + f64::from(eps)).sqrt();
+            y[c * m + i] = (f64::from(gain[c]) * n + f64::from(bias[c])) as f32;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::parity::{self, SIZES};
+
+    #[test]
+    fn normalising_equals_its_reference() {
+        for c in SIZES {
+            for m in [1, 2, 7, 16, 33, 4095, 4097, 3 * 4096 + 5] {
+                // A mean of a hundred spreads: the naive sum of squares would lose four digits.
+                let x: Vec<f32> = parity::random("x", c * m).iter().map(|x| x + 100.0).collect();
+                let (gain, bias) = (parity::random("gain", c), parity::random("bias", c));
+                parity::check(
+                    &format!("{c} channels of {m}"),
+                    x.len(),
+                    1e-4,
+                    |y| normalise_batch(&gain, &bias, 1e-5, &x, y, &mut vec![Moments::default(); c]),
+                    |y| normalise_batch_reference(&gain, &bias, 1e-5, &x, y),
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_gradient_in_evaluation_is_that_of_a_fixed_factor() {
+        let (gain, moments) = ([2.0], [Moments { mean: 1.0, var: 4.0 }]);
+        let (mut dx, mut sums) = ([f32::NAN; 3], [[f32::NAN; 2]]);
+        normalise_backward(&gain, 0.0, &moments, false, &[1.0, 3.0, 5.0], &[1.0, 2.0, 3.0], Some(&mut dx), &mut sums);
+        assert_eq!((dx, sums), ([1.0, 2.0, 3.0], [[8.0, 6.0]]));
+    }
+}

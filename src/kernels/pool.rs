@@ -1,0 +1,175 @@
+//! Maximum over square windows that do not overlap.
+
+use super::threads;
+
+/// Largest window side: the place of the maximum is kept in a byte.
+pub const MAX_SIDE: usize = 16;
+
+/// Sizes of a pooling pass.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolShape {
+    /// Channels.
+    pub c: usize,
+    /// Height before pooling.
+    pub h: usize,
+    /// Width before pooling.
+    pub w: usize,
+    /// Window side, 1 to [`MAX_SIDE`]. Rows and columns that fill no window are left out.
+    pub side: usize,
+    /// Images.
+    pub batch: usize,
+}
+
+impl PoolShape {
+    /// Elements before pooling: `C H W B`.
+    pub fn pre(&self) -> usize {
+        self.c * self.h * self.w * self.batch
+    }
+
+    /// Elements after pooling: `C (H/side) (W/side) B`.
+    pub fn post(&self) -> usize {
+        self.c * self.h_post() * self.w_post() * self.batch
+    }
+
+    fn h_post(&self) -> usize {
+        self.h / self.side
+    }
+
+    fn w_post(&self) -> usize {
+        self.w / self.side
+    }
+
+    /// Start of place `k` of window `(row, col)` within its channel, `k` row by row.
+    #[inline(always)]
+    fn at(&self, row: usize, col: usize, k: usize) -> usize {
+        ((row * self.side + k / self.side) * self.w + col * self.side + k % self.side) * self.batch
+    }
+}
+
+/// `y = max over the window of x`; `place` says which: `row * side + column` in the window, the first of equals.
+///
+/// `x (C, H, W, B)`, `y (C, H/side, W/side, B)`, `place` as `y`. Not-a-number counts only in the first place.
+pub fn max_pool(shape: PoolShape, x: &[f32], y: &mut [f32], place: &mut [u8]) {
+    check(shape, x, y, place);
+    let (pre, post) = (shape.pre() / shape.c.max(1), shape.post() / shape.c.max(1));
+    threads::for_piece_pairs(y, post, place, post, shape.pre(), |c, y, place| {
+        let x = &x[c * pre..][..pre];
+        let windows = y.chunks_exact_mut(shape.batch).zip(place.chunks_exact_mut(shape.batch));
+        for (i, (y, place)) in windows.enumerate() {
+            let (row, col) = (i / shape.w_post(), i % shape.w_post());
+            let lanes = |k| &x[shape.at(row, col, k)..][..shape.batch];
+            if shape.side == 2 {
+                best_of_four([lanes(0), lanes(1), lanes(2), lanes(3)], y, place);
+            } else {
+                y.copy_from_slice(lanes(0));
+                place.fill(0);
+                for k in 1..shape.side * shape.side {
+                    for ((y, place), &x) in y.iter_mut().zip(place.iter_mut()).zip(lanes(k)) {
+                        (*y, *place) = if x > *y { (x, k as u8) } else { (*y, *place) };
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// Maximum of a 2x2 window in one pass; each `x` `(B)`.
+#[inline(always)]
+fn best_of_four(x: [&[f32]; 4], y: &mut [f32], place: &mut [u8]) {
+    let pairs = x[0].iter().zip(x[1]).zip(x[2].iter().zip(x[3]));
+    for ((y, place), ((&a, &b), (&c, &d))) in y.iter_mut().zip(place).zip(pairs) {
+        let (top, top_place) = if b > a { (b, 1) } else { (a, 0) };
+        let (low, low_place) = if d > c { (d, 3) } else { (c, 2) };
+        (*y, *place) = if low > top { (low, low_place) } else { (top, top_place) };
+    }
+}
+
+/// `dx = dy` at the place of each maximum, 0 elsewhere; shapes as in [`max_pool`]. Writes every element of `dx`.
+pub fn max_pool_backward(shape: PoolShape, dy: &[f32], place: &[u8], dx: &mut [f32]) {
+    check(shape, dx, dy, place);
+    let (pre, post) = (shape.pre() / shape.c.max(1), shape.post() / shape.c.max(1));
+    let (side, batch) = (shape.side, shape.batch);
+    threads::for_pieces(dx, pre, shape.pre(), |c, dx| {
+        let (dy, place) = (&dy[c * post..][..post], &place[c * post..][..post]);
+        for (h, dx) in dx.chunks_exact_mut(shape.w * batch).enumerate() {
+            if h / side >= shape.h_post() {
+                dx.fill(0.0);
+                continue;
+            }
+            let row = h / side * shape.w_post() * batch;
+            for (w, dx) in dx.chunks_exact_mut(batch).enumerate() {
+                if w / side >= shape.w_post() {
+                    dx.fill(0.0);
+                    continue;
+                }
+                let window = row + w / side * batch;
+                let k = (h % side * side + w % side) as u8;
+                let lanes = dy[window..][..batch].iter().zip(&place[window..][..batch]);
+                for (dx, (&dy, &place)) in dx.iter_mut().zip(lanes) {
+                    *dx = if place == k { dy } else { 0.0 };
+                }
+            }
+        }
+    });
+}
+
+fn check(shape: PoolShape, pre: &[f32], post: &[f32], place: &[u8]) {
+    assert!((1..=MAX_SIDE).contains(&shape.side), "side must be 1 to {MAX_SIDE}");
+    assert!(shape.batch > 0, "batch must be at least 1");
+    assert_eq!(pre.len(), shape.pre(), "the input side must be (C, H, W, B)");
+    assert_eq!(post.len(), shape.post(), "the output side must be (C, H/side, W/side, B)");
+    assert_eq!(place.len(), shape.post(), "place must be (C, H/side, W/side, B)");
+}
+
+/// [`max_pool`] as loops to read.
+pub fn max_pool_reference(shape: PoolShape, x: &[f32], y: &mut [f32], place: &mut [u8]) {
+    let PoolShape { c, h, w, side, batch } = shape;
+    for channel in 0..c {
+        for row in 0..h / side {
+            for col in 0..w / side {
+                for b in 0..batch {
+                    let post = ((channel * (h / side) + row) * (w / side) + col) * batch + b;
+                    y[post] = f32::NEG_INFINITY;
+                    for k in 0..side * side {
+                        let (i, j) = (row * side + k / side, col * side + k % side);
+                        let value = x[((channel * h + i) * w + j) * batch + b];
+                        if value > y[post] {
+                            (y[post], place[post]) = (value, k as u8);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+
+    #[test]
+    fn pooling_equals_its_reference() {
+        for (c, h, w) in [(1, 1, 1), (3, 5, 7), (2, 6, 4), (1, 9, 3)] {
+            for side in [1, 2, 3, 5] {
+                for batch in [1, 2, 7, 8, 9, 16, 17, 33] {
+                    let shape = PoolShape { c, h, w, side, batch };
+                    let mut rng = Rng::stream(1, "pool", &[]);
+                    // Few different values, so that there are ties.
+                    let x: Vec<f32> = (0..shape.pre()).map(|_| rng.below(5) as f32 - 2.0).collect();
+                    let (mut y, mut place) = (vec![f32::NAN; shape.post()], vec![255; shape.post()]);
+                    let (mut y_want, mut place_want) = (y.clone(), place.clone());
+                    max_pool(shape, &x, &mut y, &mut place);
+                    max_pool_reference(shape, &x, &mut y_want, &mut place_want);
+                    assert_eq!((&y, &place), (&y_want, &place_want), "{shape:?}");
+
+                    let mut dx = vec![f32::NAN; shape.pre()];
+                    max_pool_backward(shape, &y, &place, &mut dx);
+                    let kept: f32 = dx.iter().sum();
+                    assert_eq!(kept, y.iter().sum::<f32>(), "{shape:?}: the gradient is moved, not changed");
+                    assert!(dx.iter().zip(&x).all(|(&d, &x)| d == 0.0 || d == x), "{shape:?}");
+                }
+            }
+        }
+    }
+}
