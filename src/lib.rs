@@ -21,3 +21,4 @@ pub mod config;
 pub mod error;
 pub mod kernels;
 pub mod rng;
+pub mod store;
