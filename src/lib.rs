@@ -18,6 +18,7 @@
 //! reference loop and a parity test.
 
 pub mod config;
+pub mod connectome;
 pub mod error;
 pub mod kernels;
 pub mod rng;

@@ -1,0 +1,15 @@
+//! Neurons, and the synapses between them as a checked CSR mask; where they come from; what they look like.
+
+mod column;
+mod export;
+mod import;
+mod neurons;
+mod summary;
+mod synapses;
+
+pub use column::generate;
+pub use export::write_folder;
+pub use import::{IMPORTERS, Importer, empty_projection, load, read_folder};
+pub use neurons::{Connectome, Neuron, Polarity};
+pub use summary::{DensityRow, LaminaRow, PopulationRow, Quantiles, Summary, TypeRow, summary};
+pub use synapses::{Problem, Synapses};

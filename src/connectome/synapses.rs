@@ -1,0 +1,422 @@
+//! The mask of a projection: which presynaptic neuron reaches which postsynaptic one, as CSR and its transpose.
+//!
+//! [`Synapses::from_connections`] checks everything once; whatever holds a `Synapses` relies on it. Blocks and thinned
+//! copies of a checked mask go through the same door, so there is one place that can build one.
+
+use crate::kernels::sparse::Pattern;
+use std::fmt;
+
+use sprs::CsMatI;
+use xxhash_rust::xxh3::Xxh3;
+
+/// Synapses between two populations: CSR by postsynaptic neuron, with counts, and the transpose, checked when made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Synapses {
+    n_post: usize,
+    n_pre: usize,
+    /// Start of each postsynaptic row `(N_post + 1)`.
+    row_starts: Vec<u32>,
+    /// Presynaptic neuron of each connection `(S)`, ascending within a row.
+    pre: Vec<u32>,
+    /// Synapses of each connection `(S)`, at least 1.
+    counts: Vec<u32>,
+    /// Start of each presynaptic row of the transpose `(N_pre + 1)`.
+    column_starts: Vec<u32>,
+    /// Postsynaptic neuron of each connection of the transpose `(S)`, ascending within a row.
+    post: Vec<u32>,
+    /// For each connection of the transpose, its index in the CSR order `(S)`.
+    order: Vec<u32>,
+}
+
+/// Why a list of connections is no mask. `at` is the position in the list, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// A population or the list is too long for 32-bit indices.
+    TooMany(usize),
+    /// The postsynaptic index is not below `n_post`.
+    PostRange {
+        /// Position in the list.
+        at: usize,
+        /// The index found.
+        post: usize,
+    },
+    /// The presynaptic index is not below `n_pre`.
+    PreRange {
+        /// Position in the list.
+        at: usize,
+        /// The index found.
+        pre: usize,
+    },
+    /// A connection of no synapses.
+    ZeroCount {
+        /// Position in the list.
+        at: usize,
+    },
+    /// The same pair twice.
+    Duplicate {
+        /// Postsynaptic index.
+        post: usize,
+        /// Presynaptic index.
+        pre: usize,
+    },
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooMany(n) => write!(f, "{n} neurons or connections, more than 32-bit indices can name"),
+            Self::PostRange { at, post } => {
+                write!(f, "connection {at} reaches postsynaptic neuron {post}: no such one")
+            }
+            Self::PreRange { at, pre } => write!(f, "connection {at} leaves presynaptic neuron {pre}: no such one"),
+            Self::ZeroCount { at } => write!(f, "connection {at} has 0 synapses"),
+            Self::Duplicate { post, pre } => write!(f, "the pair pre {pre}, post {post} occurs twice"),
+        }
+    }
+}
+
+impl std::error::Error for Problem {}
+
+impl Synapses {
+    /// The mask of the connections `(post, pre, count)`, in any order.
+    ///
+    /// # Errors
+    /// An index out of range, a count of 0, a pair that occurs twice, or 2^32 or more neurons or connections.
+    pub fn from_connections(
+        n_post: usize,
+        n_pre: usize,
+        connections: impl IntoIterator<Item = (usize, usize, u32)>,
+    ) -> Result<Self, Problem> {
+        for n in [n_post, n_pre] {
+            if u32::try_from(n).is_err() {
+                return Err(Problem::TooMany(n));
+            }
+        }
+        let mut list: Vec<(u32, u32, u32)> = Vec::new();
+        for (at, (post, pre, count)) in connections.into_iter().enumerate() {
+            if post >= n_post {
+                return Err(Problem::PostRange { at, post });
+            }
+            if pre >= n_pre {
+                return Err(Problem::PreRange { at, pre });
+            }
+            if count == 0 {
+                return Err(Problem::ZeroCount { at });
+            }
+            list.push((post as u32, pre as u32, count));
+        }
+        if u32::try_from(list.len()).is_err() {
+            return Err(Problem::TooMany(list.len()));
+        }
+        list.sort_unstable();
+        if let Some(pair) = list.windows(2).find(|w| (w[0].0, w[0].1) == (w[1].0, w[1].1)) {
+            return Err(Problem::Duplicate { post: pair[0].0 as usize, pre: pair[0].1 as usize });
+        }
+        Ok(Self::from_sorted(n_post, n_pre, &list))
+    }
+
+    /// Every presynaptic neuron reaches every postsynaptic one, with one synapse each; `without_diagonal` leaves out
+    /// the pairs of equal index (recurrence within one population).
+    ///
+    /// # Panics
+    /// At 2^32 or more connections.
+    pub fn all_to_all(n_post: usize, n_pre: usize, without_diagonal: bool) -> Self {
+        let all = n_post.checked_mul(n_pre).is_some_and(|s| u32::try_from(s).is_ok());
+        assert!(all, "{n_post} x {n_pre} connections, more than 32-bit indices can name");
+        let pairs = (0..n_post as u32).flat_map(|post| (0..n_pre as u32).map(move |pre| (post, pre, 1)));
+        let list: Vec<_> = pairs.filter(|&(post, pre, _)| !(without_diagonal && post == pre)).collect();
+        Self::from_sorted(n_post, n_pre, &list)
+    }
+
+    /// The mask of `list`, already sorted by `(post, pre)`, distinct and in range.
+    fn from_sorted(n_post: usize, n_pre: usize, list: &[(u32, u32, u32)]) -> Self {
+        let mut row_starts = vec![0u32; n_post + 1];
+        for &(post, _, _) in list {
+            row_starts[post as usize + 1] += 1;
+        }
+        for i in 0..n_post {
+            row_starts[i + 1] += row_starts[i];
+        }
+        let pre = list.iter().map(|c| c.1).collect();
+        // The values are the CSR order itself: what the transpose carries is where each of its weights lies.
+        let csr = CsMatI::<u32, u32>::new((n_post, n_pre), row_starts, pre, (0..list.len() as u32).collect());
+        let (column_starts, post, order) = csr.to_other_storage().into_raw_storage();
+        let (row_starts, pre, _) = csr.into_raw_storage();
+        let counts = list.iter().map(|c| c.2).collect();
+        Self { n_post, n_pre, row_starts, pre, counts, column_starts, post, order }
+    }
+
+    /// The mask between the postsynaptic neurons `posts` and the presynaptic ones `pres`, renumbered by their
+    /// positions in those lists: `block[i, j] = self[posts[i], pres[j]]`.
+    ///
+    /// # Panics
+    /// If an index is out of range or occurs twice in one of the lists.
+    pub fn block(&self, posts: &[usize], pres: &[usize]) -> Self {
+        let mut local = vec![u32::MAX; self.n_pre];
+        for (j, &pre) in pres.iter().enumerate() {
+            assert!(pre < self.n_pre, "presynaptic neuron {pre} of {}", self.n_pre);
+            assert!(local[pre] == u32::MAX, "presynaptic neuron {pre} occurs twice");
+            local[pre] = j as u32;
+        }
+        let mut seen = vec![false; self.n_post];
+        let mut list = Vec::new();
+        for (i, &post) in posts.iter().enumerate() {
+            assert!(post < self.n_post, "postsynaptic neuron {post} of {}", self.n_post);
+            assert!(!std::mem::replace(&mut seen[post], true), "postsynaptic neuron {post} occurs twice");
+            let row = list.len();
+            let kept = self.row(post).filter(|&(pre, _)| local[pre] != u32::MAX);
+            list.extend(kept.map(|(pre, count)| (i as u32, local[pre], count)));
+            list[row..].sort_unstable();
+        }
+        Self::from_sorted(posts.len(), pres.len(), &list)
+    }
+
+    /// The mask of the pairs joined by at least `k` synapses.
+    pub fn min_synapses(&self, k: u32) -> Self {
+        let list: Vec<_> = self.iter().filter(|c| c.2 >= k).map(|(i, j, n)| (i as u32, j as u32, n)).collect();
+        Self::from_sorted(self.n_post, self.n_pre, &list)
+    }
+
+    /// All connections `(post, pre, count)` in CSR order.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, usize, u32)> + '_ {
+        (0..self.n_post).flat_map(|post| self.row(post).map(move |(pre, count)| (post, pre, count)))
+    }
+
+    /// Presynaptic partners of one neuron with their counts, ascending.
+    pub fn row(&self, post: usize) -> impl Iterator<Item = (usize, u32)> + '_ {
+        let range = self.row_starts[post] as usize..self.row_starts[post + 1] as usize;
+        self.pre[range.clone()].iter().map(|&pre| pre as usize).zip(self.counts[range].iter().copied())
+    }
+
+    /// True if `pre` reaches `post`.
+    pub fn contains(&self, post: usize, pre: usize) -> bool {
+        let row = &self.pre[self.row_starts[post] as usize..self.row_starts[post + 1] as usize];
+        u32::try_from(pre).is_ok_and(|pre| row.binary_search(&pre).is_ok())
+    }
+
+    /// Number of presynaptic partners of `post`.
+    pub fn fan_in(&self, post: usize) -> usize {
+        (self.row_starts[post + 1] - self.row_starts[post]) as usize
+    }
+
+    /// Number of postsynaptic partners of `pre`.
+    pub fn fan_out(&self, pre: usize) -> usize {
+        (self.column_starts[pre + 1] - self.column_starts[pre]) as usize
+    }
+
+    /// Connections per possible pair, `S / (N_post N_pre)`; 0 where there is no pair.
+    pub fn density(&self) -> f64 {
+        match self.n_post as f64 * self.n_pre as f64 {
+            0.0 => 0.0,
+            pairs => self.len() as f64 / pairs,
+        }
+    }
+
+    /// Part of the connections whose reverse exists too, without autapses; 0 where there are none.
+    ///
+    /// # Panics
+    /// If the mask is not square.
+    pub fn reciprocity(&self) -> f64 {
+        assert_eq!(self.n_post, self.n_pre, "reciprocity is of a population with itself");
+        let (mut all, mut returned) = (0usize, 0usize);
+        for (post, pre, _) in self.iter().filter(|&(post, pre, _)| post != pre) {
+            all += 1;
+            returned += usize::from(self.contains(pre, post));
+        }
+        if all == 0 { 0.0 } else { returned as f64 / all as f64 }
+    }
+
+    /// Sum of all counts.
+    pub fn total(&self) -> u64 {
+        self.counts.iter().map(|&n| u64::from(n)).sum()
+    }
+
+    /// Hash of shape, mask and counts (xxh3 of the little-endian arrays).
+    pub fn fingerprint(&self) -> u64 {
+        let mut hash = Xxh3::new();
+        for n in [self.n_post, self.n_pre, self.len()] {
+            hash.update(&(n as u64).to_le_bytes());
+        }
+        for array in [&self.row_starts, &self.pre, &self.counts] {
+            array.iter().for_each(|v| hash.update(&v.to_le_bytes()));
+        }
+        hash.digest()
+    }
+
+    /// The mask as the kernels see it.
+    pub fn pattern(&self) -> Pattern<'_> {
+        Pattern {
+            n_post: self.n_post,
+            n_pre: self.n_pre,
+            row_starts: &self.row_starts,
+            pre: &self.pre,
+            column_starts: &self.column_starts,
+            post: &self.post,
+            order: &self.order,
+        }
+    }
+
+    /// Number of postsynaptic neurons.
+    pub fn n_post(&self) -> usize {
+        self.n_post
+    }
+
+    /// Number of presynaptic neurons.
+    pub fn n_pre(&self) -> usize {
+        self.n_pre
+    }
+
+    /// Number of connections S (weights that a projection stores).
+    pub fn len(&self) -> usize {
+        self.pre.len()
+    }
+
+    /// True if nothing is connected.
+    pub fn is_empty(&self) -> bool {
+        self.pre.is_empty()
+    }
+
+    /// Start of each postsynaptic row `(N_post + 1)`.
+    pub fn row_starts(&self) -> &[u32] {
+        &self.row_starts
+    }
+
+    /// Presynaptic neuron of each connection `(S)`.
+    pub fn pre(&self) -> &[u32] {
+        &self.pre
+    }
+
+    /// Synapses of each connection `(S)`.
+    pub fn counts(&self) -> &[u32] {
+        &self.counts
+    }
+
+    /// Start of each presynaptic row of the transpose `(N_pre + 1)`.
+    pub fn column_starts(&self) -> &[u32] {
+        &self.column_starts
+    }
+
+    /// Postsynaptic neuron of each connection of the transpose `(S)`.
+    pub fn post(&self) -> &[u32] {
+        &self.post
+    }
+
+    /// For each connection of the transpose, its index in the CSR order `(S)`.
+    pub fn order(&self) -> &[u32] {
+        &self.order
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+
+    /// A random mask, with empty and full rows, and the dense table of its counts.
+    fn random(seed: u64) -> (Synapses, Vec<Vec<u32>>) {
+        let mut rng = Rng::stream(seed, "synapses", &[]);
+        let (n_post, n_pre) = (rng.below(12), rng.below(12));
+        let mut dense = vec![vec![0; n_pre]; n_post];
+        for row in &mut dense {
+            let p = [0.0, 0.3, 1.0][rng.below(3)];
+            row.iter_mut().for_each(|n| *n = if rng.chance(p) { 1 + rng.below(4) as u32 } else { 0 });
+        }
+        let mut list = Vec::new();
+        for i in 0..n_post {
+            list.extend((0..n_pre).filter(|&j| dense[i][j] > 0).map(|j| (i, j, dense[i][j])));
+        }
+        rng.shuffle(&mut list);
+        (Synapses::from_connections(n_post, n_pre, list).unwrap(), dense)
+    }
+
+    #[test]
+    fn mask_and_transpose_are_the_dense_table() {
+        for seed in 0..200 {
+            let (s, dense) = random(seed);
+            let mut found = vec![vec![0; s.n_pre()]; s.n_post()];
+            for (post, pre, count) in s.iter() {
+                found[post][pre] = count;
+            }
+            assert_eq!(found, dense, "seed {seed}");
+            assert_eq!((s.row_starts().len(), s.column_starts().len()), (s.n_post() + 1, s.n_pre() + 1));
+            for pre in 0..s.n_pre() {
+                let range = s.column_starts()[pre] as usize..s.column_starts()[pre + 1] as usize;
+                assert_eq!(range.len(), s.fan_out(pre));
+                assert!(s.post()[range.clone()].windows(2).all(|w| w[0] < w[1]), "ascending");
+                for k in range {
+                    let (post, at) = (s.post()[k] as usize, s.order()[k] as usize);
+                    assert_eq!(s.pre()[at] as usize, pre);
+                    let row = s.row_starts()[post] as usize..s.row_starts()[post + 1] as usize;
+                    assert!(row.contains(&at), "the order of the transpose points into the row of its neuron");
+                }
+            }
+            for (post, row) in dense.iter().enumerate() {
+                assert_eq!(s.fan_in(post), row.iter().filter(|&&n| n > 0).count());
+                row.iter().enumerate().for_each(|(pre, &n)| assert_eq!(s.contains(post, pre), n > 0));
+            }
+        }
+    }
+
+    #[test]
+    fn blocks_and_thinned_masks_are_those_of_the_dense_table() {
+        for seed in 0..200 {
+            let (s, dense) = random(seed);
+            let mut rng = Rng::stream(seed, "block", &[]);
+            let mut choose = |n: usize| {
+                let mut all: Vec<usize> = (0..n).collect();
+                rng.shuffle(&mut all);
+                all.truncate(rng.below(n + 1));
+                all
+            };
+            let (posts, pres) = (choose(s.n_post()), choose(s.n_pre()));
+            let block = s.block(&posts, &pres);
+            let again = Synapses::from_connections(posts.len(), pres.len(), block.iter()).unwrap();
+            assert_eq!(block, again, "a block is a checked mask");
+            for i in 0..posts.len() {
+                let row: Vec<u32> = pres.iter().map(|&pre| dense[posts[i]][pre]).collect();
+                let mut found = vec![0; pres.len()];
+                block.row(i).for_each(|(j, n)| found[j] = n);
+                assert_eq!(found, row);
+            }
+            let thin = s.min_synapses(3);
+            assert!(s.iter().all(|(post, pre, n)| thin.contains(post, pre) == (n >= 3)));
+            assert!(thin.counts().iter().all(|&n| n >= 3));
+        }
+    }
+
+    #[test]
+    fn what_is_no_mask_is_refused() {
+        let made = |list: &[(usize, usize, u32)]| Synapses::from_connections(2, 3, list.iter().copied());
+        assert_eq!(made(&[(0, 0, 1), (2, 0, 1)]), Err(Problem::PostRange { at: 1, post: 2 }));
+        assert_eq!(made(&[(0, 3, 1)]), Err(Problem::PreRange { at: 0, pre: 3 }));
+        assert_eq!(made(&[(0, 0, 0)]), Err(Problem::ZeroCount { at: 0 }));
+        assert_eq!(made(&[(1, 2, 1), (0, 0, 1), (1, 2, 9)]), Err(Problem::Duplicate { post: 1, pre: 2 }));
+        assert_eq!(Synapses::from_connections(1 << 32, 1, []), Err(Problem::TooMany(1 << 32)));
+    }
+
+    #[test]
+    fn all_to_all_with_and_without_diagonal() {
+        let s = Synapses::all_to_all(3, 4, false);
+        assert_eq!((s.len(), s.density()), (12, 1.0));
+        let r = Synapses::all_to_all(3, 3, true);
+        assert_eq!((r.len(), r.contains(1, 1), r.reciprocity()), (6, false, 1.0));
+        assert_eq!(Synapses::all_to_all(0, 0, false).density(), 0.0);
+    }
+
+    #[test]
+    fn reciprocity_counts_returned_connections_without_autapses() {
+        let s = Synapses::from_connections(3, 3, [(0, 0, 1), (0, 1, 1), (1, 0, 1), (2, 0, 1), (1, 2, 5)]).unwrap();
+        assert_eq!(s.reciprocity(), 0.5);
+        assert_eq!(s.total(), 9);
+    }
+
+    #[test]
+    fn the_fingerprint_sees_shape_mask_and_counts() {
+        let made = |n, list: &[(usize, usize, u32)]| Synapses::from_connections(n, 2, list.iter().copied()).unwrap();
+        let base = made(2, &[(0, 1, 1)]).fingerprint();
+        assert_eq!(base, made(2, &[(0, 1, 1)]).fingerprint());
+        for other in [made(3, &[(0, 1, 1)]), made(2, &[(1, 1, 1)]), made(2, &[(0, 0, 1)]), made(2, &[(0, 1, 2)])] {
+            assert_ne!(base, other.fingerprint());
+        }
+    }
+}
