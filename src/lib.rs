@@ -19,6 +19,7 @@
 
 pub mod config;
 pub mod connectome;
+pub mod data;
 pub mod error;
 pub mod kernels;
 pub mod rng;
