@@ -22,5 +22,6 @@ pub mod connectome;
 pub mod data;
 pub mod error;
 pub mod kernels;
+pub mod model;
 pub mod rng;
 pub mod store;

@@ -1,0 +1,186 @@
+//! The cortical column as one layer: populations by lamina, projections along the connectome's synapses.
+//!
+//! For each lamina in turn, with x the activity of the populations that reach it (BioNIC, arXiv 2601.20876, and
+//! `population.rs` for the inhibition modes):
+//!
+//! ```text
+//! u  = b + Σ_p (M_p ∘ W_p) x_p          feedforward and skipping projections
+//! u' = u + (M_intra ∘ W_intra) φ(u)     one step of recurrence, φ = ReLU
+//! y  = ReLU(LayerNorm(inhibit(u')))
+//! ```
+//!
+//! Weights exist only at the synapses of the masks: CSR values `(S)`, in forward, backward and plasticity.
+
+mod population;
+mod projection;
+mod wiring;
+
+use super::{Layer, Pass, Plastic, Shape, TensorSpec, tensor_ranges};
+use population::Population;
+use projection::{InputGradient, Projection};
+use std::ops::Range;
+
+pub use wiring::build;
+
+/// The column. Input `(N_features, B)`, output the activity of the laminae that the read-out sees, one after another.
+pub struct Column {
+    input: Shape,
+    populations: Vec<Population>,
+    /// Populations that the read-out sees, by index.
+    readout: Vec<usize>,
+    tensors: Vec<TensorSpec>,
+    ranges: Vec<Range<usize>>,
+    /// Gradient of each population's output `(N_k, B)`.
+    d_outputs: Vec<Vec<f32>>,
+    d_input_part: Vec<f32>,
+}
+
+/// Where a projection comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// The features of the stem.
+    Input,
+    /// The excitatory population of this index.
+    Population(usize),
+}
+
+impl Column {
+    fn new(input: Shape, populations: Vec<Population>, readout: Vec<usize>, tensors: Vec<TensorSpec>) -> Self {
+        let ranges = tensor_ranges(&tensors);
+        let d_outputs = populations.iter().map(|_| Vec::new()).collect();
+        Self { input, populations, readout, tensors, ranges, d_outputs, d_input_part: Vec::new() }
+    }
+
+    /// Lamina and number of excitatory neurons of each population, in processing order.
+    pub fn laminae(&self) -> Vec<(&str, usize)> {
+        self.populations.iter().map(|p| (p.lamina.as_str(), p.n)).collect()
+    }
+
+    fn projections(&self) -> impl Iterator<Item = &Projection> {
+        self.populations.iter().flat_map(Population::projections)
+    }
+}
+
+impl Layer for Column {
+    fn name(&self) -> &'static str {
+        "column"
+    }
+
+    fn output(&self) -> Shape {
+        Shape::flat(self.readout.iter().map(|&k| self.populations[k].n).sum())
+    }
+
+    fn tensors(&self) -> Vec<TensorSpec> {
+        self.tensors.clone()
+    }
+
+    fn synapses(&self) -> usize {
+        self.projections().map(Projection::synapses).sum()
+    }
+
+    fn forward(&mut self, pass: &Pass, weights: &[f32], _buffers: &mut [f32], x: &[f32], y: &mut [f32]) {
+        let batch = pass.batch;
+        assert_eq!(x.len(), self.input.n() * batch, "x must be (N_features, B)");
+        assert_eq!(y.len(), self.output().n() * batch, "y must be (N_readout, B)");
+        let w = |i: usize| &weights[self.ranges[i].clone()];
+        for k in 0..self.populations.len() {
+            let (done, rest) = self.populations.split_at_mut(k);
+            let activity = |source| match source {
+                Source::Input => x,
+                Source::Population(j) => done[j].output(batch),
+            };
+            rest[0].forward(pass, &w, &activity);
+        }
+        let mut start = 0;
+        for &k in &self.readout {
+            let part = self.populations[k].output(batch);
+            y[start..start + part.len()].copy_from_slice(part);
+            start += part.len();
+        }
+    }
+
+    fn backward(
+        &mut self,
+        pass: &Pass,
+        weights: &[f32],
+        x: &[f32],
+        _y: &[f32],
+        dy: &[f32],
+        mut dx: Option<&mut [f32]>,
+        dweights: &mut [f32],
+    ) {
+        let batch = pass.batch;
+        for (d, p) in self.d_outputs.iter_mut().zip(&self.populations) {
+            d.clear();
+            d.resize(p.n * batch, 0.0);
+        }
+        let mut start = 0;
+        for &k in &self.readout {
+            let len = self.d_outputs[k].len();
+            self.d_outputs[k].copy_from_slice(&dy[start..start + len]);
+            start += len;
+        }
+        let mut first_into_input = true;
+        for k in (0..self.populations.len()).rev() {
+            let (done, rest) = self.populations.split_at_mut(k);
+            let population = &mut rest[0];
+            let (d_done, d_rest) = self.d_outputs.split_at_mut(k);
+            let w = |i: usize| &weights[self.ranges[i].clone()];
+            population.backward_local(pass, &w, &self.ranges, &d_rest[0], dweights);
+            for (p, du) in population.afferents() {
+                let range = self.ranges[p.tensor].clone();
+                match p.source {
+                    Source::Population(j) => {
+                        let pre = done[j].output(batch);
+                        p.backward(
+                            w(p.tensor),
+                            batch,
+                            pre,
+                            du,
+                            InputGradient::Add(&mut d_done[j]),
+                            &mut dweights[range],
+                        );
+                    }
+                    Source::Input => {
+                        let target = match dx.as_deref_mut() {
+                            Some(dx) if first_into_input => InputGradient::Overwrite(dx),
+                            Some(_) => {
+                                self.d_input_part.resize(x.len(), 0.0);
+                                InputGradient::Overwrite(&mut self.d_input_part)
+                            }
+                            None => InputGradient::Skip,
+                        };
+                        p.backward(w(p.tensor), batch, x, du, target, &mut dweights[range]);
+                        if !first_into_input && let Some(dx) = dx.as_deref_mut() {
+                            crate::kernels::elementwise::add(&self.d_input_part, dx);
+                        }
+                        first_into_input = false;
+                    }
+                }
+            }
+        }
+    }
+
+    fn plastic<'a>(&'a self, x: &'a [f32], _y: &'a [f32], pass: &Pass) -> Vec<Plastic<'a>> {
+        let batch = pass.batch;
+        let mut list = Vec::new();
+        for population in &self.populations {
+            let bias = Some(population.homeostatic_bias());
+            let post = population.output(batch);
+            for p in &population.excitatory {
+                let pre = match p.source {
+                    Source::Input => &x[..p.n_pre() * batch],
+                    Source::Population(j) => self.populations[j].output(batch),
+                };
+                list.push(p.plastic(bias, batch, pre, post));
+            }
+            if let Some(p) = &population.intra {
+                list.push(p.plastic(bias, batch, population.first_response(batch), post));
+            }
+        }
+        list
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,354 @@
+//! One lamina's excitatory population: recurrence, inhibition, normalisation, and the way back.
+//!
+//! Inhibition modes, u' being the summed input after the recurrent step:
+//!
+//! - `graded` (BioNIC): v = u' (1 − γ n_i), n_i = inhibitory synapses onto neuron i / the lamina's maximum.
+//!   A learned γ has no bound (it may cross zero for a while early in training).
+//! - `interneurons` (DANN, Cornford et al. 2021, with measured masks): h = W_IX x + W_IE φ(u), s = W_EI h,
+//!   v = g (u' − s) / (exp(α) s + floor) + b with every W ≥ 0: excitatory synapses never go negative, inhibitory
+//!   ones never positive, because strength and sign are kept apart, and the gains g and of LayerNorm stay at 0 or above. The interneurons of a
+//!   lamina inhibit that lamina; synapses of inhibitory cells across laminae, from L1 and onto each other are left out.
+//! - `none`: v = u'.
+
+use super::projection::{InputGradient, Projection};
+use crate::kernels::{dense, elementwise, norm};
+use crate::model::Pass;
+use crate::rng::Rng;
+use std::ops::Range;
+
+const LAYER_NORM_EPSILON: f32 = 1e-5;
+
+/// How a population is inhibited.
+pub(super) enum Inhibition {
+    None,
+    Graded {
+        /// Inhibitory synapses onto each neuron over the lamina's maximum `(N)`.
+        dose: Vec<f32>,
+        /// Fixed strength, where it is not learned.
+        gamma: f32,
+        /// Tensor of the learned strength `(1)`.
+        tensor: Option<usize>,
+    },
+    Interneurons(Box<Interneurons>),
+}
+
+/// The inhibitory cells of a lamina, and their projections.
+pub(super) struct Interneurons {
+    pub(super) n: usize,
+    /// E (earlier populations, features) to I.
+    pub(super) afferents: Vec<Projection>,
+    /// E to I within the lamina, driven by the first response φ(u).
+    pub(super) from_lamina: Option<Projection>,
+    /// I to E.
+    pub(super) efferent: Projection,
+    /// Tensors of the gain g and the shunting exponent α, each `(N)`.
+    pub(super) gain: usize,
+    pub(super) alpha: usize,
+    pub(super) shunt_floor: f32,
+    /// h `(N_I, B)`, s `(N, B)`, and their gradients.
+    h: Vec<f32>,
+    s: Vec<f32>,
+    dh: Vec<f32>,
+    ds: Vec<f32>,
+}
+
+impl Interneurons {
+    pub(super) fn new(
+        n: usize,
+        afferents: Vec<Projection>,
+        from_lamina: Option<Projection>,
+        efferent: Projection,
+        [gain, alpha]: [usize; 2],
+        shunt_floor: f32,
+    ) -> Self {
+        let (h, s, dh, ds) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { n, afferents, from_lamina, efferent, gain, alpha, shunt_floor, h, s, dh, ds }
+    }
+}
+
+/// Tensors of LayerNorm, each `(N)`.
+#[derive(Clone, Copy)]
+pub(super) struct Norm {
+    pub(super) gain: usize,
+    pub(super) bias: usize,
+}
+
+/// One lamina's excitatory neurons.
+pub(super) struct Population {
+    pub(super) lamina: String,
+    pub(super) n: usize,
+    /// Projections from features and earlier populations.
+    pub(super) excitatory: Vec<Projection>,
+    pub(super) intra: Option<Projection>,
+    pub(super) inhibition: Inhibition,
+    /// Tensor of the bias b `(N)`.
+    pub(super) bias: usize,
+    pub(super) norm: Option<Norm>,
+    /// Standard deviation of the additive noise per neuron; 0 = none.
+    pub(super) unit_noise: f32,
+    scratch: Scratch,
+}
+
+/// Activity of the last pass, each `(N, B)` unless said otherwise.
+#[derive(Default)]
+struct Scratch {
+    /// First response φ(u).
+    a: Vec<f32>,
+    /// Summed input after recurrence, u'.
+    u: Vec<f32>,
+    /// After inhibition and noise.
+    v: Vec<f32>,
+    /// Output.
+    y: Vec<f32>,
+    /// Mean and inverse standard deviation of LayerNorm, each `(B)`.
+    mean: Vec<f32>,
+    inv_sd: Vec<f32>,
+    /// Gradients of v and of u.
+    dv: Vec<f32>,
+    du: Vec<f32>,
+    /// Gradient of a.
+    da: Vec<f32>,
+}
+
+impl Population {
+    pub(super) fn new(
+        lamina: String,
+        n: usize,
+        excitatory: Vec<Projection>,
+        intra: Option<Projection>,
+        inhibition: Inhibition,
+        bias: usize,
+        norm: Option<Norm>,
+        unit_noise: f32,
+    ) -> Self {
+        Self { lamina, n, excitatory, intra, inhibition, bias, norm, unit_noise, scratch: Scratch::default() }
+    }
+
+    /// Output of the last pass `(N, B)`.
+    pub(super) fn output(&self, batch: usize) -> &[f32] {
+        &self.scratch.y[..self.n * batch]
+    }
+
+    /// First response φ(u) of the last pass `(N, B)`, before recurrence.
+    pub(super) fn first_response(&self, batch: usize) -> &[f32] {
+        &self.scratch.a[..self.n * batch]
+    }
+
+    /// The bias that moves the neuron's mean activity: LayerNorm's, or its own where there is no norm.
+    pub(super) fn homeostatic_bias(&self) -> usize {
+        self.norm.map_or(self.bias, |n| n.bias)
+    }
+
+    /// Every projection that ends or starts on this lamina's neurons.
+    pub(super) fn projections(&self) -> impl Iterator<Item = &Projection> {
+        let inhibitory = match &self.inhibition {
+            Inhibition::Interneurons(i) => Some(i.afferents.iter().chain(&i.from_lamina).chain([&i.efferent])),
+            _ => None,
+        };
+        self.excitatory.iter().chain(&self.intra).chain(inhibitory.into_iter().flatten())
+    }
+
+    /// Computes the output from the activity of its sources.
+    pub(super) fn forward<'a, 'w>(
+        &mut self,
+        pass: &Pass,
+        w: &impl Fn(usize) -> &'w [f32],
+        activity: &impl Fn(super::Source) -> &'a [f32],
+    ) {
+        let (batch, len) = (pass.batch, self.n * pass.batch);
+        let Scratch { a, u, v, y, mean, inv_sd, .. } = &mut self.scratch;
+        for buffer in [&mut *a, &mut *u, &mut *v, &mut *y] {
+            buffer.resize(len, 0.0);
+        }
+        for (i, p) in self.excitatory.iter_mut().enumerate() {
+            p.forward(pass, w(p.tensor), activity(p.source), u, i > 0);
+        }
+        let interneurons = matches!(self.inhibition, Inhibition::Interneurons(_));
+        if !interneurons {
+            elementwise::add_rows(u, w(self.bias), batch);
+        }
+        elementwise::relu(u, a);
+        if let Some(p) = &mut self.intra {
+            p.forward(pass, w(p.tensor), a, u, true);
+        }
+        match &mut self.inhibition {
+            Inhibition::None => v.copy_from_slice(u),
+            Inhibition::Graded { dose, gamma, tensor } => {
+                let gamma = tensor.map_or(*gamma, |t| w(t)[0]);
+                for ((v, u), n) in v.chunks_exact_mut(batch).zip(u.chunks_exact(batch)).zip(&*dose) {
+                    let factor = 1.0 - gamma * n;
+                    v.iter_mut().zip(u).for_each(|(v, u)| *v = u * factor);
+                }
+            }
+            Inhibition::Interneurons(cells) => {
+                cells.h.resize(cells.n * batch, 0.0);
+                cells.s.resize(len, 0.0);
+                cells.h.fill(0.0);
+                let mut started = false;
+                for p in &mut cells.afferents {
+                    p.forward(pass, w(p.tensor), activity(p.source), &mut cells.h, started);
+                    started = true;
+                }
+                if let Some(p) = &mut cells.from_lamina {
+                    p.forward(pass, w(p.tensor), a, &mut cells.h, started);
+                }
+                cells.efferent.forward(pass, w(cells.efferent.tensor), &cells.h, &mut cells.s, false);
+                let (gain, alpha, bias) = (w(cells.gain), w(cells.alpha), w(self.bias));
+                for i in 0..self.n {
+                    let row = i * batch..(i + 1) * batch;
+                    let (g, e, b) = (gain[i], alpha[i].exp(), bias[i]);
+                    for ((v, u), s) in v[row.clone()].iter_mut().zip(&u[row.clone()]).zip(&cells.s[row]) {
+                        *v = g * (u - s) / (e * s + cells.shunt_floor) + b;
+                    }
+                }
+            }
+        }
+        if pass.training && self.unit_noise > 0.0 {
+            let mut rng = Rng::stream(pass.seed, "unit noise", &[pass.step, self.bias as u64]);
+            v.iter_mut().for_each(|v| *v += self.unit_noise * rng.normal_fast());
+        }
+        match self.norm {
+            Some(n) => {
+                mean.resize(batch, 0.0);
+                inv_sd.resize(batch, 0.0);
+                norm::layer_norm(
+                    self.n,
+                    batch,
+                    v,
+                    w(n.gain),
+                    w(n.bias),
+                    LAYER_NORM_EPSILON,
+                    y,
+                    &mut mean[..batch],
+                    &mut inv_sd[..batch],
+                );
+                elementwise::relu_in_place(y);
+            }
+            None => elementwise::relu(v, y),
+        }
+    }
+
+    /// From the gradient of the output to that of the summed inputs, through norm, inhibition and recurrence;
+    /// [`Population::afferents`] then carries it to the sources. Leaves the activity of `forward` for the Hebbian rules.
+    pub(super) fn backward_local<'w>(
+        &mut self,
+        pass: &Pass,
+        w: &impl Fn(usize) -> &'w [f32],
+        ranges: &[Range<usize>],
+        dy: &[f32],
+        dweights: &mut [f32],
+    ) {
+        let (batch, len) = (pass.batch, self.n * pass.batch);
+        let Scratch { a, u, v, y, mean, inv_sd, dv, du, da } = &mut self.scratch;
+        for buffer in [&mut *dv, &mut *du, &mut *da] {
+            buffer.resize(len, 0.0);
+        }
+        elementwise::relu_backward(y, dy, dv);
+        if let Some(n) = self.norm {
+            du.copy_from_slice(dv);
+            let (d_gain, d_bias) = pair(dweights, &ranges[n.gain], &ranges[n.bias]);
+            norm::layer_norm_backward(
+                self.n,
+                batch,
+                v,
+                w(n.gain),
+                &mean[..batch],
+                &inv_sd[..batch],
+                du,
+                dv,
+                d_gain,
+                d_bias,
+            );
+        }
+        // From here dv is the gradient of v; du becomes that of u', then of u.
+        match &mut self.inhibition {
+            Inhibition::None => {
+                du.copy_from_slice(dv);
+                da.fill(0.0);
+            }
+            Inhibition::Graded { dose, gamma, tensor } => {
+                let strength = tensor.map_or(*gamma, |t| w(t)[0]);
+                let mut d_gamma = 0.0f64;
+                for (i, n) in dose.iter().enumerate() {
+                    let row = i * batch..(i + 1) * batch;
+                    let factor = 1.0 - strength * n;
+                    let mut sum = 0.0;
+                    for ((du, dv), u) in du[row.clone()].iter_mut().zip(&dv[row.clone()]).zip(&u[row]) {
+                        *du = dv * factor;
+                        sum += dv * u;
+                    }
+                    d_gamma -= f64::from(sum * n);
+                }
+                if let Some(t) = *tensor {
+                    dweights[ranges[t].start] = d_gamma as f32;
+                }
+                da.fill(0.0);
+            }
+            Inhibition::Interneurons(cells) => {
+                cells.ds.resize(len, 0.0);
+                cells.dh.resize(cells.n * batch, 0.0);
+                let (gain, alpha) = (w(cells.gain), w(cells.alpha));
+                for i in 0..self.n {
+                    let row = i * batch..(i + 1) * batch;
+                    let (g, e) = (gain[i], alpha[i].exp());
+                    let (mut d_gain, mut d_alpha, mut d_bias) = (0.0, 0.0, 0.0);
+                    for j in row {
+                        let (s, d) = (cells.s[j], dv[j]);
+                        let inverse = 1.0 / (e * s + cells.shunt_floor);
+                        let z = (u[j] - s) * inverse;
+                        d_bias += d;
+                        d_gain += d * z;
+                        du[j] = d * g * inverse;
+                        // dz/ds = -(1 + e z) / divisor, dz/dα = -z e s / divisor
+                        cells.ds[j] = -du[j] * (1.0 + e * z);
+                        d_alpha -= du[j] * z * e * s;
+                    }
+                    dweights[ranges[self.bias].start + i] = d_bias;
+                    dweights[ranges[cells.gain].start + i] = d_gain;
+                    dweights[ranges[cells.alpha].start + i] = d_alpha;
+                }
+                let t = cells.efferent.tensor;
+                let d_efferent = &mut dweights[ranges[t].clone()];
+                let dh = InputGradient::Overwrite(&mut cells.dh);
+                cells.efferent.backward(w(t), batch, &cells.h, &cells.ds, dh, d_efferent);
+                da.fill(0.0);
+                if let Some(p) = &mut cells.from_lamina {
+                    p.backward(
+                        w(p.tensor),
+                        batch,
+                        a,
+                        &cells.dh,
+                        InputGradient::Add(da),
+                        &mut dweights[ranges[p.tensor].clone()],
+                    );
+                }
+            }
+        }
+        if let Some(p) = &mut self.intra {
+            p.backward(w(p.tensor), batch, a, du, InputGradient::Add(da), &mut dweights[ranges[p.tensor].clone()]);
+        }
+        elementwise::add_relu_backward(a, da, du);
+        if !matches!(self.inhibition, Inhibition::Interneurons(_)) {
+            dense::backward_bias(self.n, batch, du, &mut dweights[ranges[self.bias].clone()]);
+        }
+    }
+
+    /// Projections from features and earlier populations, each with the gradient at its postsynaptic side.
+    pub(super) fn afferents(&mut self) -> impl Iterator<Item = (&mut Projection, &[f32])> {
+        let du = self.scratch.du.as_slice();
+        let to_interneurons = match &mut self.inhibition {
+            Inhibition::Interneurons(cells) => {
+                let dh = cells.dh.as_slice();
+                Some(cells.afferents.iter_mut().map(move |p| (p, dh)))
+            }
+            _ => None,
+        };
+        self.excitatory.iter_mut().map(move |p| (p, du)).chain(to_interneurons.into_iter().flatten())
+    }
+}
+
+/// Two tensors of one slice at once; `first` lies before `second`.
+fn pair<'a>(all: &'a mut [f32], first: &Range<usize>, second: &Range<usize>) -> (&'a mut [f32], &'a mut [f32]) {
+    let (head, tail) = all.split_at_mut(second.start);
+    (&mut head[first.clone()], &mut tail[..second.len()])
+}

@@ -1,0 +1,142 @@
+//! A projection between two populations: dense, or only at the synapses of a mask; with synaptic noise.
+
+use super::Source;
+use crate::connectome::Synapses;
+use crate::kernels::{dense, sparse};
+use crate::model::{Pass, Plastic, Wiring};
+use crate::rng::Rng;
+
+/// Connectivity of a projection.
+pub(super) enum Mask {
+    /// All to all, weights `(N_post, N_pre)`.
+    Dense {
+        n_post: usize,
+        n_pre: usize,
+        /// Transposed activity for the weight gradient `(B, N_pre)`.
+        transposed: Vec<f32>,
+    },
+    /// Stored synapses only, weights `(S)`.
+    Synapses(Synapses),
+}
+
+/// Where the gradient of a projection's input goes.
+pub(super) enum InputGradient<'a> {
+    /// Nobody wants it.
+    Skip,
+    Overwrite(&'a mut [f32]),
+    /// Other projections have written theirs already.
+    Add(&'a mut [f32]),
+}
+
+/// A projection. Its weights are tensor `tensor` of the column.
+pub(super) struct Projection {
+    pub(super) source: Source,
+    pub(super) tensor: usize,
+    pub(super) mask: Mask,
+    /// True where the mask is the connectome's.
+    pub(super) measured: bool,
+    /// Standard deviation σ of the multiplicative noise; 0 = none.
+    pub(super) noise_sigma: f32,
+    /// Factor 1 + σε of each synapse in this pass `(S)`; empty where there is no noise.
+    factors: Vec<f32>,
+    /// Noisy weights w(1 + σε) of this pass `(S)`; empty where there is no noise.
+    noisy: Vec<f32>,
+}
+
+impl Projection {
+    pub(super) fn new(source: Source, tensor: usize, mask: Mask, measured: bool, noise_sigma: f32) -> Self {
+        Self { source, tensor, mask, measured, noise_sigma, factors: Vec::new(), noisy: Vec::new() }
+    }
+
+    pub(super) fn n_pre(&self) -> usize {
+        match &self.mask {
+            Mask::Dense { n_pre, .. } => *n_pre,
+            Mask::Synapses(s) => s.n_pre(),
+        }
+    }
+
+    pub(super) fn weights_len(&self) -> usize {
+        match &self.mask {
+            Mask::Dense { n_post, n_pre, .. } => n_post * n_pre,
+            Mask::Synapses(s) => s.len(),
+        }
+    }
+
+    /// Synapses of the connectome that carry a weight here.
+    pub(super) fn synapses(&self) -> usize {
+        if self.measured { self.weights_len() } else { 0 }
+    }
+
+    /// `y = W̃ x`, or `y += W̃ x`; draws this pass's noise.
+    pub(super) fn forward(&mut self, pass: &Pass, w: &[f32], x: &[f32], y: &mut [f32], accumulate: bool) {
+        self.draw_noise(pass, w);
+        let w = if self.noisy.is_empty() { w } else { &self.noisy };
+        match &self.mask {
+            Mask::Dense { n_post, n_pre, .. } => {
+                assert!(!accumulate, "a dense projection comes first");
+                dense::forward(*n_post, *n_pre, pass.batch, w, None, x, y);
+            }
+            Mask::Synapses(s) => sparse::forward(s.pattern(), pass.batch, w, x, y, accumulate),
+        }
+    }
+
+    /// `dw = dy xᵀ` at the stored synapses, and `W̃ᵀ dy` for the input as `dx` says. A dense projection never adds to `dx`.
+    pub(super) fn backward(
+        &mut self,
+        w: &[f32],
+        batch: usize,
+        x: &[f32],
+        dy: &[f32],
+        dx: InputGradient,
+        dw: &mut [f32],
+    ) {
+        let w = if self.noisy.is_empty() { w } else { &self.noisy };
+        match &mut self.mask {
+            Mask::Dense { n_post, n_pre, transposed } => {
+                transposed.resize(batch * *n_pre, 0.0);
+                dense::backward_weights(*n_post, *n_pre, batch, dy, x, transposed, dw);
+                match dx {
+                    InputGradient::Skip => {}
+                    InputGradient::Overwrite(dx) => dense::backward_input(*n_post, *n_pre, batch, w, dy, dx),
+                    InputGradient::Add(_) => panic!("a dense projection overwrites dx"),
+                }
+            }
+            Mask::Synapses(s) => {
+                sparse::backward_weights(s.pattern(), batch, dy, x, dw);
+                match dx {
+                    InputGradient::Skip => {}
+                    InputGradient::Overwrite(dx) => sparse::backward_input(s.pattern(), batch, w, dy, dx, false),
+                    InputGradient::Add(dx) => sparse::backward_input(s.pattern(), batch, w, dy, dx, true),
+                }
+            }
+        }
+        for (d, f) in dw.iter_mut().zip(&self.factors) {
+            *d *= f;
+        }
+    }
+
+    pub(super) fn plastic<'a>(
+        &'a self,
+        bias: Option<usize>,
+        samples: usize,
+        pre: &'a [f32],
+        post: &'a [f32],
+    ) -> Plastic<'a> {
+        let wiring = match &self.mask {
+            Mask::Dense { n_post, n_pre, .. } => Wiring::Dense { n_post: *n_post, n_pre: *n_pre },
+            Mask::Synapses(s) => Wiring::Masked(s),
+        };
+        Plastic { weight: self.tensor, bias, wiring, between_neurons: self.source != Source::Input, samples, pre, post }
+    }
+
+    fn draw_noise(&mut self, pass: &Pass, w: &[f32]) {
+        self.factors.clear();
+        self.noisy.clear();
+        if !pass.training || self.noise_sigma == 0.0 {
+            return;
+        }
+        let mut rng = Rng::stream(pass.seed, "synaptic noise", &[pass.step, self.tensor as u64]);
+        self.factors.extend(w.iter().map(|_| (1.0 + self.noise_sigma * rng.normal_fast()).max(0.0)));
+        self.noisy.extend(w.iter().zip(&self.factors).map(|(w, f)| w * f));
+    }
+}

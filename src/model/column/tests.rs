@@ -1,0 +1,592 @@
+//! The whole column against finite differences and against loops over dense matrices, on a tiny connectome.
+
+use super::projection::Mask;
+use super::*;
+use crate::config::Config;
+use crate::connectome::{Connectome, Neuron, Polarity, Synapses};
+use crate::kernels::threads::pool;
+use crate::model::presets::preset;
+use crate::model::{Role, Sign, spec::tensors_len};
+use crate::rng::Rng;
+use std::collections::BTreeMap;
+
+/// Lamina, excitatory and inhibitory cells of the tiny connectome.
+const TINY: [(&str, usize, usize); 4] = [("L2/3", 5, 2), ("L4", 6, 2), ("L5", 4, 1), ("L6", 7, 3)];
+
+/// Features of the stem in these tests.
+const FEATURES: Shape = Shape { c: 2, h: 4, w: 5 };
+
+/// A random connectome of these laminae; in each, the last excitatory and the last inhibitory cell receive nothing.
+fn connectome(laminae: &[(&str, usize, usize)], density: f32) -> Connectome {
+    let mut rng = Rng::stream(1, "tiny", &[]);
+    let mut neurons = Vec::new();
+    let mut silent = Vec::new();
+    for &(lamina, excitatory, inhibitory) in laminae {
+        for (polarity, n) in [(Polarity::Excitatory, excitatory), (Polarity::Inhibitory, inhibitory)] {
+            for _ in 0..n {
+                neurons.push(Neuron {
+                    id: neurons.len().to_string(),
+                    cell_type: "cell".into(),
+                    lamina: lamina.into(),
+                    polarity,
+                    position_um: Some(std::array::from_fn(|_| rng.range(0.0, 100.0))),
+                });
+            }
+            silent.push(neurons.len() - 1);
+        }
+    }
+    let n = neurons.len();
+    let mut connections = Vec::new();
+    for (post, pre) in (0..n).flat_map(|post| (0..n).map(move |pre| (post, pre))) {
+        if !silent.contains(&post) && rng.chance(density) {
+            connections.push((post, pre, 1 + rng.below(4) as u32));
+        }
+    }
+    let synapses = Synapses::from_connections(n, n, connections).unwrap();
+    Connectome { origin: "a tiny test".into(), neurons, synapses, known_pairs: None }
+}
+
+/// `connectome` without the synapses from the excitatory cells of `pre` to any cell of `post` of this polarity.
+fn without(mut connectome: Connectome, pre: &str, post: &str, polarity: Polarity) -> Connectome {
+    let pre = connectome.population(pre);
+    let post = connectome.select(Some(post), Some(polarity));
+    let kept: Vec<_> = connectome.synapses.iter().filter(|(i, j, _)| !(post.contains(i) && pre.contains(j))).collect();
+    let n = connectome.neurons.len();
+    connectome.synapses = Synapses::from_connections(n, n, kept).unwrap();
+    connectome
+}
+
+/// The default configuration, without noise.
+fn config() -> Config {
+    let mut config = preset("bionic").unwrap();
+    config.column.noise = "none".into();
+    config
+}
+
+fn pass(training: bool, batch: usize, step: u64) -> Pass {
+    Pass { training, batch, seed: 1, step }
+}
+
+/// Random strengths for every tensor of the column, well above zero where they may not be negative.
+fn strengths(column: &Column, rng: &mut Rng) -> Vec<f32> {
+    let mut weights = vec![0.0; tensors_len(&column.tensors)];
+    for (spec, range) in column.tensors.iter().zip(&column.ranges) {
+        let mut values = vec![0.0; range.len()];
+        spec.init.draw(rng, &mut values);
+        for v in &mut values {
+            *v = match (spec.role, spec.sign) {
+                (Role::Plain, _) => *v + 0.3 * rng.normal(),
+                (Role::Weight, Sign::Free) => *v,
+                (Role::Weight, Sign::NonNegative) => *v + 0.05,
+            };
+        }
+        weights[range.clone()].copy_from_slice(&values);
+    }
+    weights
+}
+
+/// Features above zero, as a stem with attention or a ReLU at its end gives them `(N_features, B)`.
+fn features(batch: usize, rng: &mut Rng) -> Vec<f32> {
+    (0..FEATURES.n() * batch).map(|_| 0.05 + rng.normal().abs()).collect()
+}
+
+/// Output of one pass, pre-filled with NaN.
+fn run(column: &mut Column, pass: &Pass, weights: &[f32], x: &[f32]) -> Vec<f32> {
+    let mut y = vec![f32::NAN; column.output().n() * pass.batch];
+    column.forward(pass, weights, &mut [], x, &mut y);
+    assert!(y.iter().all(|v| v.is_finite()));
+    y
+}
+
+fn tensor_names(column: &Column) -> Vec<String> {
+    column.tensors.iter().map(|t| t.name.clone()).collect()
+}
+
+// Gradients
+
+/// Which units are active: the loss is smooth as long as this does not change.
+fn active(column: &Column, batch: usize) -> Vec<bool> {
+    let units = |p: &Population| [p.first_response(batch), p.output(batch)].concat();
+    column.populations.iter().flat_map(units).map(|v| v > 0.0).collect()
+}
+
+/// Checks the gradient of every tensor and of `x` against central differences of `Σ r y` with random `r`. A coordinate
+/// counts at the steps that switch no unit on or off: the best of them must fit, and few may have none.
+fn check_gradients(what: &str, config: &Config, connectome: &Connectome) {
+    const STEPS: [f32; 4] = [2e-2, 6e-3, 2e-3, 6e-4];
+    const TOLERANCE: f64 = 1e-2;
+    let batch = 3;
+    let mut column = build(config, connectome, FEATURES).unwrap();
+    let mut rng = Rng::stream(7, "column gradients", &[]);
+    let pass = pass(true, batch, 5);
+    let mut weights = strengths(&column, &mut rng);
+    let mut x = features(batch, &mut rng);
+    let r: Vec<f32> = (0..column.output().n() * batch).map(|_| rng.normal()).collect();
+
+    let y = run(&mut column, &pass, &weights, &x);
+    let centre = active(&column, batch);
+    let (mut dx, mut dweights) = (vec![f32::NAN; x.len()], vec![f32::NAN; weights.len()]);
+    column.backward(&pass, &weights, &x, &y, &r, Some(&mut dx), &mut dweights);
+    let mut again = vec![f32::NAN; weights.len()];
+    assert_eq!(run(&mut column, &pass, &weights, &x), y, "{what}: the same pass has the same noise");
+    column.backward(&pass, &weights, &x, &y, &r, None, &mut again);
+    let ranges = column.ranges.clone();
+    let same = ranges.iter().all(|r| dweights[r.clone()].iter().zip(&again[r.clone()]).all(|(a, b)| a == b));
+    assert!(same, "{what}: the gradient depends on whether dx is asked for");
+
+    let names = tensor_names(&column);
+    let (mut compared, mut kinks) = (0, 0);
+    let mut loss = |weights: &[f32], x: &[f32]| {
+        let y = run(&mut column, &pass, weights, x);
+        let loss: f64 = y.iter().zip(&r).map(|(&y, &r)| f64::from(y) * f64::from(r)).sum();
+        (active(&column, batch) == centre).then_some(loss)
+    };
+    let mut compare = |name: &str, gradient: &[f32], difference: &mut dyn FnMut(usize, f32) -> Option<f64>| {
+        assert!(gradient.iter().all(|g| g.is_finite()), "{what}: {name} is not overwritten");
+        let square: f64 = gradient.iter().map(|&g| f64::from(g).powi(2)).sum();
+        let rms = (square / gradient.len() as f64).sqrt();
+        // Every coordinate of the small tensors, some of the large ones.
+        for i in (0..gradient.len()).step_by(gradient.len().div_ceil(24)) {
+            let g = f64::from(gradient[i]);
+            let tried: Vec<f64> = STEPS.iter().filter_map(|&step| difference(i, step)).collect();
+            let fits = |d: &f64| (g - d).abs() <= TOLERANCE * g.abs().max(d.abs()).max(rms) + 1e-4;
+            assert!(
+                tried.is_empty() || tried.iter().any(fits),
+                "{what}: {name}[{i}] is {g}, differences give {tried:?}"
+            );
+            compared += 1;
+            kinks += usize::from(tried.is_empty());
+        }
+    };
+    for (name, range) in names.into_iter().zip(ranges) {
+        compare(&name, &dweights[range.clone()], &mut |i, step| {
+            let (at, value) = (range.start + i, weights[range.start + i]);
+            weights[at] = value + step;
+            let above = loss(&weights, &x);
+            weights[at] = value - step;
+            let below = loss(&weights, &x);
+            weights[at] = value;
+            Some((above? - below?) / (f64::from(value + step) - f64::from(value - step)))
+        });
+    }
+    compare("dx", &dx, &mut |i, step| {
+        let value = x[i];
+        x[i] = value + step;
+        let above = loss(&weights, &x);
+        x[i] = value - step;
+        let below = loss(&weights, &x);
+        x[i] = value;
+        Some((above? - below?) / (f64::from(value + step) - f64::from(value - step)))
+    });
+    assert!(kinks * 5 <= compared, "{what}: {kinks} of {compared} coordinates lie at a kink");
+}
+
+#[test]
+fn gradients_are_the_finite_differences_in_every_mode() {
+    let connectome = connectome(&TINY, 0.4);
+    let mut config = config();
+    config.column.receptive_field = 0.5;
+    config.column.readout = vec!["L6".into(), "L2/3".into()];
+    config.column.noise = "synapse".into();
+    let one = pool(1).unwrap();
+    for inhibition in ["graded", "interneurons", "none"] {
+        for switches in 0..16 {
+            let on = |bit: usize| switches >> bit & 1 == 1;
+            let c = &mut config.column;
+            c.inhibition = inhibition.into();
+            (c.intra, c.skips, c.layer_norm) = (on(0), on(1), on(2));
+            c.input = if on(3) { "retinotopic" } else { "dense" }.into();
+            let what =
+                format!("{inhibition}, intra {}, skips {}, layer norm {}, {}", c.intra, c.skips, c.layer_norm, c.input);
+            one.run(|| check_gradients(&what, &config, &connectome));
+        }
+    }
+}
+
+#[test]
+fn gradients_are_the_finite_differences_without_masks_and_with_other_noise() {
+    let connectome = connectome(&TINY, 0.4);
+    let mut config = config();
+    let one = pool(1).unwrap();
+    for inhibition in ["graded", "interneurons", "none"] {
+        for noise in ["unit", "none"] {
+            let c = &mut config.column;
+            (c.inhibition, c.noise) = (inhibition.into(), noise.into());
+            (c.masks, c.gamma_learned) = (noise == "none", noise == "none");
+            one.run(|| {
+                check_gradients(
+                    &format!("{inhibition}, noise {noise}, masks {}", config.column.masks),
+                    &config,
+                    &connectome,
+                )
+            });
+        }
+    }
+}
+
+// Forward
+
+/// The column for one image as loops over dense matrices in which a synapse that the connectome lacks is 0.
+struct Reference<'a> {
+    config: &'a Config,
+    connectome: &'a Connectome,
+    /// Values of each tensor, by name.
+    tensors: BTreeMap<String, Vec<f64>>,
+}
+
+impl Reference<'_> {
+    /// `W ∘ M` as rows of post by pre, from the values at the synapses of the mask in its order.
+    fn matrix(&self, name: &str, post: &[usize], pre: &[usize]) -> Vec<Vec<f64>> {
+        let mut matrix = vec![vec![0.0; pre.len()]; post.len()];
+        let mask = self.connectome.projection(post, pre);
+        if mask.is_empty() {
+            assert!(!self.tensors.contains_key(name), "{name} has weights but no synapse");
+            return matrix;
+        }
+        let values = &self.tensors[name];
+        assert_eq!(values.len(), mask.len(), "{name} has one weight per synapse");
+        for ((i, j, _), &w) in mask.iter().zip(values) {
+            matrix[i][j] = w;
+        }
+        matrix
+    }
+
+    /// Activity of each lamina for the features `x` of one image.
+    fn forward(&self, laminae: &[&str], x: &[f64]) -> Vec<Vec<f64>> {
+        let column = &self.config.column;
+        let mut done: Vec<Vec<f64>> = Vec::new();
+        for (k, lamina) in laminae.iter().enumerate() {
+            let cells = self.connectome.population(lamina);
+            let of = |name: &str| &self.tensors[&format!("{lamina}.{name}")];
+            let inhibitory = self.connectome.select(Some(lamina), Some(Polarity::Inhibitory));
+            // Inhibitory cells that reach no excitatory cell of their lamina do nothing.
+            let reached = !self.connectome.projection(&cells, &inhibitory).is_empty();
+            let interneurons = column.inhibition == "interneurons" && reached;
+
+            let mut u = self.input_from_before(laminae, k, x, &done, lamina, &cells);
+            if !interneurons {
+                add(&mut u, of("bias"));
+            }
+            let a: Vec<f64> = u.iter().map(|u| u.max(0.0)).collect();
+            if column.intra {
+                add(&mut u, &times(&self.matrix(&format!("{lamina}->{lamina}"), &cells, &cells), &a));
+            }
+            let v = match column.inhibition.as_str() {
+                "graded" => {
+                    let doses = self.connectome.inhibitory_synapses_onto(&cells);
+                    let most = f64::from(*doses.iter().max().unwrap());
+                    let inhibited = |(u, n): (&f64, &u32)| u * (1.0 - of("gamma")[0] * f64::from(*n) / most);
+                    u.iter().zip(&doses).map(inhibited).collect()
+                }
+                "interneurons" if interneurons => {
+                    let name = format!("{lamina} I");
+                    let mut h = self.input_from_before(laminae, k, x, &done, &name, &inhibitory);
+                    add(&mut h, &times(&self.matrix(&format!("{lamina}->{name}"), &inhibitory, &cells), &a));
+                    let s = times(&self.matrix(&format!("{name}->{lamina}"), &cells, &inhibitory), &h);
+                    let floor = f64::from(column.shunt_floor);
+                    let shunted = |i: usize| of("gain")[i] * (u[i] - s[i]) / (of("alpha")[i].exp() * s[i] + floor);
+                    (0..cells.len()).map(|i| shunted(i) + of("bias")[i]).collect()
+                }
+                _ => u,
+            };
+            let v = if column.layer_norm { normalised(&v, of("norm_gain"), of("norm_bias")) } else { v };
+            done.push(v.iter().map(|v| v.max(0.0)).collect());
+        }
+        done
+    }
+
+    /// Input of `cells`, called `name`, from the features (first lamina) or from the laminae before the `k`-th.
+    fn input_from_before(
+        &self,
+        laminae: &[&str],
+        k: usize,
+        x: &[f64],
+        done: &[Vec<f64>],
+        name: &str,
+        cells: &[usize],
+    ) -> Vec<f64> {
+        let mut sum = vec![0.0; cells.len()];
+        if k == 0 {
+            let rows = self.tensors[&format!("input->{name}")].chunks_exact(x.len()).map(<[f64]>::to_vec);
+            add(&mut sum, &times(&rows.collect::<Vec<_>>(), x));
+        }
+        for j in 0..k {
+            if j + 1 == k || self.config.column.skips {
+                let pre = self.connectome.population(laminae[j]);
+                add(&mut sum, &times(&self.matrix(&format!("{}->{name}", laminae[j]), cells, &pre), &done[j]));
+            }
+        }
+        sum
+    }
+}
+
+fn add(sum: &mut [f64], more: &[f64]) {
+    assert_eq!(sum.len(), more.len());
+    sum.iter_mut().zip(more).for_each(|(s, m)| *s += m);
+}
+
+fn times(matrix: &[Vec<f64>], x: &[f64]) -> Vec<f64> {
+    matrix.iter().map(|row| row.iter().zip(x).map(|(w, x)| w * x).sum()).collect()
+}
+
+fn normalised(v: &[f64], gain: &[f64], bias: &[f64]) -> Vec<f64> {
+    let n = v.len() as f64;
+    let mean = v.iter().sum::<f64>() / n;
+    let variance = v.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n;
+    (0..v.len()).map(|i| gain[i] * (v[i] - mean) / (variance + 1e-5).sqrt() + bias[i]).collect()
+}
+
+#[test]
+fn the_forward_pass_is_the_reference_in_every_mode() {
+    let connectome = connectome(&TINY, 0.4);
+    let laminae = ["L4", "L2/3", "L5", "L6"];
+    let mut config = config();
+    config.column.readout = laminae.map(String::from).to_vec();
+    for inhibition in ["graded", "interneurons", "none"] {
+        for switches in 0..8 {
+            let on = |bit: usize| switches >> bit & 1 == 1;
+            config.column.inhibition = inhibition.into();
+            (config.column.intra, config.column.skips, config.column.layer_norm) = (on(0), on(1), on(2));
+            let mut column = build(&config, &connectome, FEATURES).unwrap();
+            let mut rng = Rng::stream(3, "reference", &[switches]);
+            let weights = strengths(&column, &mut rng);
+            let wide = |values: &[f32]| values.iter().map(|&v| f64::from(v)).collect::<Vec<f64>>();
+            let named = column.tensors.iter().zip(&column.ranges);
+            let tensors = named.map(|(t, r)| (t.name.clone(), wide(&weights[r.clone()]))).collect();
+            let reference = Reference { config: &config, connectome: &connectome, tensors };
+            for batch in [1, 2, 17] {
+                let x = features(batch, &mut rng);
+                let y = run(&mut column, &pass(false, batch, 0), &weights, &x);
+                for b in 0..batch {
+                    let image: Vec<f64> = x.iter().skip(b).step_by(batch).map(|&v| f64::from(v)).collect();
+                    let expected = reference.forward(&laminae, &image).concat();
+                    for (i, e) in expected.iter().enumerate() {
+                        let found = f64::from(y[i * batch + b]);
+                        let close = (found - e).abs() <= 1e-4 * (1.0 + e.abs());
+                        assert!(close, "{inhibition} {switches:03b}: unit {i} is {found}, expected {e}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn noise_is_there_in_training_only_and_is_a_function_of_seed_and_step() {
+    let connectome = connectome(&TINY, 0.4);
+    let mut config = config();
+    let mut outputs = Vec::new();
+    for noise in ["none", "synapse", "unit"] {
+        config.column.noise = noise.into();
+        let mut column = build(&config, &connectome, FEATURES).unwrap();
+        let mut rng = Rng::stream(1, "noise", &[]);
+        let (weights, x) = (strengths(&column, &mut rng), features(4, &mut rng));
+        let mut at = |pass: Pass| run(&mut column, &pass, &weights, &x);
+        let quiet = at(pass(false, 4, 0));
+        assert_eq!(quiet, at(pass(false, 4, 1)), "{noise}");
+        let noisy = at(pass(true, 4, 0));
+        assert_eq!(noisy, at(pass(true, 4, 0)), "{noise}");
+        assert_eq!(noise == "none", noisy == at(pass(true, 4, 1)), "{noise}: another step");
+        assert_eq!(noise == "none", noisy == at(Pass { seed: 2, ..pass(true, 4, 0) }), "{noise}: another seed");
+        assert_eq!(noise == "none", noisy == quiet, "{noise}: training against scoring");
+        outputs.push(quiet);
+    }
+    assert!(outputs.iter().all(|y| *y == outputs[0]), "without noise all are the same network");
+}
+
+// Wiring
+
+#[test]
+fn a_lamina_that_the_one_before_does_not_reach_is_refused() {
+    let connectome = without(connectome(&TINY, 0.4), "L2/3", "L5", Polarity::Excitatory);
+    for inhibition in ["graded", "interneurons", "none"] {
+        let mut config = config();
+        config.column.inhibition = inhibition.into();
+        let error = build(&config, &connectome, FEATURES).err().unwrap();
+        assert_eq!(error.exit_code(), 3);
+        let text = error.to_string();
+        assert!(text.contains("from L2/3 to L5") && text.contains("a tiny test"), "{text}");
+        config.column.laminae = ["L4", "L2/3", "L6"].map(String::from).to_vec();
+        assert_eq!(build(&config, &connectome, FEATURES).unwrap().laminae(), [("L4", 6), ("L2/3", 5), ("L6", 7)]);
+    }
+}
+
+#[test]
+fn interneurons_keep_skipping_afferents_where_the_lamina_before_has_none() {
+    let connectome = without(connectome(&TINY, 0.6), "L2/3", "L5", Polarity::Inhibitory);
+    let mut config = config();
+    config.column.inhibition = "interneurons".into();
+    // The one inhibitory cell of L5 receives nothing in the tiny connectome; here L4 reaches it.
+    let mut connectome = connectome;
+    let inhibitory = connectome.select(Some("L5"), Some(Polarity::Inhibitory))[0];
+    let l4 = connectome.population("L4")[0];
+    let more: Vec<_> = connectome.synapses.iter().chain([(inhibitory, l4, 1)]).collect();
+    let n = connectome.neurons.len();
+    connectome.synapses = Synapses::from_connections(n, n, more).unwrap();
+    let names = tensor_names(&build(&config, &connectome, FEATURES).unwrap());
+    assert!(names.contains(&"L4->L5 I".into()) && !names.contains(&"L2/3->L5 I".into()), "{names:?}");
+}
+
+#[test]
+fn laminae_of_any_name_work_and_are_visited_in_order_of_appearance() {
+    let fly = connectome(&[("B", 4, 1), ("A", 6, 2)], 0.5);
+    for inhibition in ["graded", "interneurons"] {
+        let mut config = config();
+        config.column.inhibition = inhibition.into();
+        let mut column = build(&config, &fly, FEATURES).unwrap();
+        assert_eq!((column.laminae(), column.output()), (vec![("B", 4), ("A", 6)], Shape::flat(6)));
+        let mut rng = Rng::stream(1, "fly", &[]);
+        let (weights, x) = (strengths(&column, &mut rng), features(2, &mut rng));
+        run(&mut column, &pass(true, 2, 0), &weights, &x);
+        config.column.laminae = vec!["A".into(), "B".into()];
+        assert_eq!(build(&config, &fly, FEATURES).unwrap().output(), Shape::flat(4));
+    }
+}
+
+#[test]
+fn laminae_that_are_unknown_or_named_twice_are_refused() {
+    let connectome = connectome(&TINY, 0.4);
+    let refused = |laminae: &[&str], readout: &[&str]| {
+        let mut config = config();
+        config.column.laminae = laminae.iter().map(|&l| l.into()).collect();
+        config.column.readout = readout.iter().map(|&l| l.into()).collect();
+        let error = build(&config, &connectome, FEATURES).err().unwrap();
+        assert_eq!(error.exit_code(), 2);
+        error.to_string()
+    };
+    assert!(refused(&["L4", "L7"], &[]).contains("column.laminae: no excitatory lamina \"L7\""));
+    assert!(refused(&["L4", "L5"], &["L6"]).contains("column.readout: no excitatory lamina \"L6\""));
+    assert!(refused(&["L4", "L5", "L4"], &[]).contains("column.laminae: lamina \"L4\" occurs twice"));
+    assert!(refused(&[], &["L6", "L6"]).contains("column.readout: lamina \"L6\" occurs twice"));
+}
+
+#[test]
+fn the_readout_sees_the_chosen_laminae_one_after_another() {
+    let connectome = connectome(&TINY, 0.4);
+    let read = |readout: &[&str]| {
+        let mut config = config();
+        config.column.readout = readout.iter().map(|&l| l.into()).collect();
+        let mut column = build(&config, &connectome, FEATURES).unwrap();
+        let mut rng = Rng::stream(1, "readout", &[]);
+        let (weights, x) = (strengths(&column, &mut rng), features(3, &mut rng));
+        run(&mut column, &pass(false, 3, 0), &weights, &x)
+    };
+    assert_eq!(read(&["L6", "L4", "L5"]), [read(&["L6"]), read(&["L4"]), read(&["L5"])].concat());
+    assert_eq!(read(&[]), read(&["L6"]), "the default is the last lamina");
+    assert_eq!(read(&["all"]), read(&["L4", "L2/3", "L5", "L6"]));
+}
+
+#[test]
+fn without_masks_every_projection_is_all_to_all_and_no_synapse_is_the_connectomes() {
+    // So sparse that most pairs are unconnected.
+    let connectome = connectome(&TINY, 0.2);
+    let mut config = config();
+    config.column.inhibition = "interneurons".into();
+    config.column.masks = false;
+    let column = build(&config, &connectome, FEATURES).unwrap();
+    assert_eq!(column.synapses(), 0);
+    let cells: BTreeMap<String, usize> = TINY
+        .iter()
+        .flat_map(|&(lamina, e, i)| [(lamina.to_string(), e), (format!("{lamina} I"), i)])
+        .chain([("input".to_string(), FEATURES.n())])
+        .collect();
+    let mut projections = 0;
+    for t in &column.tensors {
+        let Some((pre, post)) = t.name.split_once("->") else { continue };
+        let autapses = if pre == post { cells[pre] } else { 0 };
+        assert_eq!(t.len(), cells[pre] * cells[post] - autapses, "{}", t.name);
+        projections += 1;
+    }
+    // Per lamina: E and I each from the input or all laminae before; E->E, E->I and I->E within.
+    assert_eq!(projections, 2 * (1 + 1 + 2 + 3) + 4 * 3);
+}
+
+#[test]
+fn with_masks_each_projection_has_the_connectomes_synapses_and_they_are_counted() {
+    let connectome = connectome(&TINY, 0.4);
+    for inhibition in ["graded", "interneurons", "none"] {
+        let mut config = config();
+        config.column.inhibition = inhibition.into();
+        let column = build(&config, &connectome, FEATURES).unwrap();
+        let cells = |name: &str| match name.strip_suffix(" I") {
+            Some(lamina) => connectome.select(Some(lamina), Some(Polarity::Inhibitory)),
+            None => connectome.population(name),
+        };
+        let mut synapses = 0;
+        for t in &column.tensors {
+            let Some((pre, post)) = t.name.split_once("->").filter(|(pre, _)| *pre != "input") else { continue };
+            assert_eq!(t.shape, [connectome.projection(&cells(post), &cells(pre)).len()], "{}", t.name);
+            assert_eq!(t.sign == Sign::NonNegative, inhibition == "interneurons", "{}", t.name);
+            synapses += t.len();
+        }
+        assert_eq!(column.synapses(), synapses);
+    }
+}
+
+#[test]
+fn interneurons_that_reach_nobody_are_refused() {
+    let connectome = connectome(&[("L4", 6, 0), ("L5", 4, 0)], 0.8);
+    let mut config = config();
+    config.column.inhibition = "interneurons".into();
+    let error = build(&config, &connectome, FEATURES).err().unwrap();
+    assert!(error.exit_code() == 3 && error.to_string().contains("no inhibitory cell"), "{error}");
+}
+
+/// A gain below zero would turn every synapse onto its neuron into one of the other sign.
+#[test]
+fn gains_stay_above_zero_under_dales_law() {
+    let connectome = connectome(&TINY, 0.4);
+    for inhibition in ["graded", "interneurons"] {
+        let mut config = config();
+        config.column.inhibition = inhibition.into();
+        let column = build(&config, &connectome, FEATURES).unwrap();
+        let gains: Vec<_> = column.tensors.iter().filter(|t| t.name.ends_with("gain")).collect();
+        assert!(!gains.is_empty());
+        assert!(gains.iter().all(|t| (t.sign == Sign::NonNegative) == (inhibition == "interneurons")), "{inhibition}");
+    }
+}
+
+#[test]
+fn retinotopic_fields_are_squares_at_the_place_of_the_cell() {
+    let mut connectome = connectome(&TINY, 0.4);
+    let cells = connectome.population("L4");
+    let corners = [[0.0, 0.0], [100.0, 0.0], [0.0, 100.0], [100.0, 100.0], [50.0, 50.0], [0.0, 0.0]];
+    for (&i, [x, z]) in cells.iter().zip(corners) {
+        connectome.neurons[i].position_um = Some([x, 0.0, z]);
+    }
+    let mut config = config();
+    config.column.input = "retinotopic".into();
+    config.column.receptive_field = 0.5;
+    let input = Shape { c: 2, h: 8, w: 8 };
+    let column = build(&config, &connectome, input).unwrap();
+    let Mask::Synapses(mask) = &column.populations[0].excitatory[0].mask else { panic!("not retinotopic") };
+    let fields = [(0..2, 0..2), (6..8, 0..2), (0..2, 6..8), (6..8, 6..8), (2..6, 2..6), (0..2, 0..2)];
+    for (i, (columns, rows)) in fields.into_iter().enumerate() {
+        let inside = |j: usize| columns.contains(&(j % 8)) && rows.contains(&(j / 8 % 8));
+        assert!((0..input.n()).all(|j| mask.contains(i, j) == inside(j)), "cell {i}");
+    }
+    assert_eq!(column.synapses(), column.projections().skip(1).map(Projection::weights_len).sum::<usize>());
+}
+
+#[test]
+fn the_column_gives_the_same_bits_with_1_and_2_threads() {
+    let connectome = connectome(&[("L4", 70, 9), ("L5", 90, 20)], 0.3);
+    for inhibition in ["graded", "interneurons"] {
+        let mut config = config();
+        config.column.inhibition = inhibition.into();
+        config.column.noise = "synapse".into();
+        let step = |threads: usize| {
+            pool(threads).unwrap().run(|| {
+                let mut column = build(&config, &connectome, FEATURES).unwrap();
+                let mut rng = Rng::stream(1, "threads", &[]);
+                let pass = pass(true, 37, 1);
+                let (weights, x) = (strengths(&column, &mut rng), features(37, &mut rng));
+                let y = run(&mut column, &pass, &weights, &x);
+                let (mut dx, mut dweights) = (vec![0.0; x.len()], vec![0.0; weights.len()]);
+                column.backward(&pass, &weights, &x, &y, &y, Some(&mut dx), &mut dweights);
+                [y, dx, dweights].concat().iter().map(|v| v.to_bits()).collect::<Vec<u32>>()
+            })
+        };
+        assert!(step(1) == step(2), "{inhibition}");
+    }
+}

@@ -1,0 +1,207 @@
+//! Layer `conv`: two-dimensional convolution with a bias, same size out as in.
+
+use super::{Init, Layer, LayerKind, Pass, Plastic, Role, Shape, TensorSpec, Wiring, tensor_ranges};
+use crate::error::Error;
+use crate::kernels::conv::{self as kernel, ConvShape};
+use crate::kernels::dense::backward_bias;
+use crate::kernels::elementwise;
+use crate::rng::Rng;
+use std::ops::Range;
+
+/// The row of `LAYERS`.
+pub const KIND: LayerKind = LayerKind {
+    name: "conv",
+    doc: "convolution, stride 1, zero padding that keeps the size, with bias: filters (8), kernel (3, odd)",
+    build: |params, input| {
+        let filters = params.size("filters", 8)?;
+        let kernel = params.size("kernel", 3)?;
+        params.finish()?;
+        if kernel % 2 == 0 || kernel > MAX_KERNEL {
+            return Err(Error::usage(
+                format!("stem: conv.kernel = {kernel}: expected an odd number from 1 to {MAX_KERNEL}"),
+                "mend the stem in the configuration",
+            ));
+        }
+        Ok(Box::new(Conv::new(input, filters, kernel)) as Box<dyn Layer>)
+    },
+};
+
+/// Largest kernel side.
+const MAX_KERNEL: usize = 31;
+
+/// Pixels whose patches Hebbian rules see, per image and step. The same pixels in all images of the batch, so that
+/// gathering is copying whole runs of lanes.
+const PATCHES: usize = 8;
+
+/// A convolution with a bias.
+pub struct Conv {
+    shape: ConvShape,
+    weight: Range<usize>,
+    bias: Range<usize>,
+    packed: Vec<f32>,
+    partial: Vec<f32>,
+    /// Inputs under the sampled pixels `(C_in * k * k, PATCHES * B)`; empty before the first training pass.
+    pre: Vec<f32>,
+    /// Outputs at the sampled pixels, rectified: rates `(C_out, PATCHES * B)`.
+    post: Vec<f32>,
+}
+
+impl Conv {
+    /// `filters` kernels of odd side `kernel` over `input`; weights start normal with variance `2 / (C_in * k * k)`
+    /// (He et al. 2015, equation 10), biases at 0.
+    pub fn new(input: Shape, filters: usize, kernel: usize) -> Self {
+        let shape = ConvShape { c_in: input.c, c_out: filters, h: input.h, w: input.w, k: kernel };
+        let mut layer = Self {
+            shape,
+            weight: 0..0,
+            bias: 0..0,
+            packed: vec![0.0; shape.weights_len()],
+            partial: vec![0.0; shape.partial_len()],
+            pre: Vec::new(),
+            post: Vec::new(),
+        };
+        let ranges = tensor_ranges(&layer.tensors());
+        (layer.weight, layer.bias) = (ranges[0].clone(), ranges[1].clone());
+        layer
+    }
+
+    /// Copies the patches of this step: `pre` from `x (C_in, H, W, B)`, `post` from `y (C_out, H, W, B)`.
+    fn gather(&mut self, pass: &Pass, x: &[f32], y: &[f32]) {
+        let ConvShape { c_out, h, w, k, .. } = self.shape;
+        let (batch, samples, pad) = (pass.batch, PATCHES * pass.batch, k / 2);
+        self.pre.resize(self.shape.taps() * samples, 0.0);
+        self.post.resize(c_out * samples, 0.0);
+        let mut rng = Rng::stream(pass.seed, "patches", &[pass.step]);
+        for patch in 0..PATCHES {
+            let (oy, ox) = (rng.below(h), rng.below(w));
+            let columns = patch * batch..(patch + 1) * batch;
+            for (tap, row) in self.pre.chunks_exact_mut(samples).enumerate() {
+                let (i, iy, ix) = (tap / (k * k), oy + tap / k % k, ox + tap % k);
+                let row = &mut row[columns.clone()];
+                if (pad..h + pad).contains(&iy) && (pad..w + pad).contains(&ix) {
+                    row.copy_from_slice(&x[((i * h + iy - pad) * w + ix - pad) * batch..][..batch]);
+                } else {
+                    row.fill(0.0);
+                }
+            }
+            for (o, row) in self.post.chunks_exact_mut(samples).enumerate() {
+                elementwise::relu(&y[((o * h + oy) * w + ox) * batch..][..batch], &mut row[columns.clone()]);
+            }
+        }
+    }
+}
+
+impl Layer for Conv {
+    fn name(&self) -> &'static str {
+        KIND.name
+    }
+
+    fn output(&self) -> Shape {
+        Shape { c: self.shape.c_out, h: self.shape.h, w: self.shape.w }
+    }
+
+    fn tensors(&self) -> Vec<TensorSpec> {
+        let ConvShape { c_in, c_out, k, .. } = self.shape;
+        let sd = (2.0 / self.shape.taps().max(1) as f32).sqrt();
+        vec![
+            TensorSpec::new("weight", &[c_out, c_in, k, k], Role::Weight, Init::Normal(sd)),
+            TensorSpec::new("bias", &[c_out], Role::Plain, Init::Constant(0.0)),
+        ]
+    }
+
+    fn forward(&mut self, pass: &Pass, weights: &[f32], _buffers: &mut [f32], x: &[f32], y: &mut [f32]) {
+        let (weight, bias) = (&weights[self.weight.clone()], &weights[self.bias.clone()]);
+        kernel::forward(&self.shape, pass.batch, weight, Some(bias), &mut self.packed, x, y);
+        if pass.training {
+            self.gather(pass, x, y);
+        }
+    }
+
+    fn backward(
+        &mut self,
+        pass: &Pass,
+        weights: &[f32],
+        x: &[f32],
+        _y: &[f32],
+        dy: &[f32],
+        dx: Option<&mut [f32]>,
+        dweights: &mut [f32],
+    ) {
+        let (shape, batch) = (self.shape, pass.batch);
+        if let Some(dx) = dx {
+            kernel::backward_input(&shape, batch, &weights[self.weight.clone()], &mut self.packed, dy, dx);
+        }
+        kernel::backward_weights(&shape, batch, dy, x, &mut self.partial, &mut dweights[self.weight.clone()]);
+        backward_bias(shape.c_out, shape.h * shape.w * batch, dy, &mut dweights[self.bias.clone()]);
+    }
+
+    fn plastic<'a>(&'a self, _x: &'a [f32], _y: &'a [f32], pass: &Pass) -> Vec<Plastic<'a>> {
+        vec![Plastic {
+            weight: 0,
+            bias: Some(1),
+            wiring: Wiring::Dense { n_post: self.shape.c_out, n_pre: self.shape.taps() },
+            between_neurons: false,
+            samples: PATCHES * pass.batch,
+            pre: &self.pre[..self.shape.taps() * PATCHES * pass.batch],
+            post: &self.post[..self.shape.c_out * PATCHES * pass.batch],
+        }]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::parity::random;
+    use crate::model::{Params, gradcheck};
+
+    #[test]
+    fn gradients_are_the_finite_differences() {
+        for (c, h, w, filters, kernel) in [(1, 1, 1, 1, 1), (1, 7, 6, 3, 5), (3, 5, 4, 9, 3), (9, 3, 2, 2, 7)] {
+            let input = Shape { c, h, w };
+            gradcheck::check(Box::new(Conv::new(input, filters, kernel)), input, 5, 1);
+        }
+    }
+
+    #[test]
+    fn an_even_kernel_is_refused() {
+        let mut table = toml::Table::new();
+        table.insert("layer".into(), "conv".into());
+        table.insert("kernel".into(), 4.into());
+        let error = (KIND.build)(&mut Params::new(table).unwrap(), Shape { c: 1, h: 4, w: 4 }).err().unwrap();
+        assert!(error.to_string().contains("conv.kernel = 4"), "{error}");
+    }
+
+    /// The sampled outputs are the weights times the sampled inputs, rectified, so both sides belong to the same synapses.
+    #[test]
+    fn patches_belong_to_their_outputs() {
+        let input = Shape { c: 2, h: 4, w: 5 };
+        let mut layer = Conv::new(input, 3, 3);
+        let pass = Pass { training: true, batch: 6, seed: 1, step: 9 };
+        let weights = random("w", super::super::spec::tensors_len(&layer.tensors()));
+        let x = random("x", input.n() * 6);
+        let mut y = vec![f32::NAN; layer.output().n() * 6];
+        layer.forward(&pass, &weights, &mut [], &x, &mut y);
+        let plastic = layer.plastic(&x, &y, &pass);
+        let p = &plastic[0];
+        assert_eq!((p.samples, p.pre.len(), p.post.len()), (48, 18 * 48, 3 * 48));
+        for o in 0..3 {
+            for s in 0..48 {
+                let sum: f32 = (0..18).map(|tap| weights[o * 18 + tap] * p.pre[tap * 48 + s]).sum();
+                let expected = sum + weights[layer.bias.start + o];
+                assert!((p.post[o * 48 + s] - expected.max(0.0)).abs() < 1e-5, "channel {o} sample {s}");
+            }
+        }
+    }
+
+    #[test]
+    fn patches_are_those_of_the_last_training_pass() {
+        let input = Shape { c: 1, h: 3, w: 3 };
+        let mut layer = Conv::new(input, 1, 1);
+        let listed = Pass { training: false, batch: 0, seed: 1, step: 0 };
+        assert_eq!(layer.plastic(&[], &[], &listed).len(), 1, "listed before any pass, without activity");
+        let (training, scoring) = (Pass { training: true, batch: 1, ..listed }, Pass { batch: 1, ..listed });
+        layer.forward(&training, &[1.0; 32], &mut [], &[1.0; 9], &mut [0.0; 9]);
+        layer.forward(&scoring, &[1.0; 32], &mut [], &[2.0; 9], &mut [0.0; 9]);
+        assert_eq!(layer.plastic(&[], &[], &training)[0].pre, [1.0; PATCHES]);
+    }
+}

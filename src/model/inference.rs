@@ -1,0 +1,68 @@
+//! Class probabilities of many images, batch by batch.
+
+use super::{Network, Pass};
+use crate::data::{Dataset, EXPRESSIONS, PIXELS, SIDE, Standardize, fill_batch};
+use crate::kernels::loss::softmax;
+
+/// Images per batch: fills the SIMD lanes and keeps the activity in cache.
+const BATCH: usize = 64;
+
+/// Class probabilities `(n, 7)`, image by image, of `indices` in `dataset`.
+/// With `mirror`, the mean of the image's and its mirror image's probabilities (test-time augmentation).
+pub fn probabilities(
+    network: &mut Network,
+    weights: &[f32],
+    buffers: &mut [f32],
+    dataset: &Dataset,
+    indices: &[usize],
+    standardize: Standardize,
+    mirror: bool,
+) -> Vec<f32> {
+    let classes = EXPRESSIONS.len();
+    let mut all = vec![0.0; indices.len() * classes];
+    let mut x = vec![0.0; BATCH * PIXELS];
+    let mut p = vec![0.0; BATCH * classes];
+    for (part, out) in indices.chunks(BATCH).zip(all.chunks_mut(BATCH * classes)) {
+        let batch = part.len();
+        let pass = Pass { training: false, batch, seed: 0, step: 0 };
+        let (x, p) = (&mut x[..batch * PIXELS], &mut p[..batch * classes]);
+        fill_batch(dataset, part, None, standardize, x);
+        let views = if mirror { 2 } else { 1 };
+        for view in 0..views {
+            if view == 1 {
+                mirrored(x, batch);
+            }
+            softmax(classes, batch, network.forward(&pass, weights, buffers, x), p);
+            for (b, row) in out.chunks_exact_mut(classes).enumerate() {
+                for (k, v) in row.iter_mut().enumerate() {
+                    *v += p[k * batch + b] / views as f32;
+                }
+            }
+        }
+    }
+    all
+}
+
+/// Mean cross-entropy and accuracy of probabilities `(n, 7)` against labels `(n)`.
+pub fn loss_and_accuracy(probabilities: &[f32], labels: &[u8]) -> (f64, f64) {
+    let classes = EXPRESSIONS.len();
+    assert_eq!(probabilities.len(), labels.len() * classes, "probabilities must be (n, 7)");
+    let (mut loss, mut correct) = (0.0f64, 0usize);
+    for (row, &label) in probabilities.chunks_exact(classes).zip(labels) {
+        loss -= f64::from(row[usize::from(label)].max(f32::MIN_POSITIVE)).ln();
+        let best = row.iter().enumerate().fold(0, |b, (k, v)| if *v > row[b] { k } else { b });
+        correct += usize::from(best == usize::from(label));
+    }
+    let n = labels.len().max(1) as f64;
+    (loss / n, correct as f64 / n)
+}
+
+/// Mirrors each image of `x (1, 48, 48, B)` left to right.
+fn mirrored(x: &mut [f32], batch: usize) {
+    for line in x.chunks_exact_mut(SIDE * batch) {
+        for column in 0..SIDE / 2 {
+            let (left, right) = line.split_at_mut((SIDE - 1 - column) * batch);
+            left[column * batch..(column + 1) * batch].swap_with_slice(&mut right[..batch]);
+        }
+    }
+}

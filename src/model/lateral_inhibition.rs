@@ -1,0 +1,66 @@
+//! `lateral_inhibition`: each unit is suppressed by its eight neighbours in the same feature map.
+
+use super::{Init, Layer, LayerKind, Params, Pass, Role, Shape, TensorSpec};
+use crate::error::Result;
+use crate::kernels::lateral::{MapShape, inhibit, inhibit_backward};
+
+/// The row of `LAYERS`.
+pub const KIND: LayerKind = LayerKind {
+    name: "lateral_inhibition",
+    doc: "subtracts a learned share of the mean of the 8 neighbours in the same map: strength (0.2)",
+    build,
+};
+
+/// `y = x - strength_c * mean of the 8 neighbours`, zero outside the image.
+struct LateralInhibition {
+    shape: Shape,
+    strength: f32,
+}
+
+/// Builds it; `strength` (0.2) is where every channel's learned strength starts.
+///
+/// # Errors
+/// `Usage` for an unknown parameter or a strength that is no number.
+fn build(params: &mut Params, input: Shape) -> Result<Box<dyn Layer>> {
+    let strength = params.number("strength", 0.2)?;
+    params.finish()?;
+    Ok(Box::new(LateralInhibition { shape: input, strength }))
+}
+
+impl LateralInhibition {
+    fn map(&self, batch: usize) -> MapShape {
+        MapShape { h: self.shape.h, w: self.shape.w, batch }
+    }
+}
+
+impl Layer for LateralInhibition {
+    fn name(&self) -> &'static str {
+        KIND.name
+    }
+
+    fn output(&self) -> Shape {
+        self.shape
+    }
+
+    fn tensors(&self) -> Vec<TensorSpec> {
+        vec![TensorSpec::new("strength", &[self.shape.c], Role::Plain, Init::Constant(self.strength))]
+    }
+
+    fn forward(&mut self, pass: &Pass, weights: &[f32], _buffers: &mut [f32], x: &[f32], y: &mut [f32]) {
+        inhibit(self.map(pass.batch), &weights[..self.shape.c], x, y);
+    }
+
+    fn backward(
+        &mut self,
+        pass: &Pass,
+        weights: &[f32],
+        x: &[f32],
+        _y: &[f32],
+        dy: &[f32],
+        dx: Option<&mut [f32]>,
+        dweights: &mut [f32],
+    ) {
+        let c = self.shape.c;
+        inhibit_backward(self.map(pass.batch), &weights[..c], x, dy, dx, &mut dweights[..c]);
+    }
+}

@@ -1,0 +1,69 @@
+//! `max_pool`: keeps the strongest unit of each window.
+
+use super::{Layer, LayerKind, Params, Pass, Shape};
+use crate::error::{Error, Result};
+use crate::kernels::pool::{MAX_SIDE, PoolShape, max_pool, max_pool_backward};
+
+/// The row of `LAYERS`.
+pub const KIND: LayerKind =
+    LayerKind { name: "max_pool", doc: "maximum of each window, windows side by side: size (2)", build };
+
+/// Maximum over `side x side` windows that do not overlap; rows and columns that fill no window are left out.
+struct MaxPool {
+    input: Shape,
+    side: usize,
+    /// Place of each maximum in its window `(C, H/side, W/side, B)`.
+    place: Vec<u8>,
+}
+
+/// Builds it; `size` (2) is the side of the window.
+///
+/// # Errors
+/// `Usage` for an unknown parameter or a window that is larger than the image or than 16.
+fn build(params: &mut Params, input: Shape) -> Result<Box<dyn Layer>> {
+    let side = params.size("size", 2)?;
+    params.finish()?;
+    if side > MAX_SIDE || side > input.h || side > input.w {
+        return Err(Error::usage(
+            format!("stem: max_pool.size = {side}: expected at most {MAX_SIDE} and no more than the {input} input"),
+            "mend the stem in the configuration",
+        ));
+    }
+    Ok(Box::new(MaxPool { input, side, place: Vec::new() }))
+}
+
+impl MaxPool {
+    fn shape(&self, batch: usize) -> PoolShape {
+        PoolShape { c: self.input.c, h: self.input.h, w: self.input.w, side: self.side, batch }
+    }
+}
+
+impl Layer for MaxPool {
+    fn name(&self) -> &'static str {
+        KIND.name
+    }
+
+    fn output(&self) -> Shape {
+        Shape { c: self.input.c, h: self.input.h / self.side, w: self.input.w / self.side }
+    }
+
+    fn forward(&mut self, pass: &Pass, _weights: &[f32], _buffers: &mut [f32], x: &[f32], y: &mut [f32]) {
+        self.place.resize(y.len(), 0);
+        max_pool(self.shape(pass.batch), x, y, &mut self.place);
+    }
+
+    fn backward(
+        &mut self,
+        pass: &Pass,
+        _weights: &[f32],
+        _x: &[f32],
+        _y: &[f32],
+        dy: &[f32],
+        dx: Option<&mut [f32]>,
+        _dweights: &mut [f32],
+    ) {
+        if let Some(dx) = dx {
+            max_pool_backward(self.shape(pass.batch), dy, &self.place, dx);
+        }
+    }
+}

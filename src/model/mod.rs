@@ -1,0 +1,214 @@
+//! The network: a list of layers, each with its tensors; gradients written by hand and checked by differences.
+//!
+//! To add a layer: a new file with a type that implements [`Layer`] and a `build` function, and its two lines here
+//! (`mod` and the row in [`LAYERS`]). Help texts and the general tests read the table.
+
+use crate::error::{Error, Result};
+
+mod batch_norm;
+mod channel_attention;
+pub mod column;
+pub mod conv;
+pub mod dense;
+mod dropout;
+#[cfg(test)]
+pub mod gradcheck;
+pub mod inference;
+mod lateral_inhibition;
+mod max_pool;
+mod network;
+pub mod presets;
+mod relu;
+mod spatial_attention;
+pub mod spec;
+
+pub use network::{Network, Tensor};
+pub use spec::{Init, Params, Role, Shape, Sign, TensorSpec, tensor_ranges};
+
+/// What a forward or backward pass is for.
+#[derive(Clone, Copy, Debug)]
+pub struct Pass {
+    /// True in training: noise, dropout and batch statistics are on.
+    pub training: bool,
+    /// Images in the batch.
+    pub batch: usize,
+    /// Seed of the run, for noise and dropout.
+    pub seed: u64,
+    /// Step of the run, for noise and dropout.
+    pub step: u64,
+}
+
+/// A stage of the network. Activity is `(N, B)`, batch innermost, with `N = C * H * W` of its shape.
+///
+/// A layer owns its scratch memory; its weights live in the store and come in as one slice per call, cut by
+/// [`tensor_ranges`] in the order of [`Layer::tensors`]. `backward` always follows the `forward` of the same batch.
+pub trait Layer: Send {
+    /// Name in the configuration, e.g. `conv`.
+    fn name(&self) -> &'static str;
+
+    /// Shape of the output for one image.
+    fn output(&self) -> Shape;
+
+    /// Trained tensors, in the order in which `weights` and `dweights` hold them.
+    fn tensors(&self) -> Vec<TensorSpec> {
+        Vec::new()
+    }
+
+    /// State that is saved but not trained by gradient (running statistics), in the order of `buffers`.
+    fn buffers(&self) -> Vec<TensorSpec> {
+        Vec::new()
+    }
+
+    /// Synapses of the connectome that carry a weight here.
+    fn synapses(&self) -> usize {
+        0
+    }
+
+    /// `y = f(x)`: `x (N_pre, B)`, `y (N_post, B)`.
+    fn forward(&mut self, pass: &Pass, weights: &[f32], buffers: &mut [f32], x: &[f32], y: &mut [f32]);
+
+    /// Overwrites `dweights` with the gradient of the weights and, if `dx` is there, `dx (N_pre, B)` with that of `x`.
+    /// `x` and `y` are those of `forward`.
+    fn backward(
+        &mut self,
+        pass: &Pass,
+        weights: &[f32],
+        x: &[f32],
+        y: &[f32],
+        dy: &[f32],
+        dx: Option<&mut [f32]>,
+        dweights: &mut [f32],
+    );
+
+    /// Projections that Hebbian rules may change, with their activity in the last training forward pass.
+    fn plastic<'a>(&'a self, _x: &'a [f32], _y: &'a [f32], _pass: &Pass) -> Vec<Plastic<'a>> {
+        Vec::new()
+    }
+}
+
+/// A projection that Hebbian rules may change, and the activity on both sides of its synapses.
+pub struct Plastic<'a> {
+    /// Index of the weight tensor in [`Layer::tensors`].
+    pub weight: usize,
+    /// Index of the bias tensor of the postsynaptic neurons, where there is one.
+    pub bias: Option<usize>,
+    /// Who is connected to whom.
+    pub wiring: Wiring<'a>,
+    /// True between neurons of the column: `hybrid` changes only those.
+    pub between_neurons: bool,
+    /// Samples (columns) in `pre` and `post`: the batch, or image patches for a convolution.
+    pub samples: usize,
+    /// Presynaptic activity `(N_pre, samples)`.
+    pub pre: &'a [f32],
+    /// Postsynaptic rates, not below zero `(N_post, samples)`.
+    pub post: &'a [f32],
+}
+
+/// Connectivity of a plastic projection.
+#[derive(Clone, Copy)]
+pub enum Wiring<'a> {
+    /// All to all; weights `(N_post, N_pre)` row by row.
+    Dense {
+        /// Postsynaptic neurons.
+        n_post: usize,
+        /// Presynaptic neurons.
+        n_pre: usize,
+    },
+    /// Only the synapses of a mask; weights `(S)` in its order.
+    Masked(&'a crate::connectome::Synapses),
+}
+
+/// A row of [`LAYERS`].
+pub struct LayerKind {
+    /// Name in the configuration.
+    pub name: &'static str,
+    /// One line: what it computes, its parameters with defaults.
+    pub doc: &'static str,
+    /// Builds it for an input shape; `params` are the keys beside `layer = "name"`.
+    pub build: fn(params: &mut Params, input: Shape) -> Result<Box<dyn Layer>>,
+}
+
+/// Every layer that a stem may name.
+pub const LAYERS: &[LayerKind] = &[
+    conv::KIND,
+    dense::KIND,
+    relu::KIND,
+    max_pool::KIND,
+    lateral_inhibition::KIND,
+    channel_attention::KIND,
+    spatial_attention::KIND,
+    batch_norm::KIND,
+    dropout::KIND,
+];
+
+/// The layer called `name`.
+///
+/// # Errors
+/// `Usage`, with the nearest name and the list.
+pub fn layer_kind(name: &str) -> Result<&'static LayerKind> {
+    LAYERS.iter().find(|l| l.name == name).ok_or_else(|| {
+        let names: Vec<&str> = LAYERS.iter().map(|l| l.name).collect();
+        let hint = crate::config::nearest(name, names.iter().copied());
+        Error::usage(format!("stem: unknown layer \"{name}\""), format!("{hint}use one of: {}", names.join(", ")))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::threads::pool;
+    use crate::rng::Rng;
+
+    /// A layer of the table with its default parameters.
+    fn built(kind: &LayerKind, input: Shape) -> Box<dyn Layer> {
+        let table = [("layer".to_string(), toml::Value::from(kind.name))].into_iter().collect();
+        (kind.build)(&mut Params::new(table).unwrap(), input).unwrap()
+    }
+
+    /// `y`, `dx`, the gradients of all tensors and the buffers of one training step, at seeded weights and activity.
+    fn step(mut layer: Box<dyn Layer>, input: Shape, batch: usize) -> [Vec<f32>; 4] {
+        let mut rng = Rng::stream(1, "step", &[]);
+        let mut draw = |n: usize| (0..n).map(|_| rng.normal()).collect::<Vec<f32>>();
+        let pass = Pass { training: true, batch, seed: 1, step: 2 };
+        let (tensors, n_post) = (layer.tensors(), layer.output().n() * batch);
+        let (x, dy, weights) = (draw(input.n() * batch), draw(n_post), draw(spec::tensors_len(&tensors)));
+        let mut buffers = vec![1.0; spec::tensors_len(&layer.buffers())];
+        let (mut y, mut dx, mut dweights) = (vec![f32::NAN; n_post], vec![f32::NAN; x.len()], vec![0.0; weights.len()]);
+        layer.forward(&pass, &weights, &mut buffers, &x, &mut y);
+        layer.backward(&pass, &weights, &x, &y, &dy, Some(&mut dx), &mut dweights);
+        [y, dx, dweights, buffers]
+    }
+
+    #[test]
+    fn every_layer_has_a_correct_gradient() {
+        for kind in LAYERS {
+            // A seed for which no sampled coordinate lies within the smallest step of a kink.
+            for (c, h, w, batch) in [(3, 5, 7, 5), (5, 4, 4, 18)] {
+                let input = Shape { c, h, w };
+                gradcheck::check(built(kind, input), input, batch, 2);
+            }
+        }
+    }
+
+    #[test]
+    fn every_layer_gives_the_same_bits_with_1_and_2_threads() {
+        // Large enough that the work is split, odd enough that the pieces are not equal.
+        let (input, batch) = (Shape { c: 5, h: 33, w: 35 }, 37);
+        for kind in LAYERS {
+            let run = |threads: usize| pool(threads).unwrap().run(|| step(built(kind, input), input, batch));
+            let same = run(1).iter().flatten().map(|v| v.to_bits()).eq(run(2).iter().flatten().map(|v| v.to_bits()));
+            assert!(same, "{}: 1 and 2 threads differ", kind.name);
+        }
+    }
+
+    #[test]
+    fn every_layer_is_found_by_its_own_name_and_refuses_unknown_parameters() {
+        for kind in LAYERS {
+            let input = Shape { c: 4, h: 8, w: 8 };
+            assert_eq!(built(kind, input).name(), kind.name);
+            let table = [("layer", toml::Value::from(kind.name)), ("no_such_parameter", toml::Value::from(1))];
+            let mut params = Params::new(table.into_iter().map(|(k, v)| (k.to_string(), v)).collect()).unwrap();
+            assert!((kind.build)(&mut params, input).is_err(), "{} takes anything", kind.name);
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! The network: a stem from the configuration, the column, and a linear read-out, run forward and backward.
+
+use super::{Layer, Params, Pass, Plastic, Shape, TensorSpec, column, dense, layer_kind, tensor_ranges};
+use crate::config::Config;
+use crate::connectome::Connectome;
+use crate::data::{EXPRESSIONS, SIDE};
+use crate::error::Result;
+use crate::model::spec::tensors_len;
+use crate::rng::Rng;
+use std::ops::Range;
+
+/// A trained tensor: which layer it belongs to and where its values lie.
+#[derive(Clone, Debug)]
+pub struct Tensor {
+    /// Index of the layer.
+    pub layer: usize,
+    /// What it is; the name is prefixed with the layer's position and name.
+    pub spec: TensorSpec,
+    /// Place in the weights, in floats.
+    pub range: Range<usize>,
+}
+
+/// A feed-forward chain of layers. Weights and running statistics live outside, in the store.
+pub struct Network {
+    layers: Vec<Box<dyn Layer>>,
+    input: Shape,
+    /// Slices of each layer in the weights and in the buffers.
+    weights: Vec<Range<usize>>,
+    buffers: Vec<Range<usize>>,
+    tensors: Vec<Tensor>,
+    buffer_tensors: Vec<Tensor>,
+    /// Output of each layer in the last pass `(N, B)`.
+    outputs: Vec<Vec<f32>>,
+    /// Gradient of each layer's output `(N, B)`.
+    d_outputs: Vec<Vec<f32>>,
+}
+
+impl Network {
+    /// Builds the network that the configuration describes.
+    ///
+    /// # Errors
+    /// `Usage` for a stem that cannot be built, `Input` for a connectome that cannot wire the column.
+    pub fn build(config: &Config, connectome: Option<&Connectome>) -> Result<Self> {
+        let input = Shape { c: 1, h: SIDE, w: SIDE };
+        let mut layers: Vec<Box<dyn Layer>> = Vec::new();
+        let mut shape = input;
+        for entry in &config.stem {
+            let mut params = Params::new(entry.clone())?;
+            let kind = layer_kind(params.layer())?;
+            let layer = (kind.build)(&mut params, shape)?;
+            params.finish()?;
+            shape = layer.output();
+            layers.push(layer);
+        }
+        if let Some(connectome) = connectome {
+            let column = column::build(config, connectome, shape)?;
+            shape = column.output();
+            layers.push(Box::new(column));
+        }
+        layers.push(Box::new(dense::Dense::new(shape.n(), EXPRESSIONS.len(), 1.0)));
+        Ok(Self::new(input, layers))
+    }
+
+    /// A chain of layers for images of shape `input`.
+    pub fn new(input: Shape, layers: Vec<Box<dyn Layer>>) -> Self {
+        let (mut weights, mut buffers, mut tensors, mut buffer_tensors) = (vec![], vec![], vec![], vec![]);
+        for (i, layer) in layers.iter().enumerate() {
+            place(i, layer.as_ref(), layer.tensors(), &mut weights, &mut tensors);
+            place(i, layer.as_ref(), layer.buffers(), &mut buffers, &mut buffer_tensors);
+        }
+        let outputs = layers.iter().map(|_| Vec::new()).collect();
+        let d_outputs = layers.iter().map(|_| Vec::new()).collect();
+        Self { layers, input, weights, buffers, tensors, buffer_tensors, outputs, d_outputs }
+    }
+
+    /// Shape of an input image.
+    pub fn input(&self) -> Shape {
+        self.input
+    }
+
+    /// The layers, first to last.
+    pub fn layers(&self) -> &[Box<dyn Layer>] {
+        &self.layers
+    }
+
+    /// Every trained tensor, in the order of the weights.
+    pub fn tensors(&self) -> &[Tensor] {
+        &self.tensors
+    }
+
+    /// Every untrained tensor that is saved (running statistics), in the order of the buffers.
+    pub fn buffer_tensors(&self) -> &[Tensor] {
+        &self.buffer_tensors
+    }
+
+    /// Floats of all weights, alignment included.
+    pub fn weights_len(&self) -> usize {
+        self.weights.last().map_or(0, |r| r.end)
+    }
+
+    /// Floats of all buffers, alignment included.
+    pub fn buffers_len(&self) -> usize {
+        self.buffers.last().map_or(0, |r| r.end)
+    }
+
+    /// Trained parameters.
+    pub fn parameters(&self) -> usize {
+        self.tensors.iter().map(|t| t.spec.len()).sum()
+    }
+
+    /// Synapses of the connectome that carry a weight.
+    pub fn synapses(&self) -> usize {
+        self.layers.iter().map(|l| l.synapses()).sum()
+    }
+
+    /// Draws the first values of all tensors, each from its own stream.
+    pub fn initialise(&self, seed: u64, weights: &mut [f32], buffers: &mut [f32]) {
+        for (tensors, values) in [(&self.tensors, weights), (&self.buffer_tensors, buffers)] {
+            values.fill(0.0);
+            for t in tensors {
+                let mut rng = Rng::stream(seed, "initial weights", &[xxhash_name(&t.spec.name)]);
+                t.spec.init.draw(&mut rng, &mut values[t.range.clone()]);
+            }
+        }
+    }
+
+    /// Logits `(7, B)` of the images `x (1, 48, 48, B)`.
+    pub fn forward(&mut self, pass: &Pass, weights: &[f32], buffers: &mut [f32], x: &[f32]) -> &[f32] {
+        assert_eq!(x.len(), self.input.n() * pass.batch, "x must be (N_input, B)");
+        for i in 0..self.layers.len() {
+            let (done, rest) = self.outputs.split_at_mut(i);
+            let input = if i == 0 { x } else { done[i - 1].as_slice() };
+            let layer = &mut self.layers[i];
+            rest[0].resize(layer.output().n() * pass.batch, 0.0);
+            let (w, b) = (&weights[self.weights[i].clone()], &mut buffers[self.buffers[i].clone()]);
+            layer.forward(pass, w, b, input, &mut rest[0]);
+        }
+        self.outputs.last().map_or(&[], Vec::as_slice)
+    }
+
+    /// Overwrites `dweights` of the layers from `from` to the last with the gradient, given that of the logits.
+    /// Layers before `from` are not touched. Follows [`Network::forward`] of the same batch.
+    pub fn backward(
+        &mut self,
+        pass: &Pass,
+        weights: &[f32],
+        x: &[f32],
+        dlogits: &[f32],
+        from: usize,
+        dweights: &mut [f32],
+    ) {
+        let last = self.layers.len() - 1;
+        self.d_outputs[last].clear();
+        self.d_outputs[last].extend_from_slice(dlogits);
+        for i in (from..=last).rev() {
+            let (before, rest) = self.d_outputs.split_at_mut(i);
+            let input = if i == 0 { x } else { self.outputs[i - 1].as_slice() };
+            let dx = match before.last_mut() {
+                Some(dx) if i > from => {
+                    dx.resize(input.len(), 0.0);
+                    Some(dx.as_mut_slice())
+                }
+                _ => None,
+            };
+            let range = self.weights[i].clone();
+            let (w, dw) = (&weights[range.clone()], &mut dweights[range]);
+            self.layers[i].backward(pass, w, input, &self.outputs[i], &rest[0], dx, dw);
+        }
+    }
+
+    /// Every projection that Hebbian rules may change, with its layer and its activity in the last pass over `x`.
+    /// With `pass.batch = 0` and an empty `x` it lists the projections without activity.
+    pub fn plastic<'a>(&'a self, pass: &Pass, x: &'a [f32]) -> Vec<(usize, Plastic<'a>)> {
+        let mut list = Vec::new();
+        for (i, layer) in self.layers.iter().enumerate() {
+            let output = |j: usize| -> &'a [f32] { if pass.batch == 0 { &[] } else { &self.outputs[j] } };
+            let input = if i == 0 { x } else { output(i - 1) };
+            list.extend(layer.plastic(input, output(i), pass).into_iter().map(|p| (i, p)));
+        }
+        list
+    }
+
+    /// Index in [`Network::tensors`] of tensor `tensor` of layer `layer`.
+    pub fn tensor_index(&self, layer: usize, tensor: usize) -> usize {
+        let first = self.tensors.iter().position(|t| t.layer == layer).unwrap_or(0);
+        first + tensor
+    }
+}
+
+fn place(
+    i: usize,
+    layer: &dyn Layer,
+    specs: Vec<TensorSpec>,
+    slices: &mut Vec<Range<usize>>,
+    tensors: &mut Vec<Tensor>,
+) {
+    let start = slices.last().map_or(0, |r| r.end);
+    for (mut spec, range) in specs.iter().cloned().zip(tensor_ranges(&specs)) {
+        spec.name = format!("{i}.{}.{}", layer.name(), spec.name);
+        tensors.push(Tensor { layer: i, spec, range: start + range.start..start + range.end });
+    }
+    slices.push(start..start + tensors_len(&specs));
+}
+
+fn xxhash_name(name: &str) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(name.as_bytes())
+}

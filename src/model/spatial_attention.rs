@@ -1,0 +1,168 @@
+//! `spatial_attention`: scales each pixel by a gate computed from the means and maxima over the feature maps nearby.
+//!
+//! Woo et al. 2018, "CBAM: Convolutional Block Attention Module", equation 3.
+
+use super::{Init, Layer, LayerKind, Params, Pass, Role, Shape, TensorSpec, tensor_ranges};
+use crate::error::{Error, Result};
+use crate::kernels::attention::{pool_maps, scale_pixels, scale_pixels_dgate, scale_pixels_dx, sigmoid};
+use crate::kernels::lateral::MapShape;
+use crate::kernels::map_filter::{MAX_SIDE, filter_maps, filter_maps_dfilter, filter_maps_dmaps};
+
+/// The row of `LAYERS`.
+pub const KIND: LayerKind = LayerKind {
+    name: "spatial_attention",
+    doc: "scales each pixel by a gate from the means and maxima over the maps nearby: kernel (7, odd)",
+    build,
+};
+
+/// `y = x * sigmoid(conv([mean over maps, maximum over maps]) + bias)`, one `K x K` filter over both, zero padding.
+struct SpatialAttention {
+    shape: Shape,
+    /// Filter side K, odd.
+    k: usize,
+    /// Means and maxima, in each row between K/2 columns of zeros `(H, 2, W + K - 1, B)`.
+    pools: Vec<f32>,
+    /// Map of each maximum `(H, W, B)`.
+    peak: Vec<u32>,
+    /// Gates `(H, W, B)`.
+    gate: Vec<f32>,
+    /// Gradient before the sigmoid, in each row between K/2 columns of zeros `(H, W + K - 1, B)`.
+    d: Vec<f32>,
+    /// Gradient of the pools `(H, 2, W, B)`.
+    dpools: Vec<f32>,
+}
+
+/// Builds it; `kernel` (7) is the side of the filter, odd.
+///
+/// # Errors
+/// `Usage` for an unknown parameter or an even kernel.
+fn build(params: &mut Params, input: Shape) -> Result<Box<dyn Layer>> {
+    let k = params.size("kernel", 7)?;
+    params.finish()?;
+    if k.is_multiple_of(2) || k > MAX_SIDE {
+        return Err(Error::usage(
+            format!("stem: spatial_attention.kernel = {k}: expected an odd number up to {MAX_SIDE}"),
+            "mend the stem in the configuration",
+        ));
+    }
+    Ok(Box::new(SpatialAttention {
+        shape: input,
+        k,
+        pools: Vec::new(),
+        peak: Vec::new(),
+        gate: Vec::new(),
+        d: Vec::new(),
+        dpools: Vec::new(),
+    }))
+}
+
+impl SpatialAttention {
+    fn map(&self, batch: usize) -> MapShape {
+        MapShape { h: self.shape.h, w: self.shape.w, batch }
+    }
+}
+
+impl Layer for SpatialAttention {
+    fn name(&self) -> &'static str {
+        KIND.name
+    }
+
+    fn output(&self) -> Shape {
+        self.shape
+    }
+
+    fn tensors(&self) -> Vec<TensorSpec> {
+        let sd = (2.0 / (2 * self.k * self.k) as f32).sqrt();
+        vec![
+            TensorSpec::new("filter", &[2, self.k, self.k], Role::Weight, Init::Normal(sd)),
+            TensorSpec::new("bias", &[1], Role::Plain, Init::Constant(0.0)),
+        ]
+    }
+
+    fn forward(&mut self, pass: &Pass, weights: &[f32], _buffers: &mut [f32], x: &[f32], y: &mut [f32]) {
+        let (map, k) = (self.map(pass.batch), self.k);
+        self.pools.resize(map.h * 2 * (map.w + k - 1) * map.batch, 0.0);
+        self.peak.resize(map.len(), 0);
+        self.gate.resize(map.len(), 0.0);
+        let ranges = tensor_ranges(&self.tensors());
+        let (filter, bias) = (&weights[ranges[0].clone()], weights[ranges[1].start]);
+        pool_maps(map, k / 2, x, &mut self.pools, &mut self.peak);
+        filter_maps(map, k, filter, bias, &self.pools, &mut self.gate);
+        sigmoid(&mut self.gate);
+        scale_pixels(&self.gate, x, y);
+    }
+
+    fn backward(
+        &mut self,
+        pass: &Pass,
+        weights: &[f32],
+        x: &[f32],
+        _y: &[f32],
+        dy: &[f32],
+        dx: Option<&mut [f32]>,
+        dweights: &mut [f32],
+    ) {
+        let (map, k) = (self.map(pass.batch), self.k);
+        self.d.resize(map.h * (map.w + k - 1) * map.batch, 0.0);
+        self.dpools.resize(2 * map.len(), 0.0);
+        let ranges = tensor_ranges(&self.tensors());
+        scale_pixels_dgate(map, k / 2, &self.gate, x, dy, &mut self.d);
+        let dbias = filter_maps_dfilter(map, k, &self.pools, &self.d, &mut dweights[ranges[0].clone()]);
+        dweights[ranges[1].start] = dbias;
+        if let Some(dx) = dx {
+            filter_maps_dmaps(map, k, &weights[ranges[0].clone()], &self.d, &mut self.dpools);
+            scale_pixels_dx(map, &self.gate, &self.dpools, &self.peak, dy, dx);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::parity;
+    use crate::model::spec;
+
+    #[test]
+    fn the_gate_is_that_of_equation_3() {
+        let (Shape { c, h, w }, batch, k) = (Shape { c: 3, h: 4, w: 5 }, 17, 3);
+        let table = [("layer".into(), "spatial_attention".into()), ("kernel".into(), 3.into())];
+        let params = &mut Params::new(table.into_iter().collect()).unwrap();
+        let mut layer = build(params, Shape { c, h, w }).unwrap();
+        let tensors = layer.tensors();
+        let weights = parity::random("weights", spec::tensors_len(&tensors));
+        let x = parity::random("x", c * h * w * batch);
+        let mut y = vec![f32::NAN; x.len()];
+        let pass = Pass { training: false, batch, seed: 1, step: 0 };
+        layer.forward(&pass, &weights, &mut [], &x, &mut y);
+
+        let bias = weights[tensor_ranges(&tensors)[1].start];
+        let mut want = vec![f32::NAN; x.len()];
+        for b in 0..batch {
+            let at = |c: usize, row: usize, col: usize| ((c * h + row) * w + col) * batch + b;
+            let pools = |row: usize, col: usize| {
+                let values = (0..c).map(|c| x[at(c, row, col)]);
+                [values.clone().sum::<f32>() / c as f32, values.fold(f32::MIN, f32::max)]
+            };
+            for (row, col) in (0..h).flat_map(|row| (0..w).map(move |col| (row, col))) {
+                let mut sum = bias;
+                for (i, j) in (0..k).flat_map(|i| (0..k).map(move |j| (i, j))) {
+                    if (1..=h).contains(&(row + i)) && (1..=w).contains(&(col + j)) {
+                        let [mean, max] = pools(row + i - 1, col + j - 1);
+                        sum += weights[i * k + j] * mean + weights[(k + i) * k + j] * max;
+                    }
+                }
+                (0..c).for_each(|c| want[at(c, row, col)] = x[at(c, row, col)] / (1.0 + (-sum).exp()));
+            }
+        }
+        parity::close("spatial attention", &y, &want, 1e-5);
+    }
+
+    #[test]
+    fn an_even_kernel_is_refused() {
+        for kernel in [2, 65] {
+            let table = [("layer".into(), "spatial_attention".into()), ("kernel".into(), kernel.into())];
+            let params = &mut Params::new(table.into_iter().collect()).unwrap();
+            assert!(build(params, Shape { c: 3, h: 4, w: 5 }).is_err(), "{kernel}");
+        }
+    }
+}
