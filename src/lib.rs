@@ -22,6 +22,7 @@ pub mod connectome;
 pub mod data;
 pub mod error;
 pub mod kernels;
+pub mod learning;
 pub mod model;
 pub mod rng;
 pub mod store;
