@@ -1,0 +1,219 @@
+//! Scores of a trained run, and class probabilities of single images.
+
+use crate::data::{self, Dataset, EXPRESSIONS, Split};
+use crate::error::{Error, Result};
+use crate::kernels::scores::{Scores, score};
+use crate::kernels::threads;
+use crate::model::inference::probabilities;
+use crate::train::{Trained, load_best};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// Which images are scored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EvalSplit {
+    /// The training images, without augmentation.
+    Train,
+    /// PublicTest.
+    Public,
+    /// PrivateTest.
+    Private,
+    /// PublicTest + PrivateTest: the paper's 7,178 images.
+    Test,
+}
+
+impl FromStr for EvalSplit {
+    type Err = String;
+
+    fn from_str(s: &str) -> std::result::Result<Self, String> {
+        match s {
+            "train" => Ok(Self::Train),
+            "public" => Ok(Self::Public),
+            "private" => Ok(Self::Private),
+            "test" => Ok(Self::Test),
+            _ => Err("use train, public, private or test".into()),
+        }
+    }
+}
+
+/// Scores of one split; with `test` also of its two parts.
+#[derive(Clone, Debug, Serialize)]
+pub struct Evaluation {
+    /// `train`, `public`, `private` or `test`.
+    pub split: String,
+    /// Scores over the whole split.
+    #[serde(flatten)]
+    pub scores: Scores,
+    /// Of `test`: PublicTest alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public: Option<Box<Evaluation>>,
+    /// Of `test`: PrivateTest alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub private: Option<Box<Evaluation>>,
+}
+
+/// Scores the best epoch of `run` on `data` (default: what it was trained on). `tta` averages over the mirror image.
+/// Where validation images were held out of Training, `Test` is without them.
+///
+/// # Errors
+/// `State` for a run that cannot be used or whose data set has changed, `Input` for data without labels or without the split.
+pub fn evaluate(run: &Path, data: Option<&str>, split: EvalSplit, tta: bool, threads: usize) -> Result<Evaluation> {
+    let mut trained = load_best(run)?;
+    let source = data.unwrap_or(&trained.config.data.source).to_owned();
+    let mut dataset = data::load(&source, &trained.config.data)?;
+    let mut held_out = 0;
+    if data.is_none() {
+        held_out = data::hold_out(&mut dataset, trained.config.data.validation_fraction, trained.config.seed);
+        if trained.config.data.exclude_test_duplicates {
+            data::exclude_test_duplicates(&mut dataset);
+        }
+        if dataset.fingerprint() != trained.data_fingerprint {
+            return Err(Error::state(
+                &dataset.source,
+                "is no longer the data set that the run was trained on",
+                "restore it, or name the data to score with --data",
+            ));
+        }
+    }
+    if dataset.labels.len() != dataset.len() {
+        return Err(Error::input(&dataset.source, "has no labels", "score a file with an `emotion` column"));
+    }
+    threads::pool(threads)?.run(|| {
+        let mut of = |parts: &[Split]| {
+            let indices: Vec<usize> = (0..dataset.len()).filter(|&i| parts.contains(&dataset.splits[i])).collect();
+            let labels: Vec<u8> = indices.iter().map(|&i| dataset.labels[i]).collect();
+            let p = classify(&mut trained, &dataset, &indices, tta);
+            (p, labels)
+        };
+        let scored = |name: &str, p: &[f32], labels: &[u8]| Evaluation {
+            split: name.to_owned(),
+            scores: score(&EXPRESSIONS, p, labels),
+            public: None,
+            private: None,
+        };
+        let (name, parts) = match split {
+            EvalSplit::Train => ("train", vec![of(&[Split::Training])]),
+            EvalSplit::Public => ("public", vec![of(&[Split::Public])]),
+            EvalSplit::Private => ("private", vec![of(&[Split::Private])]),
+            // Images held out of Training chose the epoch: they are no test.
+            EvalSplit::Test if held_out > 0 => ("test", vec![of(&[Split::Private])]),
+            EvalSplit::Test => ("test", vec![of(&[Split::Public]), of(&[Split::Private])]),
+        };
+        let whole = (
+            parts.iter().flat_map(|p| p.0.iter().copied()).collect::<Vec<f32>>(),
+            parts.iter().flat_map(|p| p.1.iter().copied()).collect::<Vec<u8>>(),
+        );
+        if whole.1.is_empty() {
+            return Err(Error::input(
+                &dataset.source,
+                format!("has no image in split `{name}`"),
+                "choose another --split",
+            ));
+        }
+        let mut evaluation = scored(name, &whole.0, &whole.1);
+        if let [public, private] = parts.as_slice() {
+            evaluation.public = Some(Box::new(scored("public", &public.0, &public.1)));
+            evaluation.private = Some(Box::new(scored("private", &private.0, &private.1)));
+        }
+        Ok(evaluation)
+    })
+}
+
+fn classify(trained: &mut Trained, dataset: &Dataset, indices: &[usize], mirror: bool) -> Vec<f32> {
+    let Trained { network, weights, buffers, standardize, .. } = trained;
+    probabilities(network, weights, buffers, dataset, indices, *standardize, mirror)
+}
+
+/// Class probabilities of one image.
+#[derive(Clone, Debug, Serialize)]
+pub struct Prediction {
+    /// The file, or `file#row` (from 0) for an image of a table.
+    pub file: String,
+    /// The most probable expression.
+    pub expression: String,
+    /// Probability of each expression, in the order of the labels.
+    #[serde(serialize_with = "by_name")]
+    pub probabilities: Vec<(&'static str, f32)>,
+}
+
+fn by_name<S: serde::Serializer>(p: &[(&'static str, f32)], serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.collect_map(p.iter().copied())
+}
+
+/// Class probabilities by the best epoch of `run` for image files (PNG, JPEG of any size) and Kaggle's CSV tables.
+///
+/// # Errors
+/// `State` for a run that cannot be used, `Input` for a file that is no image.
+pub fn predict(run: &Path, images: &[PathBuf], threads: usize) -> Result<Vec<Prediction>> {
+    let mut trained = load_best(run)?;
+    let mut names = Vec::new();
+    let mut dataset = Dataset { source: "images".into(), pixels: Vec::new(), labels: Vec::new(), splits: Vec::new() };
+    for path in images {
+        let name = path.display().to_string();
+        if name.ends_with(".csv") || name.ends_with(".csv.gz") {
+            let table = data::load(&name, &trained.config.data)?;
+            names.extend((0..table.len()).map(|row| format!("{name}#{row}")));
+            dataset.splits.extend(&table.splits);
+            dataset.pixels.extend(table.pixels);
+        } else {
+            dataset.pixels.extend(data::decode(path)?);
+            dataset.splits.push(Split::Private);
+            names.push(name);
+        }
+    }
+    let indices: Vec<usize> = (0..dataset.len()).collect();
+    let all = threads::pool(threads)?.run(|| classify(&mut trained, &dataset, &indices, false));
+    let rows = all.chunks_exact(EXPRESSIONS.len());
+    Ok(names
+        .into_iter()
+        .zip(rows)
+        .map(|(file, p)| {
+            let best = p.iter().enumerate().fold(0, |b, (k, v)| if *v > p[b] { k } else { b });
+            Prediction {
+                file,
+                expression: EXPRESSIONS[best].to_owned(),
+                probabilities: EXPRESSIONS.into_iter().zip(p.iter().copied()).collect(),
+            }
+        })
+        .collect())
+}
+
+impl Evaluation {
+    /// The scores as aligned text.
+    pub fn to_text(&self) -> String {
+        let s = &self.scores;
+        let mut text = format!("split {}: {} images\n", self.split, s.n);
+        let auc = |s: &Scores| s.roc_auc.map_or_else(|| "-".to_owned(), |a| format!("{a:.4}"));
+        text += &format!("accuracy {:.2} %   macro F1 {:.4}   ROC-AUC {}\n", 100.0 * s.accuracy, s.macro_f1, auc(s));
+        for (name, part) in [("public", &self.public), ("private", &self.private)] {
+            if let Some(p) = part {
+                text += &format!(
+                    "  {name:<8} {:>5} images   accuracy {:.2} %   macro F1 {:.4}   ROC-AUC {}\n",
+                    p.scores.n,
+                    100.0 * p.scores.accuracy,
+                    p.scores.macro_f1,
+                    auc(&p.scores)
+                );
+            }
+        }
+        text += &format!("\n{:<10} {:>6} {:>10} {:>8} {:>8}\n", "class", "n", "precision", "recall", "F1");
+        for c in &s.per_class {
+            text += &format!("{:<10} {:>6} {:>10.3} {:>8.3} {:>8.3}\n", c.name, c.n, c.precision, c.recall, c.f1);
+        }
+        text += "\nconfusion (rows: true class, columns: predicted)\n";
+        text += &format!("{:<10}", "");
+        for c in &s.per_class {
+            text += &format!(" {:>8}", c.name);
+        }
+        text.push('\n');
+        for (c, row) in s.per_class.iter().zip(&s.confusion) {
+            text += &format!("{:<10}", c.name);
+            for v in row {
+                text += &format!(" {v:>8}");
+            }
+            text.push('\n');
+        }
+        text
+    }
+}

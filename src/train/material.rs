@@ -1,0 +1,115 @@
+//! What a run is made of before anything is written: images, wiring, network, learners.
+
+use super::files;
+use super::memory::Regions;
+use super::progress::{Event, Progress};
+use crate::config::Config;
+use crate::connectome::{self, Connectome};
+use crate::data::{self, Dataset, Split};
+use crate::error::{Error, Result};
+use crate::learning::{Hebbian, Optimizer, Schedule};
+use crate::model::Network;
+use crate::store::Fingerprints;
+
+/// Everything that training needs, before anything is written.
+pub(super) struct Material {
+    pub config: Config,
+    pub dataset: Dataset,
+    pub connectome: Option<Connectome>,
+    pub network: Network,
+    pub optimizer: Optimizer,
+    pub hebbian: Hebbian,
+    pub regions: Regions,
+}
+
+impl Material {
+    /// Loads data and wiring and builds the network; `wiring` is loaded from the configuration where it is `None`.
+    pub fn gather(
+        config: &Config,
+        wiring: Option<Connectome>,
+        observer: &mut (dyn FnMut(Event) + Send),
+    ) -> Result<Self> {
+        let connectome = match wiring {
+            None if config.column.enabled => Some(connectome::load(&config.connectome)?),
+            other => other,
+        };
+        if let Some(c) = &connectome {
+            observer(Event::Note(format!(
+                "connectome: {}: {} neurons, {} connections",
+                c.origin,
+                c.neurons.len(),
+                c.synapses.len()
+            )));
+        }
+        let network = Network::build(config, connectome.as_ref())?;
+        let mut dataset = data::load(&config.data.source, &config.data)?;
+        if dataset.labels.len() != dataset.len() {
+            return Err(Error::input(&dataset.source, "has no labels", "train on a file with an `emotion` column"));
+        }
+        let held_out = data::hold_out(&mut dataset, config.data.validation_fraction, config.seed);
+        if held_out > 0 {
+            observer(Event::Note(format!(
+                "no PublicTest in the data: held out {held_out} training images for validation"
+            )));
+        }
+        for line in data::census(&dataset).summary_lines() {
+            observer(Event::Note(line));
+        }
+        if config.data.exclude_test_duplicates {
+            let left_out = data::exclude_test_duplicates(&mut dataset);
+            observer(Event::Note(format!("left out {left_out} training images that also occur in a test split")));
+        }
+        for split in [Split::Training, Split::Public] {
+            if !dataset.splits.contains(&split) {
+                return Err(Error::input(
+                    &dataset.source,
+                    format!("has no {split:?} image"),
+                    "use a complete data set",
+                ));
+            }
+        }
+        let hebbian = Hebbian::new(config, &network)?;
+        let optimizer = Optimizer::new(&config.learning, network.tensors().len());
+        let regions = Regions::new(&network, hebbian.state_len());
+        Ok(Self { config: config.clone(), dataset, connectome, network, optimizer, hebbian, regions })
+    }
+
+    pub fn fingerprints(&self) -> Result<Fingerprints> {
+        Ok(Fingerprints {
+            data: self.dataset.fingerprint(),
+            connectome: files::connectome_fingerprint(self.connectome.as_ref()),
+            configuration: files::configuration_fingerprint(&self.config)?,
+        })
+    }
+
+    pub fn fresh_progress(&self, steps: usize) -> Progress {
+        let (mean, sd) = self.dataset.mean_sd(Split::Training);
+        Progress {
+            epoch: 0,
+            cursor: 0,
+            step: 0,
+            loss: 0.0,
+            correct: 0,
+            seen: 0,
+            shares: Vec::new(),
+            schedule: Schedule::new(&self.config.learning, self.config.epochs, steps),
+            best_epoch: 0,
+            best_accuracy: -1.0,
+            best_loss: f64::MAX,
+            log_len: 0,
+            epoch_seconds: 0.0,
+            seconds: 0.0,
+            training_seconds: 0.0,
+            images: 0,
+            mean,
+            sd,
+        }
+    }
+
+    /// First weights, buffers and local state.
+    pub fn initialise(&self, floats: &mut [f32]) {
+        let parts = self.regions.split(floats);
+        self.network.initialise(self.config.seed, parts.weights, parts.buffers);
+        self.hebbian.initialise(parts.local);
+    }
+}

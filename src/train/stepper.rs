@@ -1,0 +1,57 @@
+//! Single training steps on weights in memory, nothing written: what the plan times and what benches measure.
+
+use super::files;
+use super::material::Material;
+use super::step::Step;
+use crate::config::Config;
+use crate::data::{Split, Standardize};
+use crate::error::Result;
+use crate::kernels::threads::{self, Pool};
+
+/// A run without a folder that is trained step by step, at the peak learning rate throughout.
+pub struct Stepper {
+    pool: Pool,
+    material: Material,
+    /// Weights, moments, buffers and the state of local learning.
+    floats: Vec<f32>,
+    /// Training images, in their order in the data set.
+    training: Vec<usize>,
+    standardize: Standardize,
+    step: Step,
+    done: usize,
+}
+
+impl Stepper {
+    /// Loads data and wiring, builds the network and draws its first weights; steps run on `config.threads` threads.
+    ///
+    /// # Errors
+    /// Those of loading the data and the connectome and of building the network.
+    pub fn new(config: &Config) -> Result<Self> {
+        let pool = threads::pool(config.threads)?;
+        pool.run(|| Material::gather(config, None, &mut |_| {})).map(|material| {
+            let mut floats = vec![0.0; material.regions.len()];
+            material.initialise(&mut floats);
+            let (mean, sd) = material.dataset.mean_sd(Split::Training);
+            let standardize = files::standardize(config, mean, sd);
+            let training = material.dataset.indices(Split::Training);
+            Self { pool, material, floats, training, standardize, step: Step::default(), done: 0 }
+        })
+    }
+
+    /// One whole step (images, forward, backward, optimizer, Hebbian rule) on the next batch, round and round the
+    /// training images; the last batch of a round may be smaller. Returns the mean loss of its images.
+    pub fn step(&mut self) -> f64 {
+        let Self { pool, material, floats, training, standardize, step, done } = self;
+        let batch = material.config.batch;
+        let (epoch, at) = (*done / training.len().div_ceil(batch), *done % training.len().div_ceil(batch));
+        let part = &training[at * batch..training.len().min((at + 1) * batch)];
+        let (loss, _) = pool.run(|| step.run(material, floats, part, epoch as u64, *done as u64, 1.0, *standardize));
+        *done += 1;
+        loss / part.len() as f64
+    }
+
+    /// What is trained, and on what.
+    pub(super) fn material(&self) -> &Material {
+        &self.material
+    }
+}
