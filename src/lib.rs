@@ -17,6 +17,7 @@
 //! [`connectome::IMPORTERS`]; a preset, a row in [`model::presets::PRESETS`]; a kernel, a file in [`kernels`] with its
 //! reference loop and a parity test.
 
+pub mod cli;
 pub mod config;
 pub mod connectome;
 pub mod data;

@@ -1,0 +1,157 @@
+//! Progress on stderr: one bar on a terminal, one plain line per epoch elsewhere.
+//!
+//! No colour is used, so `NO_COLOR` has nothing to switch off here; the parser's help texts honour it.
+
+use super::output;
+use crate::train::{EpochRecord, Event};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+/// Shows the events of a training run.
+pub struct Progress {
+    quiet: bool,
+    /// On a terminal only.
+    bar: Option<ProgressBar>,
+    pace: Pace,
+    /// Time left, seconds; unknown until two steps are done.
+    left: Option<f64>,
+}
+
+impl Progress {
+    /// Shows progress on stderr; nothing at all if `quiet`.
+    pub fn new(quiet: bool) -> Self {
+        let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
+        let bar = (!quiet && !dumb && std::io::stderr().is_terminal()).then(|| {
+            let style = ProgressStyle::with_template("{prefix} [{bar:24}] {pos}/{len}  {msg}");
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "))
+        });
+        Self { quiet, bar, pace: Pace::default(), left: None }
+    }
+
+    /// Shows a line of text.
+    pub fn note(&self, text: &str) {
+        match &self.bar {
+            _ if self.quiet => {}
+            Some(bar) => bar.suspend(|| output::message(text)),
+            None => output::message(text),
+        }
+    }
+
+    /// Shows what the run tells.
+    pub fn event(&mut self, event: Event) {
+        match event {
+            Event::Note(text) => self.note(&text),
+            Event::Step { epoch, epochs, step, steps, images_per_second } => {
+                let done = epoch.saturating_sub(1) * steps + step;
+                self.left = self.pace.left(Instant::now(), done, epochs * steps);
+                if let Some(bar) = &self.bar {
+                    bar.set_prefix(format!("epoch {epoch:>3}/{epochs}"));
+                    bar.set_length(steps as u64);
+                    bar.set_position(step as u64);
+                    bar.set_message(format!("{images_per_second:.0} images/s{}", left_text(self.left)));
+                }
+            }
+            Event::Epoch { record, epochs, best } => {
+                let left = if record.epoch < epochs { left_text(self.left) } else { String::new() };
+                self.note(&format!("{}{left}", epoch_line(record, epochs, best)));
+            }
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Estimates the time left of the whole run from the steps of this process, validation and saving included.
+#[derive(Default)]
+struct Pace {
+    /// When the first step was seen, and how many were done then.
+    first: Option<(Instant, usize)>,
+}
+
+impl Pace {
+    /// Seconds for the remaining `total - done` steps; `None` until time has passed over at least one step.
+    fn left(&mut self, now: Instant, done: usize, total: usize) -> Option<f64> {
+        let (start, before) = *self.first.get_or_insert((now, done));
+        let (steps, elapsed) = (done.checked_sub(before)?, now.duration_since(start));
+        if steps == 0 || elapsed == Duration::ZERO {
+            return None;
+        }
+        Some(total.saturating_sub(done) as f64 * elapsed.as_secs_f64() / steps as f64)
+    }
+}
+
+fn epoch_line(r: &EpochRecord, epochs: usize, best: bool) -> String {
+    format!(
+        "epoch {:>3}/{epochs}  train loss {:.4} accuracy {:5.2} %  validation loss {:.4} accuracy {:5.2} %{}  lr {:.2e}  \
+         {:.0} images/s  {}",
+        r.epoch,
+        r.train_loss,
+        100.0 * r.train_accuracy,
+        r.val_loss,
+        100.0 * r.val_accuracy,
+        if best { " (best)" } else { "       " },
+        r.learning_rate,
+        r.images_per_second,
+        duration(r.seconds),
+    )
+}
+
+fn left_text(seconds: Option<f64>) -> String {
+    seconds.map_or_else(String::new, |s| format!("  {} left", duration(s)))
+}
+
+/// `7.4 s`, `42 s`, `12 min`, `3 h 05 min`.
+pub fn duration(seconds: f64) -> String {
+    let minutes = (seconds / 60.0).round() as u64;
+    match seconds {
+        s if s < 9.95 => format!("{s:.1} s"),
+        s if s < 99.5 => format!("{s:.0} s"),
+        _ if minutes < 100 => format!("{minutes} min"),
+        _ => format!("{} h {:02} min", minutes / 60, minutes % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_well() {
+        let texts = [0.0, 7.44, 9.96, 99.4, 99.6, 720.0, 11_100.0].map(duration);
+        assert_eq!(texts, ["0.0 s", "7.4 s", "10 s", "99 s", "2 min", "12 min", "3 h 05 min"]);
+    }
+
+    #[test]
+    fn time_left_counts_only_the_steps_of_this_process() {
+        let (start, mut pace) = (Instant::now(), Pace::default());
+        // Resumed at step 500 of 1,000; 100 steps then take 10 s.
+        assert_eq!(pace.left(start, 500, 1000), None);
+        assert_eq!(pace.left(start + Duration::from_secs(10), 600, 1000), Some(40.0));
+        assert_eq!(pace.left(start + Duration::from_secs(50), 1000, 1000), Some(0.0));
+    }
+
+    #[test]
+    fn an_epoch_is_one_line() {
+        let record = EpochRecord {
+            epoch: 3,
+            train_loss: 1.5,
+            train_accuracy: 0.41,
+            val_loss: 1.4,
+            val_accuracy: 0.4321,
+            learning_rate: 0.001,
+            images_per_second: 1234.5,
+            seconds: 23.0,
+            hebbian_share: std::collections::BTreeMap::new(),
+        };
+        let line = epoch_line(&record, 50, true);
+        assert!(line.contains("43.21 % (best)") && line.contains("1.00e-3") && !line.contains('\n'), "{line}");
+    }
+}

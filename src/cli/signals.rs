@@ -1,0 +1,54 @@
+//! Signals while training: the first asks for a stop with the state saved, a second Ctrl-C ends at once.
+
+use super::output;
+use crate::error::{Error, Result};
+use crate::train::Stop;
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::iterator::Signals;
+
+static STOP: Stop = Stop::new();
+
+/// Starts to listen; the training loop polls what this returns.
+///
+/// Exit codes: SIGINT 130 and SIGTERM 143 (128 + the signal's number, as shells count), SIGUSR1 75 (`EX_TEMPFAIL`: a
+/// batch system may start the job again). Without a call every signal keeps its ordinary effect.
+///
+/// # Errors
+/// `Other` if the operating system refuses the handlers or the thread.
+pub fn listen() -> Result<&'static Stop> {
+    let refused = |e: std::io::Error| Error::other(format!("cannot listen for signals: {e}"), "try again");
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1]).map_err(refused)?;
+    let body = move || {
+        for signal in signals.forever() {
+            match (signal, STOP.requested()) {
+                // `_exit`: nothing more is flushed; the last commit on disk is whole at any moment.
+                (SIGINT, Some(_)) => signal_hook::low_level::exit(130),
+                (_, Some(_)) => {}
+                (_, None) => {
+                    STOP.request(exit_code(signal));
+                    output::message("stopping after this step, saving the state; Ctrl-C again ends at once");
+                }
+            }
+        }
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(body).map_err(refused)?;
+    Ok(&STOP)
+}
+
+fn exit_code(signal: i32) -> u8 {
+    match signal {
+        SIGINT => 130,
+        SIGTERM => 143,
+        _ => 75,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_are_the_promised_ones() {
+        assert_eq!([SIGINT, SIGTERM, SIGUSR1].map(exit_code), [130, 143, 75]);
+    }
+}

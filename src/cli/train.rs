@@ -1,0 +1,300 @@
+//! `train`: from flags to one configuration and one run folder.
+
+use super::progress::{Progress, duration};
+use super::{info, output, signals};
+use crate::config::{Config, Overrides, effective, to_commented_toml};
+use crate::error::{Error, Result};
+use crate::learning::RULES;
+use crate::model::LAYERS;
+use crate::model::presets::{PRESETS, preset};
+use crate::train::{Summary, plan, resume, train};
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+use toml::Value;
+
+/// Preset where neither a flag nor a file names one.
+pub const DEFAULT_PRESET: &str = "bionic";
+
+/// Largest configuration file, bytes.
+const MAX_CONFIG_BYTES: u64 = 1 << 20;
+
+/// Flags of `train`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Run folder, new or empty [default: runs/<preset>-<UTC date and time>-s<seed>]
+    #[arg(long, value_name = "RUN")]
+    out: Option<PathBuf>,
+    /// Images: demo (drawn faces), a Kaggle CSV (also .gz) or a folder train|test/<class>/*.png|jpg
+    #[arg(long, value_name = "SRC")]
+    data: Option<String>,
+    /// Wiring: column (embedded, statistical) or a folder or file of measured data
+    #[arg(long, value_name = "SRC")]
+    connectome: Option<String>,
+    /// Configuration to start from; see the list below
+    #[arg(long, value_name = "NAME")]
+    preset: Option<String>,
+    /// TOML file with configuration keys; outranks the preset
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Set any configuration key, e.g. learning.learning_rate=0.002; outranks the file; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Passes over the training images
+    #[arg(long, value_name = "N")]
+    epochs: Option<u32>,
+    /// Images per step
+    #[arg(long, value_name = "B")]
+    batch: Option<u32>,
+    /// Seed of every random stream of the run
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    seed: Option<u64>,
+    /// Worker threads; 0 = one per core; the result does not depend on it
+    #[arg(long, value_name = "T")]
+    threads: Option<u16>,
+    /// Go on with the run in --out as it was configured; only --threads may differ
+    #[arg(
+        long,
+        requires = "out",
+        conflicts_with_all = ["data", "connectome", "preset", "config", "set", "epochs", "batch", "seed"]
+    )]
+    resume: bool,
+    /// With --resume: go on although data, connectome or configuration are no longer those of the run
+    #[arg(long, requires = "resume")]
+    force: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Print the effective configuration as commented TOML and do not train
+    #[arg(long, conflicts_with_all = ["resume", "dry_run", "json"])]
+    print_config: bool,
+    /// Print layers, sizes and the expected time and do not train
+    #[arg(long, conflicts_with = "resume")]
+    dry_run: bool,
+}
+
+/// Flags that set a configuration key, and the key.
+const CONFIG_FLAGS: [(&str, &str); 7] = [
+    ("data", "data.source"),
+    ("connectome", "connectome.source"),
+    ("preset", "preset"),
+    ("epochs", "epochs"),
+    ("batch", "batch"),
+    ("seed", "seed"),
+    ("threads", "threads"),
+];
+
+/// Trains, plans or prints the configuration.
+///
+/// # Errors
+/// `Usage` for a wrong flag or configuration; those of [`train()`], [`resume`] and [`plan`].
+pub fn run(args: Args, quiet: bool) -> Result<()> {
+    if args.resume {
+        let out = args.out.clone().unwrap_or_default();
+        let mut progress = start(quiet);
+        let stop = signals::listen()?;
+        let summary =
+            resume(&out, args.threads.map(usize::from), args.force, &mut |event| progress.event(event), stop)?;
+        drop(progress);
+        return report(&args, &summary);
+    }
+    let config = configuration(&args)?;
+    if args.print_config {
+        return output::result(&to_commented_toml(&config)?);
+    }
+    let out = match &args.out {
+        Some(out) => out.clone(),
+        None => default_out(Path::new("runs"), &config, SystemTime::now()),
+    };
+    refuse_occupied(&out)?;
+    if args.dry_run {
+        let plan = plan(&config)?;
+        return if args.json { output::json(&plan) } else { output::result(&plan.to_text()) };
+    }
+    let mut progress = start(quiet);
+    let stop = signals::listen()?;
+    let summary = train(&config, &out, &mut |event| progress.event(event), stop)?;
+    drop(progress);
+    report(&args, &summary)
+}
+
+fn start(quiet: bool) -> Progress {
+    let progress = Progress::new(quiet);
+    if let Some(warning) = info::width_warning() {
+        progress.note(&warning);
+    }
+    progress
+}
+
+fn report(args: &Args, summary: &Summary) -> Result<()> {
+    if args.json {
+        return output::json(summary);
+    }
+    output::result(&format!(
+        "run              {}\nvalidation       {:.2} % (epoch {} of {})\nparameters       {}\nsynapses         {}\n\
+         time             {} at {:.0} images/s\nseed             {}\nscore it with    bionic-cpu eval {}",
+        summary.out,
+        100.0 * summary.val_accuracy,
+        summary.best_epoch,
+        summary.epochs,
+        summary.parameters,
+        summary.synapses,
+        duration(summary.seconds),
+        summary.images_per_second,
+        summary.seed,
+        summary.out,
+    ))
+}
+
+/// Default < preset < file < `--set` < flag.
+fn configuration(args: &Args) -> Result<Config> {
+    let file = args.config.as_deref().map(read_config).transpose()?;
+    let integer = |v: Option<u32>| v.map(|v| Value::Integer(i64::from(v)));
+    let string = |v: &Option<String>| v.clone().map(Value::String);
+    let flags = CONFIG_FLAGS.iter().filter_map(|&(flag, key)| {
+        let value = match flag {
+            "data" => string(&args.data),
+            "connectome" => string(&args.connectome),
+            "preset" => string(&args.preset),
+            "epochs" => integer(args.epochs),
+            "batch" => integer(args.batch),
+            "seed" => args.seed.and_then(|s| i64::try_from(s).ok()).map(Value::Integer),
+            _ => integer(args.threads.map(u32::from)),
+        };
+        value.map(|v| (key, v))
+    });
+    let overrides = Overrides { file, sets: args.set.clone(), flags: flags.collect() };
+    let name = overrides.preset()?;
+    effective(&preset(name.as_deref().unwrap_or(DEFAULT_PRESET))?, &overrides)
+}
+
+/// Name and text of a configuration file.
+fn read_config(path: &Path) -> Result<(String, String)> {
+    let name = path.display().to_string();
+    let mut bytes = Vec::new();
+    fs::File::open(path)
+        .and_then(|file| file.take(MAX_CONFIG_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(|e| Error::io(path, "reading the configuration", &e))?;
+    let no_config = |what: &str| Error::usage(format!("{name}: {what}"), "write one with `train --print-config`");
+    if bytes.len() as u64 > MAX_CONFIG_BYTES {
+        return Err(no_config("no configuration: longer than 1 MiB"));
+    }
+    let text = String::from_utf8(bytes).map_err(|_| no_config("no configuration: not UTF-8 text"))?;
+    Ok((name, text))
+}
+
+/// `runs/<preset>-<YYYYMMDD-HHMMSS>-s<seed>`, UTC; with `-2`, `-3`, ... behind it where that is taken.
+fn default_out(runs: &Path, config: &Config, now: SystemTime) -> PathBuf {
+    let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let name = format!("{}-{}-s{}", config.preset, date_time(seconds), config.seed);
+    let numbered = (2..).map(|i| format!("{name}-{i}"));
+    std::iter::once(name.clone()).chain(numbered).map(|n| runs.join(n)).find(|p| !p.exists()).unwrap_or_default()
+}
+
+/// `YYYYMMDD-HHMMSS` of a Unix time, UTC (civil calendar from days: Hinnant, "chrono-compatible low-level date
+/// algorithms", `civil_from_days`).
+fn date_time(unix_seconds: u64) -> String {
+    let (days, second) = (unix_seconds / 86_400 + 719_468, unix_seconds % 86_400);
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_era + 400 * era + u64::from(month <= 2);
+    format!("{year:04}{month:02}{day:02}-{:02}{:02}{:02}", second / 3_600, second / 60 % 60, second % 60)
+}
+
+/// A run goes into a folder that is new or empty.
+fn refuse_occupied(out: &Path) -> Result<()> {
+    let occupied = match fs::read_dir(out) {
+        Ok(mut entries) => entries.next().is_some().then_some("the folder is not empty"),
+        Err(_) if out.exists() => Some("it is no folder that can be read"),
+        Err(_) => None,
+    };
+    match occupied {
+        Some(why) => Err(Error::usage(
+            format!("--out {}: {why}", out.display()),
+            "name a new folder, or go on with the run in it: train --resume --out RUN",
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Adds what only the tables know: default values, presets, layers and learning rules.
+pub fn complete_help(mut command: clap::Command) -> clap::Command {
+    if let Some(values) = preset(DEFAULT_PRESET).ok().and_then(|c| toml::Table::try_from(c).ok()) {
+        for (flag, key) in CONFIG_FLAGS {
+            let value = key.split('.').try_fold(None, |at: Option<&Value>, name| match at {
+                None => values.get(name).map(Some),
+                Some(v) => v.get(name).map(Some),
+            });
+            let Some(Some(value)) = value else { continue };
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            command = command.mut_arg(flag, |arg| {
+                let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+                arg.help(format!("{help} [default: {value}]"))
+            });
+        }
+    }
+    let presets = list("Presets", PRESETS.iter().map(|p| (p.name, p.doc)));
+    let layers = list("Layers (configuration key `stem`)", LAYERS.iter().map(|l| (l.name, l.doc)));
+    let rules = list("Learning rules (configuration key `plasticity.rule`)", RULES.iter().map(|r| (r.name, r.doc)));
+    command.after_help(format!(
+        "Priority: default < preset < file < --set < flag. Defaults are those of the preset {DEFAULT_PRESET}.\n\
+         `--print-config` lists every configuration key with its meaning and unit.\n\n{presets}{layers}{rules}"
+    ))
+}
+
+fn list(title: &str, rows: impl Iterator<Item = (&'static str, &'static str)>) -> String {
+    let rows: Vec<_> = rows.collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let lines: Vec<String> = rows.iter().map(|(name, doc)| format!("  {name:width$}  {doc}\n")).collect();
+    format!("{title}:\n{}\n", lines.concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        // Checked with `date -u -d @N +%Y%m%d-%H%M%S`.
+        for (seconds, text) in [
+            (0, "19700101-000000"),
+            (951_782_399, "20000228-235959"),
+            (951_782_400, "20000229-000000"),
+            (1_709_251_199, "20240229-235959"),
+            (1_767_225_600, "20260101-000000"),
+            (4_107_542_400, "21000301-000000"),
+        ] {
+            assert_eq!(date_time(seconds), text);
+        }
+    }
+
+    #[test]
+    fn a_taken_default_folder_gets_a_number() {
+        let runs = tempfile::tempdir().unwrap();
+        let config = preset(DEFAULT_PRESET).unwrap();
+        let first = default_out(runs.path(), &config, UNIX_EPOCH);
+        assert!(first.ends_with(format!("bionic-19700101-000000-s{}", config.seed)), "{}", first.display());
+        fs::create_dir(&first).unwrap();
+        let second = default_out(runs.path(), &config, UNIX_EPOCH);
+        assert_eq!(second.display().to_string(), format!("{}-2", first.display()));
+    }
+
+    #[test]
+    fn only_a_new_or_empty_folder_takes_a_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("notes.txt");
+        assert!(refuse_occupied(folder.path()).is_ok());
+        assert!(refuse_occupied(&folder.path().join("new")).is_ok());
+        fs::write(&file, "x").unwrap();
+        assert_eq!(refuse_occupied(folder.path()).unwrap_err().exit_code(), 2);
+        assert_eq!(refuse_occupied(&file).unwrap_err().exit_code(), 2);
+    }
+}
