@@ -1,0 +1,344 @@
+//! Bad input of every kind, given to the real program: the exit code, one message with place and remedy, an empty stdout,
+//! and a disk on which nothing changed.
+
+#![allow(clippy::unwrap_used)] // A test may panic.
+
+mod cli_support;
+
+use cli_support::*;
+use std::fs;
+use std::path::Path;
+
+const TRAIN: [&str; 6] = ["train", "--quiet", "--out", "run", "--epochs", "1"];
+
+/// `train` on this CSV is refused as bad input.
+#[track_caller]
+fn csv_refused(rows: &[(&str, Vec<String>, &str)], words: &[&str]) {
+    let folder = folder();
+    write_csv(&folder.path().join("faces.csv"), rows);
+    refused(
+        folder.path(),
+        &[&TRAIN[..], &["--data", "faces.csv"]].concat(),
+        3,
+        &[&["faces.csv", "line 3"], words].concat(),
+    );
+}
+
+/// Rows around `bad`, which is line 3.
+fn around<'a>(label: &'a str, bad: Vec<String>, usage: &'a str) -> Vec<(&'a str, Vec<String>, &'a str)> {
+    let good = || pixels(2304);
+    vec![("3", good(), "Training"), (label, bad, usage), ("4", good(), "PublicTest"), ("5", good(), "PrivateTest")]
+}
+
+#[test]
+fn a_csv_that_is_not_there() {
+    let folder = folder();
+    refused(folder.path(), &[&TRAIN[..], &["--data", "gone.csv"]].concat(), 3, &["gone.csv"]);
+    refused(folder.path(), &["train", "--quiet", "--data", "gone.csv"], 3, &["gone.csv"]);
+}
+
+#[test]
+fn a_csv_that_is_cut_off() {
+    let folder = folder();
+    let path = folder.path().join("faces.csv");
+    write_csv(&path, &around("2", pixels(2304), "Training")[..2]);
+    let text = fs::read(&path).unwrap();
+    fs::write(&path, &text[..text.len() - 3000]).unwrap();
+    refused(folder.path(), &[&TRAIN[..], &["--data", "faces.csv"]].concat(), 3, &["faces.csv", "line 3"]);
+}
+
+#[test]
+fn a_row_with_2303_pixels() {
+    csv_refused(&around("2", pixels(2303), "Training"), &["2303", "2304"]);
+}
+
+#[test]
+fn a_pixel_of_256() {
+    let mut bad = pixels(2304);
+    bad[7] = "256".into();
+    csv_refused(&around("2", bad, "Training"), &["pixel", "256", "255"]);
+}
+
+#[test]
+fn a_pixel_that_is_no_number() {
+    let mut bad = pixels(2304);
+    bad[7] = "x".into();
+    csv_refused(&around("2", bad, "Training"), &["pixel", "`x`"]);
+}
+
+#[test]
+fn an_unknown_label() {
+    csv_refused(&around("9", pixels(2304), "Training"), &["emotion", "`9`"]);
+}
+
+#[test]
+fn an_unknown_usage() {
+    csv_refused(&around("2", pixels(2304), "Validation"), &["Usage", "`Validation`"]);
+}
+
+#[test]
+fn an_image_folder_without_images() {
+    let folder = folder();
+    fs::create_dir_all(folder.path().join("faces/train/angry")).unwrap();
+    fs::create_dir_all(folder.path().join("faces/test/angry")).unwrap();
+    refused(folder.path(), &[&TRAIN[..], &["--data", "faces"]].concat(), 3, &["faces"]);
+}
+
+/// A PNG file of 78 bytes with a grey image of the given sides and almost no data.
+fn tiny_png(width: u32, height: u32) -> Vec<u8> {
+    let mut file = b"\x89PNG\r\n\x1a\n".to_vec();
+    let mut chunk = |name: &[u8; 4], data: &[u8]| {
+        let body = [&name[..], data].concat();
+        let mut crc = flate2::Crc::new();
+        crc.update(&body);
+        file.extend((data.len() as u32).to_be_bytes());
+        file.extend(&body);
+        file.extend(crc.sum().to_be_bytes());
+    };
+    chunk(b"IHDR", &[&width.to_be_bytes()[..], &height.to_be_bytes(), &[8, 0, 0, 0, 0]].concat());
+    // One stored deflate block of ten zero bytes.
+    chunk(b"IDAT", &[&[0x78, 1, 1, 10, 0, 245, 255][..], &[0; 10], &[0, 10, 0, 1]].concat());
+    chunk(b"IEND", &[]);
+    file
+}
+
+#[test]
+fn a_78_byte_png_that_claims_60000_by_60000_pixels() {
+    let (folder, png) = (folder(), tiny_png(60_000, 60_000));
+    assert_eq!(png.len(), 78);
+    fs::write(folder.path().join("bomb.png"), png).unwrap();
+    refused(folder.path(), &["predict", text(finished_run()), "bomb.png"], 3, &["bomb.png"]);
+    // Its data are too short for the header even where the size is allowed.
+    fs::write(folder.path().join("short.png"), tiny_png(48, 48)).unwrap();
+    refused(folder.path(), &["predict", text(finished_run()), "short.png"], 3, &["short.png"]);
+}
+
+#[test]
+fn an_image_that_is_none_or_is_not_there() {
+    let folder = folder();
+    fs::write(folder.path().join("notes.png"), "no image").unwrap();
+    refused(folder.path(), &["predict", text(finished_run()), "notes.png"], 3, &["notes.png"]);
+    refused(folder.path(), &["predict", text(finished_run()), "gone.png"], 3, &["gone.png"]);
+}
+
+/// `connectome inspect` and `train` refuse these tables as bad input.
+#[track_caller]
+fn tables_refused(tables: &Tables, words: &[&str]) {
+    let folder = folder();
+    tables.write(&folder.path().join("wiring"));
+    refused(folder.path(), &["connectome", "inspect", "wiring"], 3, words);
+    refused(folder.path(), &[&TRAIN[..], &["--connectome", "wiring"]].concat(), 3, words);
+}
+
+#[test]
+fn the_tables_that_the_other_tests_break_are_good() {
+    let folder = folder();
+    Tables::new(|_, _| true).write(&folder.path().join("wiring"));
+    bionic(folder.path(), &["connectome", "inspect", "wiring"]).ok();
+}
+
+#[test]
+fn a_synapse_of_an_unknown_neuron() {
+    let mut tables = Tables::new(|_, _| true);
+    tables.connections[4] = "0,999,2".into();
+    tables_refused(&tables, &["connections.csv", "line 6", "999"]);
+}
+
+#[test]
+fn a_neuron_that_is_listed_twice() {
+    let mut tables = Tables::new(|_, _| true);
+    tables.neurons[6] = tables.neurons[5].clone();
+    tables_refused(&tables, &["neurons.csv", "line 8", "neuron 5"]);
+}
+
+#[test]
+fn a_connectome_that_is_not_there() {
+    let folder = folder();
+    refused(folder.path(), &["connectome", "inspect", "gone"], 3, &["gone"]);
+    refused(folder.path(), &[&TRAIN[..], &["--connectome", "gone"]].concat(), 3, &["gone"]);
+}
+
+#[test]
+fn a_projection_without_synapses() {
+    let folder = folder();
+    Tables::new(|pre, post| (pre, post) != ("L4", "L2/3")).write(&folder.path().join("wiring"));
+    refused(folder.path(), &[&TRAIN[..], &["--connectome", "wiring"]].concat(), 3, &["wiring", "L4", "L2/3"]);
+}
+
+/// A copy of the finished run as `folder/run`.
+fn copied_run(folder: &Path) -> std::path::PathBuf {
+    let run = folder.join("run");
+    copy_run(finished_run(), &run);
+    run
+}
+
+#[test]
+fn weights_that_are_cut_off() {
+    let folder = folder();
+    for file in saved_files(&copied_run(folder.path())) {
+        let bytes = fs::read(&file).unwrap();
+        fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
+    }
+    fs::write(folder.path().join("face.png"), tiny_png(48, 48)).unwrap();
+    refused(folder.path(), &["eval", "run"], 5, &[".bcw"]);
+    refused(folder.path(), &["predict", "run", "face.png"], 5, &[".bcw"]);
+    refused(folder.path(), &["train", "--quiet", "--resume", "--out", "run"], 5, &[".bcw"]);
+}
+
+#[test]
+fn weights_with_one_changed_byte() {
+    let folder = folder();
+    for file in saved_files(&copied_run(folder.path())) {
+        let mut bytes = fs::read(&file).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 16;
+        fs::write(&file, bytes).unwrap();
+    }
+    refused(folder.path(), &["eval", "run"], 5, &[".bcw"]);
+}
+
+#[test]
+fn weights_of_another_connectome() {
+    let folder = folder();
+    let run = copied_run(folder.path());
+    train_tiny(folder.path(), &["--quiet", "--out", "other", "--set", "connectome.seed=2"]).ok();
+    for file in saved_files(&folder.path().join("other")) {
+        fs::copy(&file, run.join(file.file_name().unwrap())).unwrap();
+    }
+    refused(folder.path(), &["eval", "run"], 5, &[".bcw", "connectome"]);
+    refused(folder.path(), &["train", "--quiet", "--resume", "--out", "run"], 5, &[".bcw", "connectome"]);
+}
+
+#[test]
+fn a_run_whose_configuration_was_changed_or_cut_off() {
+    let folder = folder();
+    let path = copied_run(folder.path()).join("config.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replacen("standardize = \"image\"", "standardize = \"none\"", 1)).unwrap();
+    refused(folder.path(), &["eval", "run"], 5, &["best.bcw", "config.toml"]);
+    fs::write(&path, &text[..text.len() / 2]).unwrap();
+    refused(folder.path(), &["eval", "run"], 5, &["config.toml", "lacks the key"]);
+    refused(folder.path(), &["train", "--quiet", "--resume", "--out", "run"], 5, &["config.toml", "lacks the key"]);
+}
+
+#[test]
+fn records_that_are_lost() {
+    let folder = folder();
+    let path = copied_run(folder.path()).join("metrics.jsonl");
+    fs::write(&path, "{").unwrap();
+    refused(folder.path(), &["train", "--quiet", "--resume", "--out", "run"], 5, &["metrics.jsonl"]);
+    fs::remove_file(&path).unwrap();
+    refused(folder.path(), &["train", "--quiet", "--resume", "--out", "run"], 5, &["metrics.jsonl"]);
+}
+
+/// The images of Training that validated chose the epoch; the data that a run names must be those it was trained on.
+#[test]
+fn a_test_split_that_is_not_there_and_data_that_changed() {
+    let folder = folder();
+    let row = |label| (label, pixels(2304), "Training");
+    let mut rows: Vec<_> = ["3", "4", "3", "4", "3", "4"].map(row).to_vec();
+    write_csv(&folder.path().join("faces.csv"), &rows);
+    bionic(folder.path(), &[&TRAIN[..], &["--data", "faces.csv"]].concat()).ok();
+    bionic(folder.path(), &["eval", "run", "--split", "public"]).ok();
+    refused(folder.path(), &["eval", "run", "--split", "test"], 3, &["faces.csv", "no image in split `test`"]);
+    refused(folder.path(), &["eval", "run", "--data", "faces.csv"], 3, &["faces.csv", "no image in split `test`"]);
+    rows[0].0 = "5";
+    write_csv(&folder.path().join("faces.csv"), &rows);
+    refused(folder.path(), &["eval", "run", "--split", "public"], 5, &["faces.csv", "no longer the data set"]);
+}
+
+#[test]
+fn a_wiring_that_the_configuration_leaves_empty() {
+    let folder = folder();
+    let with = |set| [&TRAIN[..], &["--set", set]].concat();
+    refused(folder.path(), &with("connectome.min_synapses=9999"), 3, &["9999 or more synapses"]);
+    refused(folder.path(), &with("connectome.min_synapses=0"), 2, &["connectome.min_synapses"]);
+    refused(folder.path(), &with("connectome.completed=true"), 2, &["connectome.completed"]);
+}
+
+#[test]
+fn an_unknown_configuration_key() {
+    let folder = folder();
+    let key = "did you mean `learning.learning_rate`";
+    refused(folder.path(), &["train", "--set", "learning.learning_rat=0.1"], 2, &["learning.learning_rat`", key]);
+    fs::write(folder.path().join("my.toml"), "[learning]\nlearning_rat = 0.1\n").unwrap();
+    refused(folder.path(), &["train", "--config", "my.toml"], 2, &["my.toml", "learning.learning_rat`", key]);
+}
+
+#[test]
+fn a_configuration_value_out_of_range_or_of_the_wrong_type() {
+    let folder = folder();
+    refused(folder.path(), &["train", "--set", "augment.flip=1.5"], 2, &["augment.flip = 1.5"]);
+    refused(folder.path(), &["train", "--set", "epochs=many"], 2, &["epochs", "integer"]);
+    refused(folder.path(), &["train", "--epochs", "0"], 2, &["epochs"]);
+    refused(folder.path(), &["train", "--set", "epochs"], 2, &["--set epochs"]);
+    refused(folder.path(), &["train", "--set", "batch=-1"], 2, &["batch = -1"]);
+    refused(folder.path(), &["train", "--set", "data.demo_train=1000000000000"], 2, &["data.demo_train"]);
+}
+
+#[test]
+fn a_configuration_file_that_is_not_there_or_no_text() {
+    let folder = folder();
+    refused(folder.path(), &["train", "--config", "gone.toml"], 3, &["gone.toml"]);
+    refused(folder.path(), &["train", "--config", "."], 3, &["folder"]);
+    fs::write(folder.path().join("image.toml"), [0xff, 0xfe, 0]).unwrap();
+    refused(folder.path(), &["train", "--config", "image.toml"], 2, &["image.toml"]);
+    fs::write(folder.path().join("long.toml"), vec![b'#'; (1 << 20) + 1]).unwrap();
+    refused(folder.path(), &["train", "--config", "long.toml"], 2, &["long.toml", "1 MiB"]);
+}
+
+#[test]
+fn an_unknown_preset() {
+    let folder = folder();
+    refused(folder.path(), &["train", "--preset", "baselin"], 2, &["preset", "baselin", "baseline, "]);
+    refused(folder.path(), &["train", "--set", "preset=baselin"], 2, &["preset", "baselin", "baseline, "]);
+}
+
+#[test]
+fn a_run_that_is_none() {
+    let folder = folder();
+    fs::create_dir(folder.path().join("notes")).unwrap();
+    fs::write(folder.path().join("notes/notes.txt"), "no run").unwrap();
+    fs::write(folder.path().join("face.png"), tiny_png(48, 48)).unwrap();
+    for run in ["notes", "gone"] {
+        refused(folder.path(), &["eval", run], 5, &[run]);
+        refused(folder.path(), &["predict", run, "face.png"], 5, &[run]);
+        refused(folder.path(), &["train", "--quiet", "--resume", "--out", run], 5, &[run]);
+    }
+}
+
+#[test]
+fn a_folder_that_holds_something_else() {
+    let folder = folder();
+    fs::create_dir(folder.path().join("run")).unwrap();
+    fs::write(folder.path().join("run/notes.txt"), "mine").unwrap();
+    refused(folder.path(), &TRAIN, 2, &["--out run", "not empty", "--resume"]);
+    refused(folder.path(), &["train", "--out", "run/notes.txt"], 2, &["run/notes.txt"]);
+}
+
+#[test]
+fn wrong_flags_are_usage_errors() {
+    let folder = folder();
+    let before = snapshot(folder.path());
+    for args in [
+        &["train", "--epoch", "3"][..],
+        &["train", "--seed", "-1"],
+        &["train", "--seed", "9223372036854775808"],
+        &["train", "--resume"],
+        &["train", "--resume", "--out", "run", "--epochs", "3"],
+        &["train", "--force"],
+        &["train", "--print-config", "--dry-run"],
+        &["eval"],
+        &["eval", "run", "--split", "both"],
+        &["predict", "run"],
+        &["connectome", "inspect", "--min-synapses", "0"],
+        &["dance"],
+        &[],
+    ] {
+        let outcome = bionic(folder.path(), args);
+        assert_eq!(outcome.code, Some(2), "{args:?}: {outcome:?}");
+        assert_eq!(outcome.stdout, "", "{args:?}");
+        assert!(!outcome.stderr.is_empty(), "{args:?}");
+    }
+    assert_eq!(snapshot(folder.path()), before);
+}
