@@ -171,7 +171,7 @@ impl Golden {
         let order: Vec<usize> = (0..self.dataset.len()).collect();
         let batches: Vec<&[usize]> = order.chunks(config.batch).collect();
         let schedule = Schedule::new(&config.learning, config.epochs, batches.len());
-        let standardize = Standardize::of(&config.data.standardize, &self.dataset);
+        let standardize = Standardize::of(&config.data.standardize, self.dataset.mean_sd(Split::Training));
         let classes = EXPRESSIONS.len();
         let (mut losses, mut kept) = (Vec::new(), Vec::new());
         let mut gradient = vec![0.0; weights.len()];

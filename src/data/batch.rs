@@ -1,6 +1,6 @@
 //! Batches: chosen images augmented, standardised and laid out batch innermost.
 
-use super::{Dataset, PIXELS, SIDE, Split, augment::augment};
+use super::{Dataset, PIXELS, SIDE, augment::augment};
 use crate::config::Augment;
 use crate::kernels::threads::for_pieces;
 
@@ -28,17 +28,14 @@ pub enum Standardize {
 }
 
 impl Standardize {
-    /// The standardisation called `name` in the configuration (`dataset`, `image`, `none`); the mean and deviation of
-    /// `dataset` are those of its Training images.
+    /// The standardisation called `name` in the configuration (`dataset`, `image`, `none`); `dataset` takes this mean
+    /// and deviation, those of the Training images: [`Dataset::mean_sd`].
     ///
     /// # Panics
     /// If the name is none of these: `Config::validate` has checked it.
-    pub fn of(name: &str, dataset: &Dataset) -> Self {
+    pub fn of(name: &str, (mean, sd): (f32, f32)) -> Self {
         match name {
-            "dataset" => {
-                let (mean, sd) = dataset.mean_sd(Split::Training);
-                Self::Dataset { mean, sd }
-            }
+            "dataset" => Self::Dataset { mean, sd },
             "image" => Self::Image,
             "none" => Self::None,
             _ => panic!("standardisation `{name}` was not validated"),
@@ -131,6 +128,7 @@ fn transpose(images: &[f32], rows: &mut [f32], batch: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Split;
     use crate::data::augment::tests::usual;
     use crate::data::tests::config;
     use crate::kernels::threads::pool;
@@ -178,7 +176,7 @@ mod tests {
         assert!(mean.abs() < 1e-4 && (variance - 1.0).abs() < 1e-3, "{mean} {variance}");
         let indices = d.indices(Split::Training);
         let mut all = vec![f32::NAN; indices.len() * PIXELS];
-        fill_batch(&d, &indices, None, Standardize::of("dataset", &d), &mut all);
+        fill_batch(&d, &indices, None, Standardize::of("dataset", d.mean_sd(Split::Training)), &mut all);
         let mean = lane_sum(&all, |v| v) / all.len() as f32;
         assert!(mean.abs() < 1e-3, "{mean}");
     }

@@ -36,15 +36,6 @@ pub(super) fn configuration_fingerprint(config: &Config) -> Result<u64> {
     Ok(xxhash_rust::xxh3::xxh3_64(to_commented_toml(&same)?.as_bytes()))
 }
 
-/// How the pixels of a run are standardised.
-pub(super) fn standardize(config: &Config, mean: f32, sd: f32) -> Standardize {
-    match config.data.standardize.as_str() {
-        "image" => Standardize::Image,
-        "none" => Standardize::None,
-        _ => Standardize::Dataset { mean, sd },
-    }
-}
-
 /// Makes the folder of a new run, with its configuration and wiring.
 pub(super) fn create(
     out: &Path,
@@ -162,7 +153,7 @@ pub fn load_best(run: &Path) -> Result<Trained> {
     let mut floats = vec![0.0; regions.len()];
     regions.restore(&path, &saved, &network, false, &mut floats)?;
     let progress = read_progress(&path, &saved.progress)?;
-    let standardize = standardize(&config, progress.mean, progress.sd);
+    let standardize = Standardize::of(&config.data.standardize, (progress.mean, progress.sd));
     let parts = regions.split(&mut floats);
     let (weights, buffers) = (parts.weights.to_vec(), parts.buffers.to_vec());
     Ok(Trained {

@@ -96,7 +96,7 @@ impl Session {
             None => fresh,
         };
         material.hebbian.restore_shares(progress.shares.clone());
-        let standardize = files::standardize(&material.config, progress.mean, progress.sd);
+        let standardize = Standardize::of(&material.config.data.standardize, (progress.mean, progress.sd));
         let out = out.to_path_buf();
         Ok(Self { material, out, fingerprints, map, progress, standardize, training, public, step: Step::default() })
     }

@@ -1,6 +1,5 @@
 //! Single training steps on weights in memory, nothing written: what the plan times and what benches measure.
 
-use super::files;
 use super::material::Material;
 use super::step::Step;
 use crate::config::Config;
@@ -31,8 +30,7 @@ impl Stepper {
         pool.run(|| Material::gather(config, None, &mut |_| {})).map(|material| {
             let mut floats = vec![0.0; material.regions.len()];
             material.initialise(&mut floats);
-            let (mean, sd) = material.dataset.mean_sd(Split::Training);
-            let standardize = files::standardize(config, mean, sd);
+            let standardize = Standardize::of(&config.data.standardize, material.dataset.mean_sd(Split::Training));
             let training = material.dataset.indices(Split::Training);
             Self { pool, material, floats, training, standardize, step: Step::default(), done: 0 }
         })
