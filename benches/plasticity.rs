@@ -4,7 +4,6 @@ mod mask;
 mod roofline;
 
 use bionic_cpu::kernels::{optimizer, plasticity};
-use mask::Mask;
 use optimizer::AdamStep;
 use roofline::{bench, numbers, same, short};
 
@@ -13,8 +12,8 @@ const N: usize = 4096;
 fn main() {
     let mut criterion = short();
     for percent in [1, 5, 20] {
-        let mask = Mask::random(N, N, percent as f32 / 100.0);
-        let p = mask.view();
+        let mask = mask::random(N, percent as f32 / 100.0);
+        let p = mask.pattern();
         let start = numbers(p.synapses());
         let mut dw = vec![f32::NAN; start.len()];
         for batch in [32, 128] {

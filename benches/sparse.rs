@@ -4,7 +4,6 @@ mod mask;
 mod roofline;
 
 use bionic_cpu::kernels::sparse;
-use mask::Mask;
 use roofline::{bench, numbers, same, short};
 use sprs::CsMat;
 use sprs::prod::csr_mulacc_dense_rowmaj;
@@ -14,8 +13,8 @@ const N: usize = 4096;
 fn main() {
     let mut criterion = short();
     for percent in [1, 5, 20] {
-        let mask = Mask::random(N, N, percent as f32 / 100.0);
-        let p = mask.view();
+        let mask = mask::random(N, percent as f32 / 100.0);
+        let p = mask.pattern();
         let w = numbers(p.synapses());
         for batch in [1, 32, 128] {
             let label = format!("{percent} % B{batch}");
