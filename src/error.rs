@@ -79,6 +79,17 @@ impl Error {
         Self { kind, place: place.to_string(), what: what.into(), remedy: remedy.into() }
     }
 
+    /// The same error with another remedy.
+    pub fn with_remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.remedy = remedy.into();
+        self
+    }
+
+    /// What went wrong, without place and remedy.
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+
     /// Class of the error.
     pub fn kind(&self) -> Kind {
         self.kind

@@ -186,12 +186,11 @@ fn weights_that_are_cut_off() {
 }
 
 #[test]
-fn weights_with_one_changed_byte() {
+fn weights_with_changed_bytes_in_both_slots() {
     let folder = folder();
     for file in saved_files(&copied_run(folder.path())) {
         let mut bytes = fs::read(&file).unwrap();
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 16;
+        bytes.iter_mut().step_by(4096).for_each(|b| *b ^= 16);
         fs::write(&file, bytes).unwrap();
     }
     refused(folder.path(), &["eval", "run"], 5, &[".bcw"]);
@@ -215,10 +214,33 @@ fn a_run_whose_configuration_was_changed_or_cut_off() {
     let path = copied_run(folder.path()).join("config.toml");
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replacen("standardize = \"image\"", "standardize = \"none\"", 1)).unwrap();
-    refused(folder.path(), &["eval", "run"], 5, &["best.bcw", "config.toml"]);
+    refused(folder.path(), &["eval", "run"], 5, &["state.bcw", "config.toml"]);
+    let was = "configuration (data.standardize was \"image\", is \"none\")";
+    refused(folder.path(), &["train", "--quiet", "--resume", "--out", "run"], 5, &["state.bcw", was, "--force"]);
     fs::write(&path, &text[..text.len() / 2]).unwrap();
     refused(folder.path(), &["eval", "run"], 5, &["config.toml", "lacks the key"]);
     refused(folder.path(), &["train", "--quiet", "--resume", "--out", "run"], 5, &["config.toml", "lacks the key"]);
+}
+
+#[test]
+fn a_flag_that_would_change_the_result_of_a_resumed_run() {
+    let folder = folder();
+    copied_run(folder.path());
+    let resume = ["train", "--quiet", "--resume", "--out", "run"];
+    for (flags, what) in [
+        (["--epochs", "7"], "epochs was "),
+        (["--preset", "deep"], "configuration ("),
+        (["--set", "learning.clip_norm=2.5"], "learning.clip_norm was 1.0, is 2.5"),
+        (["--set", "data.demo_seed=5"], "another data set (was demo, "),
+        (["--set", "connectome.seed=5"], "another connectome (was "),
+    ] {
+        refused(folder.path(), &[&resume[..], &flags].concat(), 5, &["state.bcw", what, "--force"]);
+    }
+    // What does not change it may be given, and so may what it was.
+    for flags in [["--threads", "1"], ["--set", "commit_seconds=7"], ["--set", "learning.clip_norm=1.0"]] {
+        let outcome = bionic(folder.path(), &[&resume[..], &flags].concat());
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    }
 }
 
 #[test]
@@ -325,7 +347,6 @@ fn wrong_flags_are_usage_errors() {
         &["train", "--seed", "-1"],
         &["train", "--seed", "9223372036854775808"],
         &["train", "--resume"],
-        &["train", "--resume", "--out", "run", "--epochs", "3"],
         &["train", "--force"],
         &["train", "--print-config", "--dry-run"],
         &["eval"],

@@ -4,6 +4,7 @@
 
 mod run_support;
 
+use bionic_cpu::config::Overrides;
 use bionic_cpu::error::Kind;
 use bionic_cpu::eval::{EvalSplit, evaluate};
 use bionic_cpu::train::{Event, Stop, resume, train};
@@ -17,8 +18,8 @@ use std::time::Duration;
 const SMALL: [(&str, &[&str]); 3] = [("bionic", &[]), ("bionic-ei", &[]), ("deep", &["batch=16", SHRUNKEN_DEEP])];
 
 /// Resumes to the end.
-fn finish(out: &Path, threads: usize) {
-    resume(out, Some(threads), false, &mut |_| {}, &Stop::new()).unwrap();
+fn finish(out: &Path, n: usize) {
+    resume(out, &threads(n), false, &mut |_| {}, &Stop::new()).unwrap();
 }
 
 #[test]
@@ -32,7 +33,8 @@ fn one_and_two_threads_end_with_the_same_bits() {
         assert_eq!(timeless_metrics(&one), timeless_metrics(&two), "{preset}");
 
         // Scoring what was kept gives what was reported, with any number of threads.
-        let scored = [1, 2].map(|threads| evaluate(&one, None, EvalSplit::Public, false, threads).unwrap());
+        let scored =
+            [1, 2].map(|threads| evaluate(&one, None, EvalSplit::Public, false, threads, &mut |_| {}).unwrap());
         assert_eq!(scored[0].scores.accuracy, summary.val_accuracy, "{preset}");
         assert_eq!(scored[0].to_text(), scored[1].to_text(), "{preset}");
     }
@@ -54,12 +56,12 @@ fn a_stopped_and_resumed_run_ends_with_the_bits_of_one_never_stopped() {
     for (preset, sets) in SMALL {
         let config = place.config(preset, sets);
         let (straight, _) = place.train(&format!("{preset}-straight"), &config);
-        // In the first epoch, at the end of it, and in the second; six steps make an epoch.
+        // In the first epoch, before it is scored, and in the second; six steps make an epoch.
         for steps in [1, 4, 6, 9] {
             let out = place.run(&format!("{preset}-stopped-{steps}"));
             let error = train_and_stop(&config, &out, steps).unwrap_err();
             assert_eq!(error.kind(), Kind::Stopped(75), "{error}");
-            assert_eq!(fs::read_to_string(out.join("metrics.jsonl")).unwrap().lines().count(), steps / 6);
+            assert_eq!(fs::read_to_string(out.join("metrics.jsonl")).unwrap().lines().count(), (steps - 1) / 6);
             finish(&out, 2);
             assert_same_bits(&straight, &out);
             assert_eq!(timeless_metrics(&straight), timeless_metrics(&out), "{preset}, stopped after {steps}");
@@ -78,7 +80,7 @@ fn a_run_may_be_stopped_again_and_again() {
         assert!(train_and_stop(&config, &out, 2).is_err());
         for _ in 0..4 {
             let stop = Stop::new();
-            let error = resume(&out, None, false, &mut stop_after(2, &stop), &stop).unwrap_err();
+            let error = resume(&out, &Overrides::default(), false, &mut stop_after(2, &stop), &stop).unwrap_err();
             assert_eq!(error.kind(), Kind::Stopped(75));
         }
         finish(&out, 1);
@@ -99,7 +101,7 @@ fn the_time_before_a_stop_counts_towards_the_epoch_and_its_speed() {
         }
     };
     assert!(train(&config, &out, &mut slow_once, &stop).is_err());
-    let summary = resume(&out, None, false, &mut |_| {}, &Stop::new()).unwrap();
+    let summary = resume(&out, &Overrides::default(), false, &mut |_| {}, &Stop::new()).unwrap();
     let record = &metrics(&out)[0];
     assert!(record["seconds"].as_f64().unwrap() >= pause.as_secs_f64(), "{record}");
     assert!(record["images_per_second"].as_f64().unwrap() <= 96.0 / pause.as_secs_f64(), "{record}");
@@ -110,18 +112,20 @@ fn the_time_before_a_stop_counts_towards_the_epoch_and_its_speed() {
 fn a_finished_run_has_nothing_left_to_resume_and_stays_as_it_is() {
     let place = Place::new();
     let (out, summary) = place.train("run", &place.config("bionic", &["epochs=1"]));
-    let before = (bits(&out.join("state.bcw")), fs::read(out.join("metrics.jsonl")).unwrap());
-    let again = resume(&out, None, false, &mut |_| {}, &Stop::new()).unwrap();
+    let before = (bits(&out), fs::read(out.join("metrics.jsonl")).unwrap());
+    let again = resume(&out, &Overrides::default(), false, &mut |_| {}, &Stop::new()).unwrap();
     assert_eq!((again.epochs, again.best_epoch, again.val_accuracy), (1, summary.best_epoch, summary.val_accuracy));
-    assert!(before == (bits(&out.join("state.bcw")), fs::read(out.join("metrics.jsonl")).unwrap()));
+    assert!(before == (bits(&out), fs::read(out.join("metrics.jsonl")).unwrap()));
 }
 
 #[test]
 fn resuming_with_another_configuration_wiring_or_data_is_refused_unless_forced() {
     type Change<'a> = (&'a str, &'a dyn Fn(&Path));
     let changes: [Change; 3] = [
-        ("configuration", &|run| edit(&run.join("config.toml"), "\nclip_norm = 1.0\n", "\nclip_norm = 2.0\n")),
-        ("connectome", &|run| {
+        ("configuration (learning.clip_norm was 1.0, is 2.0)", &|run| {
+            edit(&run.join("config.toml"), "\nclip_norm = 1.0\n", "\nclip_norm = 2.0\n")
+        }),
+        ("connectome (was a quarter of the column, ", &|run| {
             let path = run.join("connectome/connections.csv");
             let text = fs::read_to_string(&path).unwrap();
             let header_and_first: Vec<&str> = text.lines().take(2).collect();
@@ -130,18 +134,18 @@ fn resuming_with_another_configuration_wiring_or_data_is_refused_unless_forced()
             let more = format!("{pair},{}", count.parse::<u32>().unwrap() + 1);
             edit(&path, header_and_first[1], &more);
         }),
-        ("data set and configuration", &|run| edit(&run.join("config.toml"), "demo_seed = 1\n", "demo_seed = 2\n")),
+        ("data set (was demo, ", &|run| edit(&run.join("config.toml"), "demo_seed = 1\n", "demo_seed = 2\n")),
     ];
     for (what, change) in changes {
         let place = Place::new();
         let (config, out) = (place.config("bionic", &["epochs=1"]), place.run("run"));
         assert!(train_and_stop(&config, &out, 2).is_err());
         change(&out);
-        let error = resume(&out, None, false, &mut |_| {}, &Stop::new()).unwrap_err();
+        let error = resume(&out, &Overrides::default(), false, &mut |_| {}, &Stop::new()).unwrap_err();
         assert_eq!(error.exit_code(), 5, "{error}");
-        assert!(error.to_string().contains(&format!("was saved with another {what}\n")), "{error}");
+        assert!(error.to_string().contains(&format!("was saved with another {what}")), "{error}");
         assert!(error.to_string().contains("--force"), "{error}");
-        let summary = resume(&out, None, true, &mut |_| {}, &Stop::new()).unwrap();
+        let summary = resume(&out, &Overrides::default(), true, &mut |_| {}, &Stop::new()).unwrap();
         assert_eq!(summary.epochs, 1, "{what}");
     }
 }
@@ -208,7 +212,7 @@ fn every_switch_changes_the_trained_network() {
         let name = format!("run-{}", trained.len());
         trained.entry(sets.join("; ")).or_insert_with(|| {
             let (out, _) = place.train(&name, &place.config("bionic", &[&short[..], sets].concat()));
-            bits(&out.join("best.bcw"))
+            best_bits(&out)
         });
         trained[&sets.join("; ")].clone()
     };
@@ -218,7 +222,7 @@ fn every_switch_changes_the_trained_network() {
     }
     // The same again is the same: what differs above is the switch.
     let again = place.train("again", &place.config("bionic", &short)).0;
-    assert!(weights(&[]) == bits(&again.join("best.bcw")));
+    assert!(weights(&[]) == best_bits(&again));
 }
 
 #[test]

@@ -53,6 +53,7 @@ impl From<Split> for EvalSplit {
 /// # Errors
 /// Those of [`evaluate`]; `Io` if stdout refuses the scores.
 pub fn run(args: &Args) -> Result<()> {
-    let evaluation = evaluate(&args.run, args.data.as_deref(), args.split.into(), args.tta, usize::from(args.threads))?;
+    let (data, threads) = (args.data.as_deref(), usize::from(args.threads));
+    let evaluation = evaluate(&args.run, data, args.split.into(), args.tta, threads, &mut output::message)?;
     if args.json { output::json(&evaluation) } else { output::result(&evaluation.to_text()) }
 }

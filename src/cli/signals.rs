@@ -19,14 +19,18 @@ pub fn listen() -> Result<&'static Stop> {
     let refused = |e: std::io::Error| Error::other(format!("cannot listen for signals: {e}"), "try again");
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1]).map_err(refused)?;
     let body = move || {
+        let mut first = None;
         for signal in signals.forever() {
-            match (signal, STOP.requested()) {
-                // `_exit`: nothing more is flushed; the last commit on disk is whole at any moment.
+            // `exit` is `_exit`: nothing more is flushed; the last state on disk is whole at any moment.
+            match (signal, first.replace(signal)) {
                 (SIGINT, Some(_)) => signal_hook::low_level::exit(130),
                 (_, Some(_)) => {}
-                (_, None) => {
-                    STOP.request(exit_code(signal));
+                (_, None) if STOP.request(exit_code(signal)) => {
                     output::message("stopping after this step, saving the state; Ctrl-C again ends at once");
+                }
+                (_, None) => {
+                    output::message("stopped before the first step: a state saved earlier is as it was");
+                    signal_hook::low_level::exit(i32::from(exit_code(signal)));
                 }
             }
         }

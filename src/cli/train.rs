@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::learning::RULES;
 use crate::model::LAYERS;
 use crate::model::presets::{PRESETS, preset};
-use crate::train::{Summary, plan, resume, train};
+use crate::train::{Summary, plan, refuse_occupied, resume, train};
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -53,14 +53,11 @@ pub struct Args {
     /// Worker threads; 0 = one per core; the result does not depend on it
     #[arg(long, value_name = "T")]
     threads: Option<u16>,
-    /// Go on with the run in --out as it was configured; only --threads may differ
-    #[arg(
-        long,
-        requires = "out",
-        conflicts_with_all = ["data", "connectome", "preset", "config", "set", "epochs", "batch", "seed"]
-    )]
+    /// Go on with the run in --out as it was configured; other flags are laid over that, and one that would change the
+    /// result is refused: the command that started the run may be repeated with --resume
+    #[arg(long, requires = "out")]
     resume: bool,
-    /// With --resume: go on although data, connectome or configuration are no longer those of the run
+    /// With --resume: go on although data, connectome, configuration or vector width are no longer those of the run
     #[arg(long, requires = "resume")]
     force: bool,
     /// Print one JSON object
@@ -90,16 +87,15 @@ const CONFIG_FLAGS: [(&str, &str); 7] = [
 /// # Errors
 /// `Usage` for a wrong flag or configuration; those of [`train()`], [`resume`] and [`plan`].
 pub fn run(args: Args, quiet: bool) -> Result<()> {
-    if args.resume {
-        let out = args.out.clone().unwrap_or_default();
+    let overrides = overrides(&args)?;
+    if let (true, Some(out)) = (args.resume, &args.out) {
         let mut progress = start(quiet);
         let stop = signals::listen()?;
-        let summary =
-            resume(&out, args.threads.map(usize::from), args.force, &mut |event| progress.event(event), stop)?;
+        let summary = resume(out, &overrides, args.force, &mut |event| progress.event(event), stop)?;
         drop(progress);
         return report(&args, &summary);
     }
-    let config = configuration(&args)?;
+    let config = configuration(&overrides)?;
     if args.print_config {
         return output::result(&to_commented_toml(&config)?);
     }
@@ -133,7 +129,7 @@ fn report(args: &Args, summary: &Summary) -> Result<()> {
     }
     output::result(&format!(
         "run              {}\nvalidation       {:.2} % (epoch {} of {})\nparameters       {}\nsynapses         {}\n\
-         time             {} at {:.0} images/s\nseed             {}\nscore it with    bionic-cpu eval {}",
+         time             {} at {:.0} images/s\nseed             {}\nfingerprint      {}\nscore it with    bionic-cpu eval {}",
         summary.out,
         100.0 * summary.val_accuracy,
         summary.best_epoch,
@@ -143,12 +139,19 @@ fn report(args: &Args, summary: &Summary) -> Result<()> {
         duration(summary.seconds),
         summary.images_per_second,
         summary.seed,
+        summary.fingerprint,
         summary.out,
     ))
 }
 
 /// Default < preset < file < `--set` < flag.
-fn configuration(args: &Args) -> Result<Config> {
+fn configuration(overrides: &Overrides) -> Result<Config> {
+    let name = overrides.preset()?;
+    effective(&preset(name.as_deref().unwrap_or(DEFAULT_PRESET))?, overrides)
+}
+
+/// What the flags ask for.
+fn overrides(args: &Args) -> Result<Overrides> {
     let file = args.config.as_deref().map(read_config).transpose()?;
     let integer = |v: Option<u32>| v.map(|v| Value::Integer(i64::from(v)));
     let string = |v: &Option<String>| v.clone().map(Value::String);
@@ -164,9 +167,7 @@ fn configuration(args: &Args) -> Result<Config> {
         };
         value.map(|v| (key, v))
     });
-    let overrides = Overrides { file, sets: args.set.clone(), flags: flags.collect() };
-    let name = overrides.preset()?;
-    effective(&preset(name.as_deref().unwrap_or(DEFAULT_PRESET))?, &overrides)
+    Ok(Overrides { file, sets: args.set.clone(), flags: flags.collect() })
 }
 
 /// Name and text of a configuration file.
@@ -204,22 +205,6 @@ fn date_time(unix_seconds: u64) -> String {
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     let year = year_of_era + 400 * era + u64::from(month <= 2);
     format!("{year:04}{month:02}{day:02}-{:02}{:02}{:02}", second / 3_600, second / 60 % 60, second % 60)
-}
-
-/// A run goes into a folder that is new or empty.
-fn refuse_occupied(out: &Path) -> Result<()> {
-    let occupied = match fs::read_dir(out) {
-        Ok(mut entries) => entries.next().is_some().then_some("the folder is not empty"),
-        Err(_) if out.exists() => Some("it is no folder that can be read"),
-        Err(_) => None,
-    };
-    match occupied {
-        Some(why) => Err(Error::usage(
-            format!("--out {}: {why}", out.display()),
-            "name a new folder, or go on with the run in it: train --resume --out RUN",
-        )),
-        None => Ok(()),
-    }
 }
 
 /// Adds what only the tables know: default values, presets, layers and learning rules.
@@ -285,16 +270,5 @@ mod tests {
         fs::create_dir(&first).unwrap();
         let second = default_out(runs.path(), &config, UNIX_EPOCH);
         assert_eq!(second.display().to_string(), format!("{}-2", first.display()));
-    }
-
-    #[test]
-    fn only_a_new_or_empty_folder_takes_a_run() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("notes.txt");
-        assert!(refuse_occupied(folder.path()).is_ok());
-        assert!(refuse_occupied(&folder.path().join("new")).is_ok());
-        fs::write(&file, "x").unwrap();
-        assert_eq!(refuse_occupied(folder.path()).unwrap_err().exit_code(), 2);
-        assert_eq!(refuse_occupied(&file).unwrap_err().exit_code(), 2);
     }
 }

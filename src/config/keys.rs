@@ -17,6 +17,10 @@ pub const KEYS: &[Key] = &[
     key("preset", "preset that the values started from; `train --help` lists them"),
     key("seed", "seed of every random stream of the run"),
     key("threads", "worker threads; 0 = one per core; the result does not depend on it"),
+    key(
+        "commit_seconds",
+        "seconds between saved states within an epoch (each epoch ends with one); the result does not depend on it",
+    ),
     key("epochs", "passes over the training images"),
     key("batch", "images per step"),
     key("stem", "layers in front of the column: layer = \"name\" and its parameters, in order"),

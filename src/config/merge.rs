@@ -103,6 +103,15 @@ pub fn to_commented_toml(config: &Config) -> Result<String> {
     Ok(out)
 }
 
+/// The whole configuration as TOML without comments; [`differences`] compares two of them.
+///
+/// # Errors
+/// `Other` if a value cannot be written as TOML.
+pub fn to_toml(config: &Config) -> Result<String> {
+    toml::to_string(config)
+        .map_err(|e| Error::other(format!("the configuration does not serialise: {e}"), "report this as a bug"))
+}
+
 /// The first key that the TOML `text` lacks, if it is valid TOML: [`to_commented_toml`] writes every one.
 pub fn missing_key(text: &str) -> Option<&'static str> {
     let table: Table = text.parse().ok()?;
@@ -111,6 +120,24 @@ pub fn missing_key(text: &str) -> Option<&'static str> {
         None => table.get(path).is_none(),
     };
     KEYS.iter().map(|k| k.path).find(|path| missing(path))
+}
+
+/// What differs between two configurations in TOML: `key was x, is y` for each key of [`KEYS`], or
+/// `key differs` where that would be long.
+pub fn differences(was: &str, is: &str) -> Vec<String> {
+    let (Ok(was), Ok(is)) = (was.parse::<Table>(), is.parse::<Table>()) else { return Vec::new() };
+    let value = |table: &Table, path: &str| match path.split_once('.') {
+        Some((group, name)) => table.get(group).and_then(|g| g.get(name)).cloned(),
+        None => table.get(path).cloned(),
+    };
+    let text = |value: Option<Value>| value.map_or_else(|| "absent".to_string(), |v| inline(&v));
+    let short = |text: &str| text.len() <= 60 && !text.contains('\n');
+    let differing = KEYS.iter().map(|k| (k.path, value(&was, k.path), value(&is, k.path))).filter(|(_, a, b)| a != b);
+    let describe = |(path, a, b)| match (text(a), text(b)) {
+        (a, b) if short(&a) && short(&b) => format!("{path} was {a}, is {b}"),
+        _ => format!("{path} differs"),
+    };
+    differing.map(describe).collect()
 }
 
 /// A value on one line, except that a list of tables has one table per line.

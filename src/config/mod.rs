@@ -7,7 +7,7 @@ mod keys;
 mod merge;
 
 pub use keys::{KEYS, Key};
-pub use merge::{Overrides, effective, missing_key, nearest, to_commented_toml};
+pub use merge::{Overrides, differences, effective, missing_key, nearest, to_commented_toml, to_toml};
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,8 @@ pub struct Config {
     pub seed: u64,
     /// Worker threads; 0 = one per core. The result does not depend on it.
     pub threads: usize,
+    /// Seconds between saved states within an epoch. The result does not depend on it.
+    pub commit_seconds: f32,
     /// Passes over the training images.
     pub epochs: usize,
     /// Images per step.
@@ -226,6 +228,7 @@ impl Config {
         let positive = |key: &str, value: usize| {
             if value > 0 { Ok(()) } else { Err(Error::usage(format!("{key} = 0 is out of range"), "use at least 1")) }
         };
+        within("commit_seconds", self.commit_seconds, 0.0, 1e6)?;
         positive("epochs", self.epochs)?;
         positive("batch", self.batch)?;
         positive("data.demo_train", self.data.demo_train)?;

@@ -54,12 +54,19 @@ pub struct Evaluation {
 }
 
 /// Scores the best epoch of `run` on `data` (default: what it was trained on). `tta` averages over the mirror image.
-/// Where validation images were held out of Training, `Test` is without them.
+/// Where validation images were held out of Training, `Test` is without them. `warn` is told of damage that did no harm.
 ///
 /// # Errors
 /// `State` for a run that cannot be used or whose data set has changed, `Input` for data without labels or without the split.
-pub fn evaluate(run: &Path, data: Option<&str>, split: EvalSplit, tta: bool, threads: usize) -> Result<Evaluation> {
-    let mut trained = load_best(run)?;
+pub fn evaluate(
+    run: &Path,
+    data: Option<&str>,
+    split: EvalSplit,
+    tta: bool,
+    threads: usize,
+    warn: &mut dyn FnMut(&str),
+) -> Result<Evaluation> {
+    let mut trained = load_best(run, warn)?;
     let source = data.unwrap_or(&trained.config.data.source).to_owned();
     let mut dataset = data::load(&source, &trained.config.data)?;
     let mut held_out = 0;
@@ -142,11 +149,12 @@ fn by_name<S: serde::Serializer>(p: &[(&'static str, f32)], serializer: S) -> st
 }
 
 /// Class probabilities by the best epoch of `run` for image files (PNG, JPEG of any size) and Kaggle's CSV tables.
+/// `warn` is told of damage that did no harm.
 ///
 /// # Errors
 /// `State` for a run that cannot be used, `Input` for a file that is no image.
-pub fn predict(run: &Path, images: &[PathBuf], threads: usize) -> Result<Vec<Prediction>> {
-    let mut trained = load_best(run)?;
+pub fn predict(run: &Path, images: &[PathBuf], threads: usize, warn: &mut dyn FnMut(&str)) -> Result<Vec<Prediction>> {
+    let mut trained = load_best(run, warn)?;
     let mut names = Vec::new();
     let mut dataset = Dataset { source: "images".into(), pixels: Vec::new(), labels: Vec::new(), splits: Vec::new() };
     for path in images {

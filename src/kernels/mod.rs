@@ -25,3 +25,14 @@ mod reduce;
 pub mod scores;
 pub mod sparse;
 pub mod threads;
+
+/// What decides the last bits of a sum beside the source: architecture, lanes of the vector registers, fused multiply-add.
+pub fn arithmetic() -> String {
+    let lanes = match () {
+        () if cfg!(target_feature = "avx512f") => 16,
+        () if cfg!(target_feature = "avx") => 8,
+        () => 4,
+    };
+    let fused = if cfg!(target_feature = "fma") || cfg!(target_arch = "aarch64") { "fused" } else { "separate" };
+    format!("{}, {lanes} f32 lanes, {fused} multiply-add", std::env::consts::ARCH)
+}

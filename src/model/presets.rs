@@ -61,6 +61,7 @@ fn bionic() -> Config {
         preset: "bionic".into(),
         seed: 1,
         threads: 0,
+        commit_seconds: 60.0,
         epochs: 48,
         batch: 32,
         stem: vec![

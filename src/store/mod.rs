@@ -1,22 +1,31 @@
-//! Weights on disk: the mapped file that training changes in place, and saved states that are checked when read.
+//! Weights on disk: the mapped file that training changes in place, and the durable state that survives what stops it.
 //!
-//! Two kinds of file, told apart by their first eight bytes:
+//! - The **working** file ([`WorkFile`], [`WorkMap`], `work.bcw`) is memory-mapped, allocated in full, locked, and changed
+//!   in place. It promises nothing after a crash and is never read back.
+//! - The **state** ([`State`], `state.bcw`) holds named tensors, a text, and fingerprints of what they belong to, in two
+//!   slots. A commit writes the older slot, waits for the disk, and only then makes it the newer one; checksums over
+//!   every byte find a torn slot, bit rot, truncation and edits, and the other slot serves. [`read`] looks into a state
+//!   that another process may be writing.
+//! - Everything else is replaced whole ([`replace`]): a reader sees the old file or the new one.
 //!
-//! - The **working** file ([`WorkMap`], `work.bcw`) is memory-mapped, allocated in full, locked, and changed in place.
-//!   It promises nothing after a crash and is never read back.
-//! - A **saved** file ([`save`], [`load`]) holds named tensors, fingerprints of what they were trained on and a small
-//!   text for the progress of the run. It is written beside and renamed, so a reader sees the old file or the new one
-//!   and never a mix; checksums over every byte find bit rot, truncation and edits when it is opened.
-//!
-//! `header` has the layout of a saved file byte by byte. Its `version` leaves room for files that are changed in
-//! place by commits.
+//! `layout` has the format of a state byte by byte. All `unsafe` of the project is in `map`.
 
-mod header;
+mod disk;
+mod layout;
 mod map;
-mod saved;
+#[cfg(test)]
+mod power_cuts;
+mod reader;
+mod record;
+mod replace;
+mod state;
+#[cfg(test)]
+mod state_tests;
 
-pub use map::WorkMap;
-pub use saved::{Saved, load, replace, save};
+pub use map::{WorkFile, WorkMap};
+pub use reader::{Opened, read};
+pub use replace::{replace, sync_folder};
+pub use state::{Snapshot, State};
 
 /// A named tensor of 32-bit floats in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,4 +45,21 @@ pub struct Fingerprints {
     pub connectome: u64,
     /// Of the configuration.
     pub configuration: u64,
+    /// Of the vector instructions, which decide the last bits of a sum.
+    pub kernels: u64,
 }
+
+/// XXH3-64 of the bytes of `values`, little endian: equal for values that are equal to the bit.
+pub fn fingerprint(values: &[f32]) -> u64 {
+    let mut hasher = xxhash_rust::xxh3::Xxh3Default::new();
+    let mut bytes = Vec::new();
+    for part in values.chunks(16_384) {
+        bytes.clear();
+        bytes.extend(part.iter().flat_map(|v| v.to_le_bytes()));
+        hasher.update(&bytes);
+    }
+    hasher.digest()
+}
+
+/// What to do about a damaged file.
+const DAMAGED: &str = "the file is damaged: restore it from a copy, or train again";

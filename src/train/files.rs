@@ -1,82 +1,137 @@
 //! The folder of a run.
 //!
 //! ```text
+//! work.bcw        weights in work, mapped and changed in place; locked; worth nothing after a crash
 //! config.toml     the effective configuration
-//! run.json        version, seed, fingerprints
+//! run.json        version, CPU, seed, fingerprints
 //! connectome/     the wiring that the run uses, so that it stands alone
-//! metrics.jsonl   one object per epoch
-//! work.bcw        weights in work, mapped and changed in place; worth nothing after a crash
-//! state.bcw       last saved state: weights, moments, running state; written beside and renamed
-//! best.bcw        weights of the best epoch on PublicTest
+//! metrics.jsonl   one object per epoch; each commit says how much of it counts
+//! state.bcw       durable: weights, moments, running state, the best epoch on PublicTest, in two slots
 //! ```
+//!
+//! They are made in this order. A folder without `state.bcw` holds a run that has not begun.
 
-use super::memory::Regions;
-use super::progress::{EpochRecord, Progress};
+use super::material::Material;
+use super::memory::{Regions, is_best};
+use super::origin::configuration_fingerprint;
+use super::progress::{EpochRecord, Saved};
 use crate::config::{Config, Overrides, effective, missing_key, to_commented_toml};
 use crate::connectome::{self, Connectome};
 use crate::data::Standardize;
 use crate::error::{Error, Result};
+use crate::kernels;
+use crate::learning::Hebbian;
 use crate::model::{Network, presets};
 use crate::store::{self, Fingerprints};
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 
-pub(super) const CONFIG: &str = "config.toml";
-pub(super) const RUN: &str = "run.json";
-pub(super) const CONNECTOME: &str = "connectome";
+const CONFIG: &str = "config.toml";
+const RUN: &str = "run.json";
+const CONNECTOME: &str = "connectome";
 pub(super) const METRICS: &str = "metrics.jsonl";
 pub(super) const WORK: &str = "work.bcw";
 pub(super) const STATE: &str = "state.bcw";
-pub(super) const BEST: &str = "best.bcw";
 
-/// Fingerprint of what decides the result: every value but the number of threads.
-pub(super) fn configuration_fingerprint(config: &Config) -> Result<u64> {
-    let same = Config { threads: 0, ..config.clone() };
-    Ok(xxhash_rust::xxh3::xxh3_64(to_commented_toml(&same)?.as_bytes()))
+/// Makes the folder of a run where there is none; true if there was none.
+pub(super) fn make_folder(out: &Path) -> Result<bool> {
+    let failed = |e: io::Error| Error::io(out, "making the run folder", &e);
+    if out.is_dir() {
+        return Ok(false);
+    }
+    fs::create_dir_all(out).map_err(failed)?;
+    let parent = out.canonicalize().map_err(failed)?;
+    parent.parent().map_or(Ok(()), store::sync_folder)?;
+    Ok(true)
 }
 
-/// Makes the folder of a new run, with its configuration and wiring.
-pub(super) fn create(
-    out: &Path,
-    config: &Config,
-    connectome: Option<&Connectome>,
-    run: &serde_json::Value,
-) -> Result<()> {
-    fs::create_dir_all(out).map_err(|e| Error::io(out, "making the run folder", &e))?;
-    store::replace(&out.join(CONFIG), to_commented_toml(config)?.as_bytes())?;
-    store::replace(&out.join(RUN), format!("{run:#}\n").as_bytes())?;
-    if let Some(c) = connectome {
-        connectome::write_folder(c, &out.join(CONNECTOME))?;
+/// Writes what a run is made from, and an empty log.
+pub(super) fn begin(out: &Path, material: &Material, fingerprints: &Fingerprints) -> Result<()> {
+    describe(out, material, fingerprints)?;
+    if let Some(c) = &material.connectome {
+        write_connectome(out, c)?;
     }
     store::replace(&out.join(METRICS), b"")
 }
 
-/// Refuses a folder that already holds something.
-pub(super) fn refuse_existing(out: &Path) -> Result<()> {
-    let occupied = fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
-    if occupied || out.is_file() {
-        return Err(Error::usage(
-            format!("--out {}: exists and is not empty", out.display()),
-            "choose another folder, or continue that run with --resume",
-        ));
+/// Writes configuration and fingerprints.
+pub(super) fn describe(out: &Path, material: &Material, fingerprints: &Fingerprints) -> Result<()> {
+    let Fingerprints { data, connectome, configuration, kernels: _ } = fingerprints;
+    let run = serde_json::json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "cpu": cpu(),
+        "kernels": kernels::arithmetic(),
+        "seed": material.config.seed,
+        "data": material.dataset.source,
+        "connectome": material.connectome.as_ref().map(|c| c.origin.clone()),
+        "parameters": material.network.parameters(),
+        "synapses": material.network.synapses(),
+        "fingerprints": {
+            "data": format!("{data:016x}"),
+            "connectome": format!("{connectome:016x}"),
+            "configuration": format!("{configuration:016x}"),
+        },
+    });
+    store::replace(&out.join(CONFIG), to_commented_toml(&material.config)?.as_bytes())?;
+    store::replace(&out.join(RUN), format!("{run:#}\n").as_bytes())
+}
+
+/// Writes the run's own copy of its wiring.
+pub(super) fn write_connectome(out: &Path, connectome: &Connectome) -> Result<()> {
+    connectome::write_folder(connectome, &out.join(CONNECTOME))?;
+    store::sync_folder(out)
+}
+
+/// Name of the processor, where the system tells.
+fn cpu() -> String {
+    let told = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = told.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    name.map_or_else(|| std::env::consts::ARCH.to_string(), |(_, name)| name.to_string())
+}
+
+/// Refuses a folder that already holds something but what a start that was cut short may leave.
+///
+/// # Errors
+/// `Usage` naming the folder.
+pub fn refuse_occupied(out: &Path) -> Result<()> {
+    let left_over = |name: &str| name == WORK || name == format!("{CONFIG}.tmp");
+    let occupied = match fs::read_dir(out) {
+        Ok(mut entries) => entries
+            .any(|e| !e.is_ok_and(|e| e.file_name().to_str().is_some_and(left_over)))
+            .then_some("the folder is not empty"),
+        Err(_) if out.exists() => Some("it is no folder that can be read"),
+        Err(_) => None,
+    };
+    match occupied {
+        Some(why) => Err(Error::usage(
+            format!("--out {}: {why}", out.display()),
+            "name a new folder, or go on with the run in it: train --resume --out RUN",
+        )),
+        None => Ok(()),
     }
-    Ok(())
 }
 
-/// Takes back a run folder whose making failed: it was absent or empty before.
-pub(super) fn remove(out: &Path) {
+/// Takes back what a start that failed has made in `out`, which held nothing; the folder too if that was `made`.
+pub(super) fn take_back(out: &Path, made: bool) {
     // The failure that led here is what the user has to know.
-    let _ = fs::remove_dir_all(out);
+    let _ = fs::remove_dir_all(out.join(CONNECTOME));
+    for name in [STATE, METRICS, RUN, CONFIG, WORK] {
+        let _ = fs::remove_file(out.join(name));
+    }
+    if made {
+        let _ = fs::remove_dir(out);
+    }
 }
 
-/// `config` with the path of its images made absolute, so that the run can be scored from any folder.
-pub(super) fn with_absolute_source(config: &Config) -> Config {
-    let mut config = config.clone();
-    if let Ok(path) = fs::canonicalize(&config.data.source)
-        && config.data.source != "demo"
-    {
-        config.data.source = path.display().to_string();
+/// `config` with the paths of images and wiring made absolute, so that the run can be scored and resumed from any folder.
+pub(super) fn with_absolute_sources(mut config: Config) -> Config {
+    for (source, embedded) in [(&mut config.data.source, "demo"), (&mut config.connectome.source, "column")] {
+        if let Ok(path) = fs::canonicalize(&*source)
+            && source != embedded
+        {
+            *source = path.display().to_string();
+        }
     }
     config
 }
@@ -125,21 +180,27 @@ pub struct Trained {
     pub data_fingerprint: u64,
 }
 
-/// Loads the best epoch of the run in folder `run`.
+/// Loads the best epoch of the run in folder `run`, which may still be training. `warn` is told of damage that did no harm.
 ///
 /// # Errors
-/// `State` if a file is damaged or belongs to another network, connectome or configuration.
-pub fn load_best(run: &Path) -> Result<Trained> {
+/// `State` if a file is damaged or belongs to another network, connectome or configuration, or no epoch has finished.
+pub fn load_best(run: &Path, warn: &mut dyn FnMut(&str)) -> Result<Trained> {
     let config = load_config(run)?;
-    let connectome = load_connectome(run, &config)?;
-    let network = Network::build(&config, connectome.as_ref())?;
-    let path = run.join(BEST);
+    let path = run.join(STATE);
+    let untrained =
+        || Error::state(path.display(), "no epoch has finished yet", "train the run for at least one epoch");
     if !path.exists() {
-        return Err(Error::state(path.display(), "no epoch has finished yet", "train the run for at least one epoch"));
+        return Err(untrained());
     }
-    let saved = store::load(&path)?;
-    check_connectome(&path, &saved.fingerprints, connectome.as_ref())?;
-    if saved.fingerprints.configuration != configuration_fingerprint(&config)? {
+    let opened = store::read(&path, is_best)?;
+    opened.warnings.iter().for_each(|w| warn(&format!("warning: {}: {w}", path.display())));
+    let Saved { progress, .. } = Saved::from_text(&path, &opened.text)?;
+    if progress.best_epoch == 0 {
+        return Err(untrained());
+    }
+    let connectome = load_connectome(run, &config)?;
+    check_connectome(&path, &opened.fingerprints, connectome.as_ref())?;
+    if opened.fingerprints.configuration != configuration_fingerprint(&config)? {
         return Err(Error::state(
             path.display(),
             format!("was saved with another configuration than {CONFIG}"),
@@ -149,36 +210,17 @@ pub fn load_best(run: &Path) -> Result<Trained> {
             ),
         ));
     }
-    let regions = Regions::new(&network, 0);
-    let mut floats = vec![0.0; regions.len()];
-    regions.restore(&path, &saved, &network, false, &mut floats)?;
-    let progress = read_progress(&path, &saved.progress)?;
+    let network = Network::build(&config, connectome.as_ref())?;
+    let regions = Regions::new(&network, Hebbian::new(&config, &network)?.state_len());
+    regions.check(&path, &opened, &network)?;
+    let (weights, buffers) = regions.best(&opened, &network);
     let standardize = Standardize::of(&config.data.standardize, (progress.mean, progress.sd));
-    let parts = regions.split(&mut floats);
-    let (weights, buffers) = (parts.weights.to_vec(), parts.buffers.to_vec());
-    Ok(Trained {
-        config,
-        network,
-        connectome,
-        weights,
-        buffers,
-        standardize,
-        data_fingerprint: saved.fingerprints.data,
-    })
-}
-
-pub(super) fn read_progress(path: &Path, text: &str) -> Result<Progress> {
-    serde_json::from_str(text).map_err(|e| {
-        Error::state(path.display(), format!("progress record: {e}"), "the file was made by another version")
-    })
-}
-
-pub(super) fn connectome_fingerprint(connectome: Option<&Connectome>) -> u64 {
-    connectome.map_or(0, Connectome::fingerprint)
+    let data_fingerprint = opened.fingerprints.data;
+    Ok(Trained { config, network, connectome, weights, buffers, standardize, data_fingerprint })
 }
 
 fn check_connectome(path: &Path, found: &Fingerprints, connectome: Option<&Connectome>) -> Result<()> {
-    let expected = connectome_fingerprint(connectome);
+    let expected = connectome.map_or(0, Connectome::fingerprint);
     if found.connectome == expected {
         return Ok(());
     }
@@ -189,58 +231,25 @@ fn check_connectome(path: &Path, found: &Fingerprints, connectome: Option<&Conne
     ))
 }
 
-/// Refuses a state that was made with other data, wiring or configuration.
-pub(super) fn check_fingerprints(path: &Path, found: &Fingerprints, expected: &Fingerprints) -> Result<()> {
-    let differing: Vec<&str> = [
-        ("data set", found.data != expected.data),
-        ("connectome", found.connectome != expected.connectome),
-        ("configuration", found.configuration != expected.configuration),
-    ]
-    .into_iter()
-    .filter_map(|(name, differs)| differs.then_some(name))
-    .collect();
-    if differing.is_empty() {
-        return Ok(());
-    }
-    Err(Error::state(
-        path.display(),
-        format!("was saved with another {}", differing.join(" and ")),
-        "restore what differs, or continue all the same with --force",
-    ))
-}
-
-/// Writes the sections of `floats` to `path` by write-and-rename.
-pub(super) fn save(
-    path: &Path,
-    regions: &Regions,
-    network: &Network,
-    whole: bool,
-    fingerprints: &Fingerprints,
-    progress: &Progress,
-    floats: &[f32],
-) -> Result<()> {
-    let (sections, ranges): (Vec<_>, Vec<_>) = regions.sections(network, whole).into_iter().unzip();
-    let values: Vec<&[f32]> = ranges.into_iter().map(|r| &floats[r]).collect();
-    let progress = serde_json::to_string(progress)
-        .map_err(|e| Error::other(format!("the progress record does not serialise: {e}"), "report this as a bug"))?;
-    store::save(path, &sections, fingerprints, &progress, &values)
-}
-
-/// Cuts `metrics.jsonl` to the part that belongs to the saved state.
+/// Checks that the part of `metrics.jsonl` that belongs to the saved state is there.
 ///
 /// # Errors
-/// `State` if that part is not all there.
-pub(super) fn truncate_metrics(path: &Path, len: u64) -> Result<()> {
-    let found = fs::metadata(path).map_or(0, |m| m.len());
-    if found < len {
-        return Err(Error::state(
+/// `State` if it is not all there.
+pub(super) fn check_metrics(path: &Path, len: u64) -> Result<()> {
+    match fs::metadata(path).map_or(0, |m| m.len()) {
+        found if found < len => Err(Error::state(
             path.display(),
             format!("has {found} bytes, expected at least {len}: records of finished epochs are lost"),
             "restore the file from a copy",
-        ));
+        )),
+        _ => Ok(()),
     }
-    let failed = |e: std::io::Error| Error::io(path, "cutting", &e);
-    let file = fs::OpenOptions::new().write(true).open(path).map_err(failed)?;
+}
+
+/// Cuts `metrics.jsonl` to the part that belongs to the saved state.
+pub(super) fn truncate_metrics(path: &Path, len: u64) -> Result<()> {
+    let failed = |e: io::Error| Error::io(path, "cutting", &e);
+    let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(path).map_err(failed)?;
     file.set_len(len).map_err(failed)
 }
 
@@ -253,4 +262,21 @@ pub(super) fn append_record(path: &Path, record: &EpochRecord) -> Result<u64> {
     writeln!(file, "{line}").map_err(failed)?;
     file.sync_data().map_err(failed)?;
     Ok(file.metadata().map_err(failed)?.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_new_or_empty_folder_takes_a_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("notes.txt");
+        fs::write(folder.path().join("work.bcw"), "of a start that was cut short").unwrap();
+        assert!(refuse_occupied(folder.path()).is_ok());
+        assert!(refuse_occupied(&folder.path().join("new")).is_ok());
+        fs::write(&file, "x").unwrap();
+        assert_eq!(refuse_occupied(folder.path()).unwrap_err().exit_code(), 2);
+        assert_eq!(refuse_occupied(&file).unwrap_err().exit_code(), 2);
+    }
 }

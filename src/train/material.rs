@@ -1,6 +1,5 @@
 //! What a run is made of before anything is written: images, wiring, network, learners.
 
-use super::files;
 use super::memory::Regions;
 use super::progress::{Event, Progress};
 use crate::config::Config;
@@ -9,7 +8,6 @@ use crate::data::{self, Dataset, Split};
 use crate::error::{Error, Result};
 use crate::learning::{Hebbian, Optimizer, Schedule};
 use crate::model::Network;
-use crate::store::Fingerprints;
 
 /// Everything that training needs, before anything is written.
 pub(super) struct Material {
@@ -72,14 +70,6 @@ impl Material {
         let optimizer = Optimizer::new(&config.learning, network.tensors().len());
         let regions = Regions::new(&network, hebbian.state_len());
         Ok(Self { config: config.clone(), dataset, connectome, network, optimizer, hebbian, regions })
-    }
-
-    pub fn fingerprints(&self) -> Result<Fingerprints> {
-        Ok(Fingerprints {
-            data: self.dataset.fingerprint(),
-            connectome: files::connectome_fingerprint(self.connectome.as_ref()),
-            configuration: files::configuration_fingerprint(&self.config)?,
-        })
     }
 
     pub fn fresh_progress(&self, steps: usize) -> Progress {

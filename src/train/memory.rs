@@ -1,10 +1,13 @@
-//! The floats of a run in one map: weights, two moments, buffers and the state of local learning.
+//! The floats of a run in one map: weights, two moments, buffers, the state of local learning, and the best epoch.
 
 use crate::error::{Error, Result};
 use crate::model::Network;
-use crate::store::{Saved, Section};
+use crate::store::{Opened, Section};
 use std::ops::Range;
 use std::path::Path;
+
+/// Ends the name of a tensor of the best epoch.
+const BEST: &str = "#best";
 
 /// Where each part lies in the working map, in floats.
 #[derive(Clone, Debug)]
@@ -14,6 +17,8 @@ pub(super) struct Regions {
     pub second: Range<usize>,
     pub buffers: Range<usize>,
     pub local: Range<usize>,
+    pub best_weights: Range<usize>,
+    pub best_buffers: Range<usize>,
 }
 
 /// The parts, each as its own slice.
@@ -33,20 +38,23 @@ impl Regions {
             end = range.end;
             range
         };
-        let w = network.weights_len();
+        let (w, b) = (network.weights_len(), network.buffers_len());
         Self {
             weights: next(w),
             first: next(w),
             second: next(w),
-            buffers: next(network.buffers_len()),
+            buffers: next(b),
             local: next(local),
+            best_weights: next(w),
+            best_buffers: next(b),
         }
     }
 
     pub fn len(&self) -> usize {
-        self.local.end
+        self.best_buffers.end
     }
 
+    /// What a training step works on.
     pub fn split<'a>(&self, floats: &'a mut [f32]) -> Parts<'a> {
         let (weights, rest) = floats.split_at_mut(self.weights.len());
         let (first, rest) = rest.split_at_mut(self.first.len());
@@ -55,61 +63,82 @@ impl Regions {
         Parts { weights, first, second, buffers, local: &mut rest[..self.local.len()] }
     }
 
-    /// Name, shape and place of every tensor that is saved: weights and buffers, and with `whole` also moments and
-    /// the local state.
-    pub fn sections(&self, network: &Network, whole: bool) -> Vec<(Section, Range<usize>)> {
+    /// Keeps weights and buffers as those of the best epoch.
+    pub fn keep_best(&self, floats: &mut [f32]) {
+        floats.copy_within(self.weights.clone(), self.best_weights.start);
+        floats.copy_within(self.buffers.clone(), self.best_buffers.start);
+    }
+
+    /// Name, shape and place of every tensor that is saved. The best epoch's come last: they change the least.
+    pub fn sections(&self, network: &Network) -> Vec<(Section, Range<usize>)> {
         let mut list = Vec::new();
+        let mut add = |name: String, shape: &[usize], start: usize, range: &Range<usize>| {
+            list.push((Section { name, shape: shape.to_vec() }, start + range.start..start + range.end));
+        };
         for t in network.tensors() {
-            let at = |start: usize| start + t.range.start..start + t.range.end;
-            let mut add = |suffix: &str, start| {
-                let section = Section { name: format!("{}{suffix}", t.spec.name), shape: t.spec.shape.clone() };
-                list.push((section, at(start)));
-            };
-            add("", self.weights.start);
-            if whole {
-                add("#first_moment", self.first.start);
-                add("#second_moment", self.second.start);
-            }
+            let (name, shape) = (&t.spec.name, &t.spec.shape);
+            add(name.clone(), shape, self.weights.start, &t.range);
+            add(format!("{name}#first_moment"), shape, self.first.start, &t.range);
+            add(format!("{name}#second_moment"), shape, self.second.start, &t.range);
         }
         for t in network.buffer_tensors() {
-            let section = Section { name: t.spec.name.clone(), shape: t.spec.shape.clone() };
-            list.push((section, self.buffers.start + t.range.start..self.buffers.start + t.range.end));
+            add(t.spec.name.clone(), &t.spec.shape, self.buffers.start, &t.range);
         }
-        if whole && !self.local.is_empty() {
-            let section = Section { name: "local_state".into(), shape: vec![self.local.len()] };
-            list.push((section, self.local.clone()));
+        if !self.local.is_empty() {
+            add("local_state".into(), &[self.local.len()], self.local.start, &(0..self.local.len()));
+        }
+        for t in network.tensors() {
+            add(format!("{}{BEST}", t.spec.name), &t.spec.shape, self.best_weights.start, &t.range);
+        }
+        for t in network.buffer_tensors() {
+            add(format!("{}{BEST}", t.spec.name), &t.spec.shape, self.best_buffers.start, &t.range);
         }
         list
     }
 
-    /// Copies a saved file's tensors to their places.
+    /// Refuses the tensors of a state if they are not those of the network.
     ///
     /// # Errors
-    /// `State` if its tensors are not those of the network.
-    pub fn restore(
-        &self,
-        path: &Path,
-        saved: &Saved,
-        network: &Network,
-        whole: bool,
-        floats: &mut [f32],
-    ) -> Result<()> {
-        let wanted = self.sections(network, whole);
+    /// `State`, naming the first that differs.
+    pub fn check(&self, path: &Path, opened: &Opened, network: &Network) -> Result<()> {
+        let (found, expected) = (&opened.sections, self.sections(network));
         let foreign =
             |what: String| Error::state(path.display(), what, "use the weights of this run, or train it anew");
-        if saved.sections.len() != wanted.len() {
-            return Err(foreign(format!("holds {} tensors, the network has {}", saved.sections.len(), wanted.len())));
+        if found.len() != expected.len() {
+            return Err(foreign(format!("holds {} tensors, the network has {}", found.len(), expected.len())));
         }
-        for (i, (section, range)) in wanted.into_iter().enumerate() {
-            let found = &saved.sections[i];
-            if *found != section {
-                return Err(foreign(format!(
-                    "tensor {i} is {} {:?}, the network has {} {:?}",
-                    found.name, found.shape, section.name, section.shape
-                )));
-            }
-            floats[range].copy_from_slice(&saved.floats[i]);
+        match found.iter().zip(&expected).enumerate().find(|(_, (found, (expected, _)))| *found != expected) {
+            None => Ok(()),
+            Some((i, (found, (expected, _)))) => Err(foreign(format!(
+                "tensor {i} is {} {:?}, the network has {} {:?}",
+                found.name, found.shape, expected.name, expected.shape
+            ))),
         }
-        Ok(())
     }
+
+    /// Copies the tensors of a state that passed [`Regions::check`] to their places.
+    pub fn restore(&self, opened: &Opened, network: &Network, floats: &mut [f32]) {
+        for ((_, range), values) in self.sections(network).into_iter().zip(&opened.floats) {
+            floats[range].copy_from_slice(values);
+        }
+    }
+
+    /// Weights and buffers of the best epoch, from a state that passed [`Regions::check`] and of which at least those that
+    /// are [`is_best`] were read.
+    pub fn best(&self, opened: &Opened, network: &Network) -> (Vec<f32>, Vec<f32>) {
+        let mut best = vec![0.0; self.best_weights.len() + self.best_buffers.len()];
+        let start = self.best_weights.start;
+        for ((section, range), values) in self.sections(network).into_iter().zip(&opened.floats) {
+            if is_best(&section) {
+                best[range.start - start..range.end - start].copy_from_slice(values);
+            }
+        }
+        let buffers = best.split_off(self.best_weights.len());
+        (best, buffers)
+    }
+}
+
+/// True for a tensor of the best epoch.
+pub(super) fn is_best(section: &Section) -> bool {
+    section.name.ends_with(BEST)
 }

@@ -7,20 +7,22 @@
 mod files;
 mod material;
 mod memory;
+mod origin;
 mod plan;
 mod progress;
 mod session;
 mod step;
 mod stepper;
 
-pub use files::{Trained, load_best, load_config, load_connectome};
+pub use files::{Trained, load_best, load_config, load_connectome, refuse_occupied};
 pub use plan::{Plan, plan};
 pub use progress::{EpochRecord, Event, Stop, Summary};
 pub use stepper::Stepper;
 
-use crate::config::Config;
+use crate::config::{Config, Overrides, effective};
 use crate::error::Result;
 use crate::kernels::threads;
+use crate::model::presets::preset;
 use session::Session;
 use std::path::Path;
 
@@ -34,19 +36,26 @@ pub fn train(config: &Config, out: &Path, observer: &mut (dyn FnMut(Event) + Sen
     pool.run(|| Session::start(config, out, observer)?.run(observer, stop))
 }
 
-/// Continues the run in the folder `out` from its last saved state. `threads` may differ; the result does not.
-/// `force` continues although data set, connectome or configuration are not those that the state was made with.
+/// Continues the run in the folder `out` from its last saved state, or from the beginning if it was stopped before the
+/// first. `changes` are laid over the run's configuration: threads and the places of data and wiring are free, anything
+/// else has to be what it was, so that the result is that of a run never stopped. `force` continues although data set,
+/// connectome, configuration or kernel width differ.
 ///
 /// # Errors
-/// `State` if the folder holds no usable run or its fingerprints differ; otherwise as [`train`].
+/// `State` if the folder holds no usable run, another process trains it, or something differs; otherwise as [`train`].
 pub fn resume(
     out: &Path,
-    threads: Option<usize>,
+    changes: &Overrides,
     force: bool,
     observer: &mut (dyn FnMut(Event) + Send),
     stop: &Stop,
 ) -> Result<Summary> {
-    let config = load_config(out)?;
-    let pool = threads::pool(threads.unwrap_or(config.threads))?;
-    pool.run(|| Session::resume(&config, out, force, observer)?.run(observer, stop))
+    let was = load_config(out)?;
+    let start = match changes.preset()? {
+        Some(name) if name != was.preset => preset(&name)?,
+        _ => was.clone(),
+    };
+    let config = effective(&start, changes)?;
+    let pool = threads::pool(config.threads)?;
+    pool.run(|| Session::resume(config, &was, out, force, observer)?.run(observer, stop))
 }

@@ -1,9 +1,12 @@
 //! What a run reports while it trains, what it keeps to go on, and how it is stopped.
 
+use super::origin::Origin;
+use crate::error::{Error, Result};
 use crate::learning::{Schedule, Share};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// Something worth showing.
 pub enum Event<'a> {
@@ -79,6 +82,8 @@ pub struct Summary {
     pub images_per_second: f64,
     /// Seed of the run.
     pub seed: u64,
+    /// Checksum over all weights, moments and running state at the end: equal for runs that are equal to the bit.
+    pub fingerprint: String,
 }
 
 /// What must be kept beside the weights for the run to go on with the same bits.
@@ -112,23 +117,59 @@ pub(super) struct Progress {
     pub sd: f32,
 }
 
+/// The text beside the weights in a state.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Saved {
+    pub progress: Progress,
+    pub origin: Origin,
+}
+
+impl Saved {
+    /// Reads it from the state at `path`.
+    ///
+    /// # Errors
+    /// `State` if it is not what this version writes.
+    pub fn from_text(path: &Path, text: &str) -> Result<Self> {
+        serde_json::from_str(text).map_err(|e| {
+            Error::state(path.display(), format!("progress record: {e}"), "the file was made by another version")
+        })
+    }
+
+    /// As text.
+    ///
+    /// # Errors
+    /// `Other` if it does not serialise.
+    pub fn to_text(&self) -> Result<String> {
+        serde_json::to_string(self)
+            .map_err(|e| Error::other(format!("the progress record does not serialise: {e}"), "report this as a bug"))
+    }
+}
+
 /// A request to stop, polled at each step; safe to set from a signal handler's thread.
-pub struct Stop(AtomicU32);
+pub struct Stop {
+    code: AtomicU32,
+    polled: AtomicBool,
+}
 
 impl Stop {
     /// Nothing requested.
     pub const fn new() -> Self {
-        Self(AtomicU32::new(0))
+        Self { code: AtomicU32::new(0), polled: AtomicBool::new(false) }
     }
 
-    /// Asks the run to save its state and to end with `exit_code`.
-    pub fn request(&self, exit_code: u8) {
-        self.0.store(u32::from(exit_code), Ordering::Relaxed);
+    /// Asks the run to save its state and to end with `exit_code`. False if nobody has asked [`Stop::requested`] so far:
+    /// the run is not training yet and may take its time to notice.
+    pub fn request(&self, exit_code: u8) -> bool {
+        self.code.store(u32::from(exit_code), Ordering::SeqCst);
+        self.polled.load(Ordering::SeqCst)
     }
 
     /// The exit code asked for, if any.
     pub fn requested(&self) -> Option<u8> {
-        match self.0.load(Ordering::Relaxed) {
+        if !self.polled.load(Ordering::Relaxed) {
+            self.polled.store(true, Ordering::SeqCst);
+        }
+        match self.code.load(Ordering::SeqCst) {
             0 => None,
             code => Some(code as u8),
         }

@@ -1,17 +1,22 @@
 //! One run in memory: the loop over epochs and steps.
 
-use super::files::{self, BEST, METRICS, STATE, WORK};
+use super::files::{self, METRICS, STATE, WORK};
 use super::material::Material;
-use super::progress::{EpochRecord, Event, Progress, Stop, Summary};
+use super::origin::{self, Origin};
+use super::progress::{EpochRecord, Event, Saved, Stop, Summary};
 use super::step::Step;
 use crate::config::Config;
 use crate::data::{Split, Standardize};
 use crate::error::{Error, Result};
 use crate::model::inference::{loss_and_accuracy, probabilities};
 use crate::rng::Rng;
-use crate::store::{self, Fingerprints, WorkMap};
+use crate::store::{self, Fingerprints, Snapshot, State, WorkFile, WorkMap};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+
+/// Images scored between two looks at a request to stop; whole batches.
+const SCORED_AT_ONCE: usize = 512;
 
 /// A run that is being trained.
 pub(super) struct Session {
@@ -19,7 +24,9 @@ pub(super) struct Session {
     out: PathBuf,
     fingerprints: Fingerprints,
     map: WorkMap,
-    progress: Progress,
+    state: State,
+    saved: Saved,
+    committed: Instant,
     standardize: Standardize,
     training: Vec<usize>,
     public: Vec<usize>,
@@ -27,57 +34,91 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// A new run: checks everything, then makes the folder.
+    /// A new run: checks everything, then makes the folder, with a first state in it.
     pub fn start(config: &Config, out: &Path, observer: &mut (dyn FnMut(Event) + Send)) -> Result<Self> {
-        files::refuse_existing(out)?;
-        let config = &files::with_absolute_source(config);
-        let material = Material::gather(config, None, observer)?;
-        let fingerprints = material.fingerprints()?;
-        let run = serde_json::json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "seed": config.seed,
-            "data": material.dataset.source,
-            "connectome": material.connectome.as_ref().map(|c| c.origin.clone()),
-            "parameters": material.network.parameters(),
-            "synapses": material.network.synapses(),
-            "architecture": std::env::consts::ARCH,
-            "fingerprints": {
-                "data": format!("{:016x}", fingerprints.data),
-                "connectome": format!("{:016x}", fingerprints.connectome),
-                "configuration": format!("{:016x}", fingerprints.configuration),
-            },
-        });
-        let made = files::create(out, config, material.connectome.as_ref(), &run)
-            .and_then(|()| WorkMap::create(&out.join(WORK), material.regions.len()));
-        let mut map = made.inspect_err(|_| files::remove(out))?;
-        material.initialise(map.floats_mut());
-        Self::new(material, out, fingerprints, map, None)
+        files::refuse_occupied(out)?;
+        let config = files::with_absolute_sources(config.clone());
+        let material = Material::gather(&config, None, observer)?;
+        let made = files::make_folder(out)?;
+        let work = WorkFile::lock(&out.join(WORK)).inspect_err(|_| {
+            if made {
+                // Succeeds only if nobody else has put anything there.
+                let _ = fs::remove_dir(out);
+            }
+        })?;
+        // Another process may have been faster.
+        files::refuse_occupied(out)?;
+        Self::begin(material, out, work).inspect_err(|_| files::take_back(out, made))
     }
 
-    /// A saved run: reads and checks its state, then maps a fresh working copy.
-    pub fn resume(config: &Config, out: &Path, force: bool, observer: &mut (dyn FnMut(Event) + Send)) -> Result<Self> {
+    /// The run in `out`, which trained with the configuration `was`: reads and checks its state, then maps a fresh working
+    /// copy. Writes nothing before everything is checked.
+    pub fn resume(
+        config: Config,
+        was: &Config,
+        out: &Path,
+        force: bool,
+        observer: &mut (dyn FnMut(Event) + Send),
+    ) -> Result<Self> {
+        let config = files::with_absolute_sources(config);
+        let work = WorkFile::lock(&out.join(WORK))?;
         let path = out.join(STATE);
         if !path.exists() {
-            return Err(Error::state(path.display(), "no state was saved yet", "start the run anew in another folder"));
+            observer(Event::Note(format!("{}: no state was saved yet: starting from the beginning", out.display())));
+            return Self::begin(Material::gather(&config, None, observer)?, out, work);
         }
-        let saved = store::load(&path)?;
-        let wiring = files::load_connectome(out, config)?;
-        let material = Material::gather(config, wiring, observer)?;
-        let fingerprints = material.fingerprints()?;
+        let (mut state, opened) = State::open(&path)?;
+        for warning in &opened.warnings {
+            observer(Event::Note(format!("warning: {}: {warning}", path.display())));
+        }
+        let Saved { mut progress, origin: found } = Saved::from_text(&path, &opened.text)?;
+        let own_wiring = config.connectome == was.connectome;
+        let wiring = if own_wiring { files::load_connectome(out, &config)? } else { None };
+        let material = Material::gather(&config, wiring, observer)?;
+        let (origin, fingerprints) = (Origin::of(&material)?, origin::fingerprints(&material)?);
         if !force {
-            files::check_fingerprints(&path, &saved.fingerprints, &fingerprints)?;
+            origin.refuse_other(&path, &found, &opened.fingerprints, &fingerprints)?;
         }
-        let mut progress = files::read_progress(&path, &saved.progress)?;
-        if saved.fingerprints != fingerprints {
+        material.regions.check(&path, &opened, &material.network)?;
+        files::check_metrics(&out.join(METRICS), progress.log_len)?;
+        let mut map = work.map(material.regions.len())?;
+        material.regions.restore(&opened, &material.network, map.floats_mut());
+        files::truncate_metrics(&out.join(METRICS), progress.log_len)?;
+        if config != *was {
+            files::describe(out, &material, &fingerprints)?;
+        }
+        observer(Event::Note(format!("resumed after epoch {}, step {}", progress.epoch, progress.cursor)));
+        let changed = opened.fingerprints != fingerprints;
+        if changed {
             // What was best under other conditions is not to be compared with what comes.
             (progress.best_epoch, progress.best_accuracy, progress.best_loss) = (progress.epoch, -1.0, f64::MAX);
             observer(Event::Note("the best epoch is sought anew from here".to_string()));
+            if let (Some(c), false) = (&material.connectome, own_wiring) {
+                files::write_connectome(out, c)?;
+            }
         }
-        files::truncate_metrics(&out.join(METRICS), progress.log_len)?;
-        let mut map = WorkMap::create(&out.join(WORK), material.regions.len())?;
-        material.regions.restore(&path, &saved, &material.network, true, map.floats_mut())?;
-        observer(Event::Note(format!("resumed after epoch {}, step {}", progress.epoch, progress.cursor)));
-        Self::new(material, out, fingerprints, map, Some(progress))
+        let steps = material.dataset.indices(Split::Training).len().div_ceil(config.batch);
+        progress.schedule = material.fresh_progress(steps).schedule.continuing(&progress.schedule);
+        let saved = Saved { progress, origin };
+        if changed {
+            commit(&mut state, &material, &fingerprints, &saved, map.floats())?;
+        }
+        Ok(Self::new(material, out, fingerprints, map, state, saved))
+    }
+
+    /// Fills the folder of a run that nobody has begun.
+    fn begin(material: Material, out: &Path, work: WorkFile) -> Result<Self> {
+        let fingerprints = origin::fingerprints(&material)?;
+        files::begin(out, &material, &fingerprints)?;
+        let mut map = work.map(material.regions.len())?;
+        material.initialise(map.floats_mut());
+        let steps = material.dataset.indices(Split::Training).len().div_ceil(material.config.batch);
+        let saved = Saved { progress: material.fresh_progress(steps), origin: Origin::of(&material)? };
+        let sections: Vec<_> = material.regions.sections(&material.network).into_iter().map(|(s, _)| s).collect();
+        let state = with_snapshot(&material, &fingerprints, &saved, map.floats(), |snapshot| {
+            State::create(&out.join(STATE), &sections, snapshot)
+        })?;
+        Ok(Self::new(material, out, fingerprints, map, state, saved))
     }
 
     fn new(
@@ -85,32 +126,27 @@ impl Session {
         out: &Path,
         fingerprints: Fingerprints,
         map: WorkMap,
-        progress: Option<Progress>,
-    ) -> Result<Self> {
+        state: State,
+        saved: Saved,
+    ) -> Self {
         let training = material.dataset.indices(Split::Training);
         let public = material.dataset.indices(Split::Public);
-        let steps = training.len().div_ceil(material.config.batch);
-        let fresh = material.fresh_progress(steps);
-        let progress = match progress {
-            Some(p) => Progress { schedule: fresh.schedule.continuing(&p.schedule), ..p },
-            None => fresh,
-        };
-        material.hebbian.restore_shares(progress.shares.clone());
-        let standardize = Standardize::of(&material.config.data.standardize, (progress.mean, progress.sd));
-        let out = out.to_path_buf();
-        Ok(Self { material, out, fingerprints, map, progress, standardize, training, public, step: Step::default() })
+        material.hebbian.restore_shares(saved.progress.shares.clone());
+        let standardize = Standardize::of(&material.config.data.standardize, (saved.progress.mean, saved.progress.sd));
+        let (out, committed, step) = (out.to_path_buf(), Instant::now(), Step::default());
+        Self { material, out, fingerprints, map, state, saved, committed, standardize, training, public, step }
     }
 
     /// Trains to the end of the schedule, to early stopping or to a request to stop.
     pub fn run(mut self, observer: &mut (dyn FnMut(Event) + Send), stop: &Stop) -> Result<Summary> {
         let epochs = self.material.config.epochs;
-        while self.progress.epoch < epochs && !self.stale() {
+        while self.saved.progress.epoch < epochs && !self.stale() {
             self.epoch(observer, stop)?;
-            let record = self.close_epoch()?;
-            let best = self.progress.best_epoch == self.progress.epoch;
+            let record = self.close_epoch(stop)?;
+            let best = self.saved.progress.best_epoch == self.saved.progress.epoch;
             observer(Event::Epoch { record: &record, epochs, best });
         }
-        let p = &self.progress;
+        let p = &self.saved.progress;
         Ok(Summary {
             out: self.out.display().to_string(),
             epochs: p.epoch,
@@ -121,73 +157,82 @@ impl Session {
             seconds: p.seconds,
             images_per_second: p.images as f64 / p.training_seconds.max(1e-9),
             seed: self.material.config.seed,
+            fingerprint: format!("{:016x}", store::fingerprint(self.map.floats())),
         })
     }
 
     /// True when PublicTest has not improved for the configured number of epochs.
     fn stale(&self) -> bool {
         let patience = self.material.config.learning.early_stopping;
-        patience > 0 && self.progress.epoch > 0 && self.progress.epoch - self.progress.best_epoch >= patience
+        let p = &self.saved.progress;
+        patience > 0 && p.epoch > 0 && p.epoch - p.best_epoch >= patience
     }
 
     /// Trains what is left of the current epoch.
     fn epoch(&mut self, observer: &mut (dyn FnMut(Event) + Send), stop: &Stop) -> Result<()> {
-        let (seed, batch) = (self.material.config.seed, self.material.config.batch);
+        let Config { seed, batch, epochs, commit_seconds, .. } = self.material.config;
         let mut order = self.training.clone();
-        Rng::stream(seed, "shuffle", &[self.progress.epoch as u64]).shuffle(&mut order);
+        Rng::stream(seed, "shuffle", &[self.saved.progress.epoch as u64]).shuffle(&mut order);
         let steps = order.len().div_ceil(batch);
-        let (start, first_seen) = (Instant::now(), self.progress.seen);
-        for part in order.chunks(batch).skip(self.progress.cursor) {
+        let (start, first_seen) = (Instant::now(), self.saved.progress.seen);
+        let before = self.saved.progress.epoch_seconds;
+        for part in order.chunks(batch).skip(self.saved.progress.cursor) {
+            self.saved.progress.epoch_seconds = before + start.elapsed().as_secs_f64();
             if let Some(code) = stop.requested() {
-                self.progress.epoch_seconds += start.elapsed().as_secs_f64();
-                self.save_state()?;
-                return Err(Error::stopped(
-                    code,
-                    format!(
-                        "stopped in epoch {} with the state saved in {}",
-                        self.progress.epoch + 1,
-                        self.out.display()
-                    ),
-                    format!("continue with `bionic-cpu train --resume --out {}`", self.out.display()),
-                ));
+                return Err(self.stopped(code));
             }
-            let schedule = self.progress.schedule.factor(self.progress.step);
+            if self.committed.elapsed().as_secs_f32() >= commit_seconds {
+                self.commit()?;
+            }
+            let p = &mut self.saved.progress;
+            let schedule = p.schedule.factor(p.step);
             let (loss, correct) = self.step.run(
                 &mut self.material,
                 self.map.floats_mut(),
                 part,
-                self.progress.epoch as u64,
-                self.progress.step,
+                p.epoch as u64,
+                p.step,
                 schedule,
                 self.standardize,
             );
             if !loss.is_finite() {
                 return Err(Error::other(
-                    format!("training diverged: the loss is {loss} in epoch {}", self.progress.epoch + 1),
+                    format!("training diverged: the loss is {loss} in epoch {}", p.epoch + 1),
                     "lower learning.learning_rate; the last finished epoch is saved",
                 ));
             }
-            let p = &mut self.progress;
             p.loss += loss;
             p.correct += correct;
             p.seen += part.len();
             p.step += 1;
             p.cursor += 1;
             let images_per_second = (p.seen - first_seen) as f64 / start.elapsed().as_secs_f64();
-            let (epoch, step) = (p.epoch + 1, p.cursor);
-            observer(Event::Step { epoch, epochs: self.material.config.epochs, step, steps, images_per_second });
+            observer(Event::Step { epoch: p.epoch + 1, epochs, step: p.cursor, steps, images_per_second });
         }
-        self.progress.epoch_seconds += start.elapsed().as_secs_f64();
+        self.saved.progress.epoch_seconds = before + start.elapsed().as_secs_f64();
         Ok(())
     }
 
+    /// Saves the state; returns what ends the run.
+    fn stopped(&mut self, code: u8) -> Error {
+        if let Err(e) = self.commit() {
+            return e;
+        }
+        let (epoch, out) = (self.saved.progress.epoch + 1, self.out.display());
+        Error::stopped(
+            code,
+            format!("stopped in epoch {epoch} with the state saved in {out}"),
+            format!("continue with `bionic-cpu train --resume --out {out}`"),
+        )
+    }
+
     /// Scores PublicTest, writes the record and saves what has been reached.
-    fn close_epoch(&mut self) -> Result<EpochRecord> {
+    fn close_epoch(&mut self, stop: &Stop) -> Result<EpochRecord> {
         let scoring = Instant::now();
-        let (loss, accuracy) = self.score_public();
+        let (loss, accuracy) = self.score_public(stop)?;
         let shares = self.material.hebbian.take_shares();
         let rate = f64::from(self.material.config.learning.learning_rate);
-        let p = &mut self.progress;
+        let p = &mut self.saved.progress;
         let last_step = p.step.saturating_sub(1);
         p.epoch += 1;
         p.cursor = 0;
@@ -209,41 +254,59 @@ impl Session {
         p.seconds += seconds;
         p.training_seconds += trained;
         p.images += images as u64;
-        let best = accuracy > p.best_accuracy || (accuracy == p.best_accuracy && loss < p.best_loss);
-        if best {
+        if accuracy > p.best_accuracy || (accuracy == p.best_accuracy && loss < p.best_loss) {
             (p.best_epoch, p.best_accuracy, p.best_loss) = (p.epoch, accuracy, loss);
+            self.material.regions.keep_best(self.map.floats_mut());
         }
         p.log_len = files::append_record(&self.out.join(METRICS), &record)?;
-        if best {
-            self.save(BEST, false)?;
-        }
-        self.save_state()?;
+        self.commit()?;
         Ok(record)
     }
 
-    fn score_public(&mut self) -> (f64, f64) {
-        let parts = self.material.regions.split(self.map.floats_mut());
+    /// Mean loss and accuracy on PublicTest; a request to stop ends it, and scoring begins anew after a resume.
+    fn score_public(&mut self, stop: &Stop) -> Result<(f64, f64)> {
+        let mut all = Vec::with_capacity(self.public.len());
+        for part in self.public.chunks(SCORED_AT_ONCE) {
+            if let Some(code) = stop.requested() {
+                return Err(self.stopped(code));
+            }
+            let Material { network, dataset, regions, .. } = &mut self.material;
+            let parts = regions.split(self.map.floats_mut());
+            let scored = probabilities(network, parts.weights, parts.buffers, dataset, part, self.standardize, false);
+            all.extend(scored);
+        }
         let labels: Vec<u8> = self.public.iter().map(|&i| self.material.dataset.labels[i]).collect();
-        let p = probabilities(
-            &mut self.material.network,
-            parts.weights,
-            parts.buffers,
-            &self.material.dataset,
-            &self.public,
-            self.standardize,
-            false,
-        );
-        loss_and_accuracy(&p, &labels)
+        Ok(loss_and_accuracy(&all, &labels))
     }
 
-    fn save_state(&mut self) -> Result<()> {
-        self.progress.shares = self.material.hebbian.shares().to_vec();
-        self.save(STATE, true)
+    /// Makes what has been reached durable.
+    fn commit(&mut self) -> Result<()> {
+        self.saved.progress.shares = self.material.hebbian.shares().to_vec();
+        commit(&mut self.state, &self.material, &self.fingerprints, &self.saved, self.map.floats())?;
+        self.committed = Instant::now();
+        Ok(())
     }
+}
 
-    fn save(&self, name: &str, whole: bool) -> Result<()> {
-        let m = &self.material;
-        let path = self.out.join(name);
-        files::save(&path, &m.regions, &m.network, whole, &self.fingerprints, &self.progress, self.map.floats())
-    }
+fn commit(
+    state: &mut State,
+    material: &Material,
+    fingerprints: &Fingerprints,
+    saved: &Saved,
+    floats: &[f32],
+) -> Result<()> {
+    with_snapshot(material, fingerprints, saved, floats, |snapshot| state.commit(snapshot))
+}
+
+/// Gives `save` what a state is made of.
+fn with_snapshot<T>(
+    material: &Material,
+    fingerprints: &Fingerprints,
+    saved: &Saved,
+    floats: &[f32],
+    save: impl FnOnce(&Snapshot) -> Result<T>,
+) -> Result<T> {
+    let sections = material.regions.sections(&material.network);
+    let floats: Vec<&[f32]> = sections.into_iter().map(|(_, range)| &floats[range]).collect();
+    save(&Snapshot { fingerprints: *fingerprints, text: &saved.to_text()?, floats: &floats })
 }

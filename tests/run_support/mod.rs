@@ -85,23 +85,31 @@ pub fn stop_after(steps: usize, stop: &Stop) -> impl FnMut(Event) + Send {
     }
 }
 
-/// Every tensor of a saved file, with the bits of its values.
-pub fn bits(path: &Path) -> Vec<(Section, Vec<u32>)> {
-    let saved = store::load(path).unwrap();
-    saved.sections.into_iter().zip(saved.floats.iter().map(|f| f.iter().map(|v| v.to_bits()).collect())).collect()
+/// Every tensor of a run's state, with the bits of its values.
+pub fn bits(run: &Path) -> Vec<(Section, Vec<u32>)> {
+    let opened = store::read(&run.join("state.bcw"), |_| true).unwrap();
+    opened.sections.into_iter().zip(opened.floats.iter().map(|f| f.iter().map(|v| v.to_bits()).collect())).collect()
+}
+
+/// The tensors of the best epoch.
+pub fn best_bits(run: &Path) -> Vec<(Section, Vec<u32>)> {
+    bits(run).into_iter().filter(|(section, _)| section.name.ends_with("#best")).collect()
 }
 
 /// Asserts that two runs hold the same bits, in the best epoch and in the last state.
 #[track_caller]
 pub fn assert_same_bits(a: &Path, b: &Path) {
-    for name in ["best.bcw", "state.bcw"] {
-        let (a, b) = (bits(&a.join(name)), bits(&b.join(name)));
-        assert_eq!(a.len(), b.len());
-        for ((section, values), (other, other_values)) in a.iter().zip(&b) {
-            assert_eq!(section, other);
-            assert!(values == other_values, "{name}: {} differs", section.name);
-        }
+    let (a, b) = (bits(a), bits(b));
+    assert_eq!(a.len(), b.len());
+    for ((section, values), (other, other_values)) in a.iter().zip(&b) {
+        assert_eq!(section, other);
+        assert!(values == other_values, "{} differs", section.name);
     }
+}
+
+/// Flags that set the number of threads and nothing else.
+pub fn threads(threads: usize) -> Overrides {
+    Overrides { sets: vec![format!("threads={threads}")], ..Overrides::default() }
 }
 
 /// The records of a run, whole.

@@ -1,0 +1,92 @@
+//! What a saved state belongs to: fingerprints to find that something differs, words to say what.
+
+use super::material::Material;
+use crate::config::{self, Config};
+use crate::error::{Error, Result};
+use crate::kernels;
+use crate::store::Fingerprints;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// What a run is made from, in words; saved with its state.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Origin {
+    pub data: String,
+    pub connectome: String,
+    /// TOML of what decides the result.
+    pub configuration: String,
+    pub kernels: String,
+}
+
+impl Origin {
+    /// Of a run with `config` on what `material` holds.
+    pub fn of(material: &Material) -> Result<Self> {
+        let (dataset, connectome) = (&material.dataset, &material.connectome);
+        Ok(Self {
+            data: format!("{}, {} images, {:016x}", dataset.source, dataset.len(), dataset.fingerprint()),
+            connectome: connectome.as_ref().map_or_else(
+                || "none".to_string(),
+                |c| {
+                    let (neurons, synapses) = (c.neurons.len(), c.synapses.len());
+                    format!("{}, {neurons} neurons, {synapses} connections, {:016x}", c.origin, c.fingerprint())
+                },
+            ),
+            configuration: deciding(&material.config)?,
+            kernels: kernels::arithmetic(),
+        })
+    }
+
+    /// Refuses to go on as `self` from a state of `found`; `saved` and `now` are the fingerprints of the two.
+    ///
+    /// # Errors
+    /// `State`, naming each thing that differs, as it was and as it is.
+    pub fn refuse_other(&self, path: &Path, found: &Self, saved: &Fingerprints, now: &Fingerprints) -> Result<()> {
+        let was_is = |was: &str, is: &str| format!("was {was}; is {is}");
+        let differing: Vec<String> = [
+            ("data set", saved.data != now.data, was_is(&found.data, &self.data)),
+            ("connectome", saved.connectome != now.connectome, was_is(&found.connectome, &self.connectome)),
+            (
+                "configuration",
+                saved.configuration != now.configuration,
+                config::differences(&found.configuration, &self.configuration).join("; "),
+            ),
+            ("kernel width", saved.kernels != now.kernels, was_is(&found.kernels, &self.kernels)),
+        ]
+        .into_iter()
+        .filter_map(|(name, differs, how)| differs.then(|| format!("{name} ({how})")))
+        .collect();
+        if differing.is_empty() {
+            return Ok(());
+        }
+        Err(Error::state(
+            path.display(),
+            format!("was saved with another {}", differing.join(" and another ")),
+            "restore what differs, or go on all the same with --force",
+        ))
+    }
+}
+
+/// Fingerprints of a run with what `material` holds.
+pub(super) fn fingerprints(material: &Material) -> Result<Fingerprints> {
+    Ok(Fingerprints {
+        data: material.dataset.fingerprint(),
+        connectome: material.connectome.as_ref().map_or(0, |c| c.fingerprint()),
+        configuration: configuration_fingerprint(&material.config)?,
+        kernels: xxh3_64(kernels::arithmetic().as_bytes()),
+    })
+}
+
+/// Fingerprint of what decides the result.
+pub(super) fn configuration_fingerprint(config: &Config) -> Result<u64> {
+    deciding(config).map(|text| xxh3_64(text.as_bytes()))
+}
+
+/// The configuration without what does not decide the result: threads, commits, and where data and wiring lie (they have
+/// fingerprints of their own).
+fn deciding(config: &Config) -> Result<String> {
+    let mut same = Config { threads: 0, commit_seconds: 0.0, ..config.clone() };
+    same.data.source.clear();
+    same.connectome.source.clear();
+    config::to_toml(&same)
+}
