@@ -228,7 +228,7 @@ fn ten_thousand_flipped_bits_of_data_are_found_and_the_older_slot_serves() {
         bytes[data + byte] ^= bit;
         // Files would take a minute: what the reader sees is a slice.
         let found = super::reader::find(&SliceDisk(&bytes), &place.path, &|_| true).expect("opens");
-        let block = format!("slot 0, commit 3: bytes");
+        let block = "slot 0, commit 3: bytes".to_string();
         let warnings = found.opened.warnings.join("; ");
         assert!(
             warnings.contains(&block) && warnings.contains(&format!("(block {})", byte / BLOCK as usize)),
