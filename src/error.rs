@@ -65,6 +65,12 @@ impl Error {
         }
     }
 
+    /// The same as an I/O failure (exit code 4): what cannot be written is no bad input.
+    #[must_use]
+    pub fn into_io(self) -> Self {
+        Self { kind: Kind::Io, ..self }
+    }
+
     /// Stopped by a signal after the state was saved; `code` is the exit code.
     pub fn stopped(code: u8, what: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::new(Kind::Stopped(code), "", what, remedy)

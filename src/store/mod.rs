@@ -11,6 +11,7 @@
 //! `layout` has the format of a state byte by byte. All `unsafe` of the project is in `map`.
 
 mod disk;
+mod folder;
 mod layout;
 mod map;
 #[cfg(test)]
@@ -22,6 +23,7 @@ mod state;
 #[cfg(test)]
 mod state_tests;
 
+pub use folder::replace_folder;
 pub use map::{WorkFile, WorkMap};
 pub use reader::{Opened, read};
 pub use replace::{replace, sync_folder};
