@@ -3,6 +3,7 @@
 //! To add a layer: a new file with a type that implements [`Layer`] and a `build` function, and its two lines here
 //! (`mod` and the row in [`LAYERS`]). Help texts and the general tests read the table.
 
+use crate::connectome::Synapses;
 use crate::error::{Error, Result};
 
 mod batch_norm;
@@ -64,6 +65,11 @@ pub trait Layer: Send {
         0
     }
 
+    /// Masks of the tensors that hold values at synapses only, each with the tensor's index in [`Layer::tensors`].
+    fn masks(&self) -> Vec<(usize, &Synapses)> {
+        Vec::new()
+    }
+
     /// `y = f(x)`: `x (N_pre, B)`, `y (N_post, B)`.
     fn forward(&mut self, pass: &Pass, weights: &[f32], buffers: &mut [f32], x: &[f32], y: &mut [f32]);
 
@@ -115,7 +121,7 @@ pub enum Wiring<'a> {
         n_pre: usize,
     },
     /// Only the synapses of a mask; weights `(S)` in its order.
-    Masked(&'a crate::connectome::Synapses),
+    Masked(&'a Synapses),
 }
 
 /// A row of [`LAYERS`].

@@ -16,6 +16,7 @@ mod projection;
 mod wiring;
 
 use super::{Layer, Pass, Plastic, Shape, TensorSpec, tensor_ranges};
+use crate::connectome::Synapses;
 use population::Population;
 use projection::{InputGradient, Projection};
 use std::ops::Range;
@@ -76,6 +77,10 @@ impl Layer for Column {
 
     fn synapses(&self) -> usize {
         self.projections().map(Projection::synapses).sum()
+    }
+
+    fn masks(&self) -> Vec<(usize, &Synapses)> {
+        self.projections().filter_map(|p| Some((p.tensor, p.mask.synapses()?))).collect()
     }
 
     fn forward(&mut self, pass: &Pass, weights: &[f32], _buffers: &mut [f32], x: &[f32], y: &mut [f32]) {

@@ -19,6 +19,16 @@ pub(super) enum Mask {
     Synapses(Synapses),
 }
 
+impl Mask {
+    /// The synapses, where the projection is not dense.
+    pub(super) fn synapses(&self) -> Option<&Synapses> {
+        match self {
+            Self::Dense { .. } => None,
+            Self::Synapses(s) => Some(s),
+        }
+    }
+}
+
 /// Where the gradient of a projection's input goes.
 pub(super) enum InputGradient<'a> {
     /// Nobody wants it.
