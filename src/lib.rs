@@ -3,19 +3,20 @@
 //! | level | module | what |
 //! |---|---|---|
 //! | 5 | [`cli`] | one file per subcommand: flags, messages, exit codes |
-//! | 4 | [`train`], [`eval`] | the training loop and the run folder; scores |
+//! | 4 | [`train`], [`eval`], [`export`] | the training loop and the run folder; scores; trained networks for other programs |
 //! | 3 | [`model`], [`learning`] | layers, column, presets; optimizers, schedules, Hebbian rules, homeostasis, Dale's law |
 //! | 2 | [`connectome`], [`data`], [`store`] | wiring; images; weights on disk |
 //! | 1 | [`kernels`] | plain functions on slices |
 //! | 0 | [`config`], [`rng`], [`error`] | configuration, random streams, errors |
 //!
 //! A file uses its own module and lower levels; of two modules on one level only one may use the other (`connectome`
-//! uses `store`, `learning` uses `model`, `eval` uses `train`). `tests/architecture.rs` keeps that true.
+//! uses `store`, `learning` uses `model`, `eval` and `export` use `train`). `tests/architecture.rs` keeps that true.
 //!
 //! Where to add what: a layer, a file in `model` and its row in [`model::LAYERS`]; a learning rule, a function and its
 //! row in [`learning::RULES`]; an image format, a row in [`data::LOADERS`]; a connectome format, a row in
-//! [`connectome::IMPORTERS`]; a preset, a row in [`model::presets::PRESETS`]; a kernel, a file in [`kernels`] with its
-//! reference loop and a parity test.
+//! [`connectome::IMPORTERS`]; a preset, a row in [`model::presets::PRESETS`]; an export
+//! format, a file in [`export`] and its row in [`export::EXPORTERS`]; a kernel, a file in [`kernels`] with its reference
+//! loop and a parity test.
 
 pub mod cli;
 pub mod config;
@@ -23,6 +24,7 @@ pub mod connectome;
 pub mod data;
 pub mod error;
 pub mod eval;
+pub mod export;
 pub mod kernels;
 pub mod learning;
 pub mod model;

@@ -4,6 +4,7 @@
 
 mod connectome;
 mod eval;
+mod export;
 mod info;
 mod output;
 mod predict;
@@ -34,6 +35,8 @@ enum Command {
     Eval(eval::Args),
     /// Class probabilities for single images
     Predict(predict::Args),
+    /// Write the trained network for other programs
+    Export(export::Args),
     /// Look at a connectome
     Connectome(connectome::Args),
     /// Version, vector instructions and threads of this program
@@ -62,6 +65,7 @@ pub fn main() -> ExitCode {
         Command::Train(args) => train::run(*args, cli.quiet),
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Connectome(args) => connectome::run(&args),
         Command::Info(args) => info::run(&args),
     };
@@ -76,7 +80,7 @@ pub fn main() -> ExitCode {
 
 /// The parser, with what only the tables know filled in.
 fn command() -> clap::Command {
-    Cli::command().mut_subcommand("train", train::complete_help)
+    Cli::command().mut_subcommand("train", train::complete_help).mut_subcommand("export", export::complete_help)
 }
 
 /// What stderr says about an error.

@@ -170,6 +170,8 @@ pub struct Trained {
     pub network: Network,
     /// Its wiring, if it has a column.
     pub connectome: Option<Connectome>,
+    /// The best epoch, from 1.
+    pub epoch: usize,
     /// Weights of the best epoch.
     pub weights: Vec<f32>,
     /// Running statistics of the best epoch.
@@ -216,7 +218,8 @@ pub fn load_best(run: &Path, warn: &mut dyn FnMut(&str)) -> Result<Trained> {
     let (weights, buffers) = regions.best(&opened, &network);
     let standardize = Standardize::of(&config.data.standardize, (progress.mean, progress.sd));
     let data_fingerprint = opened.fingerprints.data;
-    Ok(Trained { config, network, connectome, weights, buffers, standardize, data_fingerprint })
+    let epoch = progress.best_epoch;
+    Ok(Trained { config, network, connectome, epoch, weights, buffers, standardize, data_fingerprint })
 }
 
 fn check_connectome(path: &Path, found: &Fingerprints, connectome: Option<&Connectome>) -> Result<()> {
