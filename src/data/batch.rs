@@ -5,7 +5,7 @@ use crate::config::Augment;
 use crate::kernels::threads::for_pieces;
 
 /// Deviations below one grey level count as one grey level, so that a blank image stays finite.
-const MIN_SD: f32 = 1.0 / 255.0;
+pub const MIN_SD: f32 = 1.0 / 255.0;
 /// Images transposed together: one cache line of the output.
 const BLOCK: usize = 16;
 /// Multiply-adds of augmenting one pixel, roughly.

@@ -13,7 +13,7 @@ mod look;
 
 pub use self::image::{decode, write_png};
 pub use augment::augment;
-pub use batch::{Standardize, fill_batch};
+pub use batch::{MIN_SD, Standardize, fill_batch};
 pub use census::{Census, census, exclude_test_duplicates};
 pub use demo::{contact_sheet, draw};
 

@@ -2,7 +2,7 @@
 //!
 //! Ioffe and Szegedy 2015; momentum, eps and the unbiased running variance are those of PyTorch's `BatchNorm2d`.
 
-use super::{Init, Layer, LayerKind, Params, Pass, Role, Shape, TensorSpec, tensor_ranges};
+use super::{Init, Layer, LayerKind, Operation, Params, Pass, Role, Shape, TensorSpec, tensor_ranges};
 use crate::error::Result;
 use crate::kernels::batch_norm::{Moments, normalise, normalise_backward, normalise_batch};
 
@@ -70,6 +70,10 @@ impl Layer for BatchNorm {
             TensorSpec::new("mean", &[self.shape.c], Role::Plain, Init::Constant(0.0)),
             TensorSpec::new("var", &[self.shape.c], Role::Plain, Init::Constant(1.0)),
         ]
+    }
+
+    fn operation(&self) -> Option<Operation<'_>> {
+        Some(Operation::BatchNorm { eps: EPS })
     }
 
     fn forward(&mut self, pass: &Pass, weights: &[f32], buffers: &mut [f32], x: &[f32], y: &mut [f32]) {

@@ -2,7 +2,7 @@
 //!
 //! Woo et al. 2018, "CBAM: Convolutional Block Attention Module", equation 2.
 
-use super::{Init, Layer, LayerKind, Params, Pass, Role, Shape, TensorSpec, tensor_ranges};
+use super::{Init, Layer, LayerKind, Operation, Params, Pass, Role, Shape, TensorSpec, tensor_ranges};
 use crate::error::Result;
 use crate::kernels::attention::{pool_pixels, scale_maps, scale_maps_dgate, scale_maps_dx};
 use crate::kernels::gate_mlp::{GateShape, GateWeights, gate, gate_backward};
@@ -99,6 +99,10 @@ impl Layer for ChannelAttention {
             TensorSpec::new("excite", &[c, j], Role::Weight, sd(j)),
             TensorSpec::new("excite_bias", &[c], Role::Plain, Init::Constant(0.0)),
         ]
+    }
+
+    fn operation(&self) -> Option<Operation<'_>> {
+        Some(Operation::ChannelAttention)
     }
 
     fn forward(&mut self, pass: &Pass, weights: &[f32], _buffers: &mut [f32], x: &[f32], y: &mut [f32]) {

@@ -1,6 +1,6 @@
 //! Layer `conv`: two-dimensional convolution with a bias, same size out as in.
 
-use super::{Init, Layer, LayerKind, Pass, Plastic, Role, Shape, TensorSpec, Wiring, tensor_ranges};
+use super::{Init, Layer, LayerKind, Operation, Pass, Plastic, Role, Shape, TensorSpec, Wiring, tensor_ranges};
 use crate::error::Error;
 use crate::kernels::conv::{self as kernel, ConvShape};
 use crate::kernels::dense::backward_bias;
@@ -107,6 +107,10 @@ impl Layer for Conv {
             TensorSpec::new("weight", &[c_out, c_in, k, k], Role::Weight, Init::Normal(sd)),
             TensorSpec::new("bias", &[c_out], Role::Plain, Init::Constant(0.0)),
         ]
+    }
+
+    fn operation(&self) -> Option<Operation<'_>> {
+        Some(Operation::Conv)
     }
 
     fn forward(&mut self, pass: &Pass, weights: &[f32], _buffers: &mut [f32], x: &[f32], y: &mut [f32]) {

@@ -1,6 +1,6 @@
 //! Layer `dense`: an all-to-all projection with a bias, `y = W x + b`. Also the read-out of every network.
 
-use super::{Init, Layer, LayerKind, Pass, Plastic, Role, Shape, TensorSpec, Wiring, tensor_ranges};
+use super::{Init, Layer, LayerKind, Operation, Pass, Plastic, Role, Shape, TensorSpec, Wiring, tensor_ranges};
 use crate::kernels::{dense as kernel, elementwise};
 use std::ops::Range;
 
@@ -54,6 +54,10 @@ impl Layer for Dense {
             TensorSpec::new("weight", &[self.units, self.n_pre], Role::Weight, Init::Normal(sd)),
             TensorSpec::new("bias", &[self.units], Role::Plain, Init::Constant(0.0)),
         ]
+    }
+
+    fn operation(&self) -> Option<Operation<'_>> {
+        Some(Operation::Dense)
     }
 
     fn forward(&mut self, pass: &Pass, weights: &[f32], _buffers: &mut [f32], x: &[f32], y: &mut [f32]) {

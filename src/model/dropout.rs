@@ -1,6 +1,6 @@
 //! `dropout`: silences units at random in training.
 
-use super::{Layer, LayerKind, Params, Pass, Shape};
+use super::{Layer, LayerKind, Operation, Params, Pass, Shape};
 use crate::error::{Error, Result};
 use crate::kernels::threads;
 use crate::rng::Rng;
@@ -76,6 +76,10 @@ impl Layer for Dropout {
 
     fn output(&self) -> Shape {
         self.shape
+    }
+
+    fn operation(&self) -> Option<Operation<'_>> {
+        Some(Operation::Identity)
     }
 
     fn forward(&mut self, pass: &Pass, _weights: &[f32], _buffers: &mut [f32], x: &[f32], y: &mut [f32]) {

@@ -1,6 +1,6 @@
 //! `lateral_inhibition`: each unit is suppressed by its eight neighbours in the same feature map.
 
-use super::{Init, Layer, LayerKind, Params, Pass, Role, Shape, TensorSpec};
+use super::{Init, Layer, LayerKind, Operation, Params, Pass, Role, Shape, TensorSpec};
 use crate::error::Result;
 use crate::kernels::lateral::{MapShape, inhibit, inhibit_backward};
 
@@ -44,6 +44,10 @@ impl Layer for LateralInhibition {
 
     fn tensors(&self) -> Vec<TensorSpec> {
         vec![TensorSpec::new("strength", &[self.shape.c], Role::Plain, Init::Constant(self.strength))]
+    }
+
+    fn operation(&self) -> Option<Operation<'_>> {
+        Some(Operation::LateralInhibition)
     }
 
     fn forward(&mut self, pass: &Pass, weights: &[f32], _buffers: &mut [f32], x: &[f32], y: &mut [f32]) {

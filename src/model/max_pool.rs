@@ -1,6 +1,6 @@
 //! `max_pool`: keeps the strongest unit of each window.
 
-use super::{Layer, LayerKind, Params, Pass, Shape};
+use super::{Layer, LayerKind, Operation, Params, Pass, Shape};
 use crate::error::{Error, Result};
 use crate::kernels::pool::{MAX_SIDE, PoolShape, max_pool, max_pool_backward};
 
@@ -45,6 +45,10 @@ impl Layer for MaxPool {
 
     fn output(&self) -> Shape {
         Shape { c: self.input.c, h: self.input.h / self.side, w: self.input.w / self.side }
+    }
+
+    fn operation(&self) -> Option<Operation<'_>> {
+        Some(Operation::MaxPool { side: self.side })
     }
 
     fn forward(&mut self, pass: &Pass, _weights: &[f32], _buffers: &mut [f32], x: &[f32], y: &mut [f32]) {

@@ -18,12 +18,14 @@ pub mod inference;
 mod lateral_inhibition;
 mod max_pool;
 mod network;
+mod operation;
 pub mod presets;
 mod relu;
 mod spatial_attention;
 pub mod spec;
 
 pub use network::{Network, Tensor};
+pub use operation::Operation;
 pub use spec::{Init, Params, Role, Shape, Sign, TensorSpec, tensor_ranges};
 
 /// What a forward or backward pass is for.
@@ -68,6 +70,11 @@ pub trait Layer: Send {
     /// Masks of the tensors that hold values at synapses only, each with the tensor's index in [`Layer::tensors`].
     fn masks(&self) -> Vec<(usize, &Synapses)> {
         Vec::new()
+    }
+
+    /// What it computes in evaluation; `None` where no other program is told.
+    fn operation(&self) -> Option<Operation<'_>> {
+        None
     }
 
     /// `y = f(x)`: `x (N_pre, B)`, `y (N_post, B)`.
@@ -204,6 +211,13 @@ mod tests {
             let run = |threads: usize| pool(threads).unwrap().run(|| step(built(kind, input), input, batch));
             let same = run(1).iter().flatten().map(|v| v.to_bits()).eq(run(2).iter().flatten().map(|v| v.to_bits()));
             assert!(same, "{}: 1 and 2 threads differ", kind.name);
+        }
+    }
+
+    #[test]
+    fn every_layer_says_what_it_computes() {
+        for kind in LAYERS {
+            assert!(built(kind, Shape { c: 4, h: 8, w: 8 }).operation().is_some(), "{}", kind.name);
         }
     }
 

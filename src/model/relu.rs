@@ -1,6 +1,6 @@
 //! `relu`: cuts activity below zero.
 
-use super::{Layer, LayerKind, Params, Pass, Shape};
+use super::{Layer, LayerKind, Operation, Params, Pass, Shape};
 use crate::error::Result;
 use crate::kernels::elementwise;
 
@@ -28,6 +28,10 @@ impl Layer for Relu {
 
     fn output(&self) -> Shape {
         self.shape
+    }
+
+    fn operation(&self) -> Option<Operation<'_>> {
+        Some(Operation::Relu)
     }
 
     fn forward(&mut self, _pass: &Pass, _weights: &[f32], _buffers: &mut [f32], x: &[f32], y: &mut [f32]) {

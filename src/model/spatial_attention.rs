@@ -2,7 +2,7 @@
 //!
 //! Woo et al. 2018, "CBAM: Convolutional Block Attention Module", equation 3.
 
-use super::{Init, Layer, LayerKind, Params, Pass, Role, Shape, TensorSpec, tensor_ranges};
+use super::{Init, Layer, LayerKind, Operation, Params, Pass, Role, Shape, TensorSpec, tensor_ranges};
 use crate::error::{Error, Result};
 use crate::kernels::attention::{pool_maps, scale_pixels, scale_pixels_dgate, scale_pixels_dx, sigmoid};
 use crate::kernels::lateral::MapShape;
@@ -77,6 +77,10 @@ impl Layer for SpatialAttention {
             TensorSpec::new("filter", &[2, self.k, self.k], Role::Weight, Init::Normal(sd)),
             TensorSpec::new("bias", &[1], Role::Plain, Init::Constant(0.0)),
         ]
+    }
+
+    fn operation(&self) -> Option<Operation<'_>> {
+        Some(Operation::SpatialAttention)
     }
 
     fn forward(&mut self, pass: &Pass, weights: &[f32], _buffers: &mut [f32], x: &[f32], y: &mut [f32]) {

@@ -15,12 +15,13 @@ mod population;
 mod projection;
 mod wiring;
 
-use super::{Layer, Pass, Plastic, Shape, TensorSpec, tensor_ranges};
+use super::{Layer, Operation, Pass, Plastic, Shape, TensorSpec, tensor_ranges};
 use crate::connectome::Synapses;
-use population::Population;
-use projection::{InputGradient, Projection};
+use projection::InputGradient;
 use std::ops::Range;
 
+pub(crate) use population::{Inhibition, Interneurons, LAYER_NORM_EPSILON, Population};
+pub(crate) use projection::Projection;
 pub use wiring::build;
 
 /// The column. Input `(N_features, B)`, output the activity of the laminae that the read-out sees, one after another.
@@ -38,7 +39,7 @@ pub struct Column {
 
 /// Where a projection comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Source {
+pub(crate) enum Source {
     /// The features of the stem.
     Input,
     /// The excitatory population of this index.
@@ -55,6 +56,16 @@ impl Column {
     /// Lamina and number of excitatory neurons of each population, in processing order.
     pub fn laminae(&self) -> Vec<(&str, usize)> {
         self.populations.iter().map(|p| (p.lamina.as_str(), p.n)).collect()
+    }
+
+    /// Its populations, in processing order.
+    pub(crate) fn populations(&self) -> &[Population] {
+        &self.populations
+    }
+
+    /// The populations that the read-out sees, by index.
+    pub(crate) fn readout(&self) -> &[usize] {
+        &self.readout
     }
 
     fn projections(&self) -> impl Iterator<Item = &Projection> {
@@ -81,6 +92,10 @@ impl Layer for Column {
 
     fn masks(&self) -> Vec<(usize, &Synapses)> {
         self.projections().filter_map(|p| Some((p.tensor, p.mask.synapses()?))).collect()
+    }
+
+    fn operation(&self) -> Option<Operation<'_>> {
+        Some(Operation::Column(self))
     }
 
     fn forward(&mut self, pass: &Pass, weights: &[f32], _buffers: &mut [f32], x: &[f32], y: &mut [f32]) {

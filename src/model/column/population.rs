@@ -16,10 +16,10 @@ use crate::model::Pass;
 use crate::rng::Rng;
 use std::ops::Range;
 
-const LAYER_NORM_EPSILON: f32 = 1e-5;
+pub(crate) const LAYER_NORM_EPSILON: f32 = 1e-5;
 
 /// How a population is inhibited.
-pub(super) enum Inhibition {
+pub(crate) enum Inhibition {
     None,
     Graded {
         /// Inhibitory synapses onto each neuron over the lamina's maximum `(N)`.
@@ -33,18 +33,18 @@ pub(super) enum Inhibition {
 }
 
 /// The inhibitory cells of a lamina, and their projections.
-pub(super) struct Interneurons {
-    pub(super) n: usize,
+pub(crate) struct Interneurons {
+    pub(crate) n: usize,
     /// E (earlier populations, features) to I.
-    pub(super) afferents: Vec<Projection>,
+    pub(crate) afferents: Vec<Projection>,
     /// E to I within the lamina, driven by the first response φ(u).
-    pub(super) from_lamina: Option<Projection>,
+    pub(crate) from_lamina: Option<Projection>,
     /// I to E.
-    pub(super) efferent: Projection,
+    pub(crate) efferent: Projection,
     /// Tensors of the gain g and the shunting exponent α, each `(N)`.
-    pub(super) gain: usize,
-    pub(super) alpha: usize,
-    pub(super) shunt_floor: f32,
+    pub(crate) gain: usize,
+    pub(crate) alpha: usize,
+    pub(crate) shunt_floor: f32,
     /// h `(N_I, B)`, s `(N, B)`, and their gradients.
     h: Vec<f32>,
     s: Vec<f32>,
@@ -53,7 +53,7 @@ pub(super) struct Interneurons {
 }
 
 impl Interneurons {
-    pub(super) fn new(
+    pub(crate) fn new(
         n: usize,
         afferents: Vec<Projection>,
         from_lamina: Option<Projection>,
@@ -68,24 +68,24 @@ impl Interneurons {
 
 /// Tensors of LayerNorm, each `(N)`.
 #[derive(Clone, Copy)]
-pub(super) struct Norm {
-    pub(super) gain: usize,
-    pub(super) bias: usize,
+pub(crate) struct Norm {
+    pub(crate) gain: usize,
+    pub(crate) bias: usize,
 }
 
 /// One lamina's excitatory neurons.
-pub(super) struct Population {
-    pub(super) lamina: String,
-    pub(super) n: usize,
+pub(crate) struct Population {
+    pub(crate) lamina: String,
+    pub(crate) n: usize,
     /// Projections from features and earlier populations.
-    pub(super) excitatory: Vec<Projection>,
-    pub(super) intra: Option<Projection>,
-    pub(super) inhibition: Inhibition,
+    pub(crate) excitatory: Vec<Projection>,
+    pub(crate) intra: Option<Projection>,
+    pub(crate) inhibition: Inhibition,
     /// Tensor of the bias b `(N)`.
-    pub(super) bias: usize,
-    pub(super) norm: Option<Norm>,
+    pub(crate) bias: usize,
+    pub(crate) norm: Option<Norm>,
     /// Standard deviation of the additive noise per neuron; 0 = none.
-    pub(super) unit_noise: f32,
+    pub(crate) unit_noise: f32,
     scratch: Scratch,
 }
 
@@ -111,7 +111,7 @@ struct Scratch {
 }
 
 impl Population {
-    pub(super) fn new(
+    pub(crate) fn new(
         lamina: String,
         n: usize,
         excitatory: Vec<Projection>,
@@ -125,22 +125,22 @@ impl Population {
     }
 
     /// Output of the last pass `(N, B)`.
-    pub(super) fn output(&self, batch: usize) -> &[f32] {
+    pub(crate) fn output(&self, batch: usize) -> &[f32] {
         &self.scratch.y[..self.n * batch]
     }
 
     /// First response φ(u) of the last pass `(N, B)`, before recurrence.
-    pub(super) fn first_response(&self, batch: usize) -> &[f32] {
+    pub(crate) fn first_response(&self, batch: usize) -> &[f32] {
         &self.scratch.a[..self.n * batch]
     }
 
     /// The bias that moves the neuron's mean activity: LayerNorm's, or its own where there is no norm.
-    pub(super) fn homeostatic_bias(&self) -> usize {
+    pub(crate) fn homeostatic_bias(&self) -> usize {
         self.norm.map_or(self.bias, |n| n.bias)
     }
 
     /// Every projection that ends or starts on this lamina's neurons.
-    pub(super) fn projections(&self) -> impl Iterator<Item = &Projection> {
+    pub(crate) fn projections(&self) -> impl Iterator<Item = &Projection> {
         let inhibitory = match &self.inhibition {
             Inhibition::Interneurons(i) => Some(i.afferents.iter().chain(&i.from_lamina).chain([&i.efferent])),
             _ => None,
@@ -149,7 +149,7 @@ impl Population {
     }
 
     /// Computes the output from the activity of its sources.
-    pub(super) fn forward<'a, 'w>(
+    pub(crate) fn forward<'a, 'w>(
         &mut self,
         pass: &Pass,
         w: &impl Fn(usize) -> &'w [f32],
@@ -230,7 +230,7 @@ impl Population {
 
     /// From the gradient of the output to that of the summed inputs, through norm, inhibition and recurrence;
     /// [`Population::afferents`] then carries it to the sources. Leaves the activity of `forward` for the Hebbian rules.
-    pub(super) fn backward_local<'w>(
+    pub(crate) fn backward_local<'w>(
         &mut self,
         pass: &Pass,
         w: &impl Fn(usize) -> &'w [f32],
@@ -334,7 +334,7 @@ impl Population {
     }
 
     /// Projections from features and earlier populations, each with the gradient at its postsynaptic side.
-    pub(super) fn afferents(&mut self) -> impl Iterator<Item = (&mut Projection, &[f32])> {
+    pub(crate) fn afferents(&mut self) -> impl Iterator<Item = (&mut Projection, &[f32])> {
         let du = self.scratch.du.as_slice();
         let to_interneurons = match &mut self.inhibition {
             Inhibition::Interneurons(cells) => {

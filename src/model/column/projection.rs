@@ -7,7 +7,7 @@ use crate::model::{Pass, Plastic, Wiring};
 use crate::rng::Rng;
 
 /// Connectivity of a projection.
-pub(super) enum Mask {
+pub(crate) enum Mask {
     /// All to all, weights `(N_post, N_pre)`.
     Dense {
         n_post: usize,
@@ -21,7 +21,7 @@ pub(super) enum Mask {
 
 impl Mask {
     /// The synapses, where the projection is not dense.
-    pub(super) fn synapses(&self) -> Option<&Synapses> {
+    pub(crate) fn synapses(&self) -> Option<&Synapses> {
         match self {
             Self::Dense { .. } => None,
             Self::Synapses(s) => Some(s),
@@ -30,7 +30,7 @@ impl Mask {
 }
 
 /// Where the gradient of a projection's input goes.
-pub(super) enum InputGradient<'a> {
+pub(crate) enum InputGradient<'a> {
     /// Nobody wants it.
     Skip,
     Overwrite(&'a mut [f32]),
@@ -39,14 +39,14 @@ pub(super) enum InputGradient<'a> {
 }
 
 /// A projection. Its weights are tensor `tensor` of the column.
-pub(super) struct Projection {
-    pub(super) source: Source,
-    pub(super) tensor: usize,
-    pub(super) mask: Mask,
+pub(crate) struct Projection {
+    pub(crate) source: Source,
+    pub(crate) tensor: usize,
+    pub(crate) mask: Mask,
     /// True where the mask is the connectome's.
-    pub(super) measured: bool,
+    pub(crate) measured: bool,
     /// Standard deviation σ of the multiplicative noise; 0 = none.
-    pub(super) noise_sigma: f32,
+    pub(crate) noise_sigma: f32,
     /// Factor 1 + σε of each synapse in this pass `(S)`; empty where there is no noise.
     factors: Vec<f32>,
     /// Noisy weights w(1 + σε) of this pass `(S)`; empty where there is no noise.
@@ -54,18 +54,18 @@ pub(super) struct Projection {
 }
 
 impl Projection {
-    pub(super) fn new(source: Source, tensor: usize, mask: Mask, measured: bool, noise_sigma: f32) -> Self {
+    pub(crate) fn new(source: Source, tensor: usize, mask: Mask, measured: bool, noise_sigma: f32) -> Self {
         Self { source, tensor, mask, measured, noise_sigma, factors: Vec::new(), noisy: Vec::new() }
     }
 
-    pub(super) fn n_pre(&self) -> usize {
+    pub(crate) fn n_pre(&self) -> usize {
         match &self.mask {
             Mask::Dense { n_pre, .. } => *n_pre,
             Mask::Synapses(s) => s.n_pre(),
         }
     }
 
-    pub(super) fn weights_len(&self) -> usize {
+    pub(crate) fn weights_len(&self) -> usize {
         match &self.mask {
             Mask::Dense { n_post, n_pre, .. } => n_post * n_pre,
             Mask::Synapses(s) => s.len(),
@@ -73,12 +73,12 @@ impl Projection {
     }
 
     /// Synapses of the connectome that carry a weight here.
-    pub(super) fn synapses(&self) -> usize {
+    pub(crate) fn synapses(&self) -> usize {
         if self.measured { self.weights_len() } else { 0 }
     }
 
     /// `y = W̃ x`, or `y += W̃ x`; draws this pass's noise.
-    pub(super) fn forward(&mut self, pass: &Pass, w: &[f32], x: &[f32], y: &mut [f32], accumulate: bool) {
+    pub(crate) fn forward(&mut self, pass: &Pass, w: &[f32], x: &[f32], y: &mut [f32], accumulate: bool) {
         self.draw_noise(pass, w);
         let w = if self.noisy.is_empty() { w } else { &self.noisy };
         match &self.mask {
@@ -91,7 +91,7 @@ impl Projection {
     }
 
     /// `dw = dy xᵀ` at the stored synapses, and `W̃ᵀ dy` for the input as `dx` says. A dense projection never adds to `dx`.
-    pub(super) fn backward(
+    pub(crate) fn backward(
         &mut self,
         w: &[f32],
         batch: usize,
@@ -125,7 +125,7 @@ impl Projection {
         }
     }
 
-    pub(super) fn plastic<'a>(
+    pub(crate) fn plastic<'a>(
         &'a self,
         bias: Option<usize>,
         samples: usize,
