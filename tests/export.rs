@@ -195,6 +195,54 @@ fn coordinate(line: &str, columns: usize, bits: impl Fn(&str) -> u32) -> (usize,
     (place, bits(parts.next().unwrap()))
 }
 
+/// Fields of a Protocol Buffers message: number, and the integer or the bytes.
+fn fields(mut message: &[u8]) -> Vec<(u64, u64, &[u8])> {
+    fn varint(message: &mut &[u8]) -> u64 {
+        let n = message.iter().position(|b| b & 0x80 == 0).unwrap();
+        let (head, rest) = message.split_at(n + 1);
+        *message = rest;
+        head.iter().rev().fold(0, |value, b| value << 7 | u64::from(b & 0x7f))
+    }
+    let mut all = Vec::new();
+    while !message.is_empty() {
+        let tag = varint(&mut message);
+        let (value, length) = match tag & 7 {
+            0 => (varint(&mut message), 0),
+            2 => (0, varint(&mut message) as usize),
+            5 => (0, 4),
+            other => panic!("wire type {other}"),
+        };
+        let (bytes, rest) = message.split_at(length);
+        message = rest;
+        all.push((tag >> 3, value, bytes));
+    }
+    all
+}
+
+/// Values of every constant of a graph by name, operators by number of uses, and the metadata.
+fn read_onnx(path: &Path) -> (BTreeMap<String, Vec<u32>>, BTreeMap<String, usize>, Value) {
+    let file = fs::read(path).unwrap();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let of = |message: &[u8], number: u64| text(fields(message).iter().find(|f| f.0 == number).unwrap().2);
+    let model = fields(&file);
+    let (mut constants, mut operators, mut metadata) = (BTreeMap::new(), BTreeMap::new(), serde_json::Map::new());
+    for (_, _, pair) in model.iter().filter(|f| f.0 == 14) {
+        metadata.insert(of(pair, 1), of(pair, 2).into());
+    }
+    for (number, _, part) in fields(model.iter().find(|f| f.0 == 7).unwrap().2) {
+        match number {
+            1 => *operators.entry(of(part, 4)).or_default() += 1,
+            5 => {
+                let data = fields(part).iter().find(|f| f.0 == 9).unwrap().2.to_vec();
+                let bits = floats(&data).iter().map(|v| v.to_bits()).collect();
+                assert!(constants.insert(of(part, 8), bits).is_none(), "a constant twice");
+            }
+            _ => {}
+        }
+    }
+    (constants, operators, metadata.into())
+}
+
 /// Runs of every kind of layer, small: their folders, and the folder that holds them.
 fn runs() -> (TempDir, Vec<PathBuf>) {
     let base = folder();
@@ -244,6 +292,30 @@ fn every_format_holds_the_bits_of_the_run() {
                 } else {
                     assert!(array == *want, "{format} {name} of {} differs", run.display());
                 }
+            }
+        }
+    }
+}
+
+/// That the graph computes what the run computes is for onnxruntime to say: `tools/read_exports.py`.
+#[test]
+fn a_graph_holds_the_bits_of_the_run_filled_up_with_zeros() {
+    let (base, runs) = runs();
+    for run in runs {
+        let out = base.path().join("out.onnx");
+        bionic(base.path(), &["export", text(&run), "--to", "onnx", "--out", text(&out)]).ok();
+        let (constants, operators, metadata) = read_onnx(&out);
+        check_metadata(&run, &metadata);
+        assert_eq!(operators["Softmax"], 1);
+        let trained = load_best(&run).unwrap();
+        for (name, array) in stored(&run) {
+            let mut all = vec![0; array.shape.iter().product()];
+            array.cells.iter().for_each(|&(place, bits)| all[place] = bits);
+            let retinotopic = trained.config.column.input == "retinotopic" && name.contains("column.input->");
+            match constants.get(&name) {
+                // Zeros lie between its values, where the mask has none.
+                Some(found) if retinotopic => assert!(found.iter().filter(|&&b| b != 0).eq(all.iter()), "{name}"),
+                found => assert!(found == Some(&all), "{name} of {} differs", run.display()),
             }
         }
     }

@@ -3,6 +3,7 @@
 use crate::config::to_commented_toml;
 use crate::connectome::{Connectome, Synapses};
 use crate::data::{EXPRESSIONS, Standardize};
+use crate::error::Result;
 use crate::model::Tensor;
 use crate::train::Trained;
 use serde_json::{Map, Value, json};
@@ -62,7 +63,7 @@ impl<'a> Contents<'a> {
     /// What a reader has to know: `version`, `preset`, `epoch`, `seed`, `classes` in the order of the outputs, `input`
     /// (how a face becomes the input), `fingerprints` of the data set and the connectome, and `config`, the whole
     /// configuration as TOML.
-    pub fn metadata(&self) -> crate::error::Result<Map<String, Value>> {
+    pub fn metadata(&self) -> Result<Map<String, Value>> {
         let Trained { config, connectome, epoch, data_fingerprint, .. } = self.trained;
         let hex = |f: u64| format!("{f:016x}");
         let pairs = [
@@ -82,6 +83,15 @@ impl<'a> Contents<'a> {
             ("config", json!(to_commented_toml(config)?)),
         ];
         Ok(pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+    }
+
+    /// The same where every value has to be a text: strings as they are, anything else as JSON.
+    pub fn metadata_texts(&self) -> Result<Vec<(String, String)>> {
+        let text = |value| match value {
+            Value::String(text) => text,
+            other => other.to_string(),
+        };
+        Ok(self.metadata()?.into_iter().map(|(key, value)| (key, text(value))).collect())
     }
 }
 

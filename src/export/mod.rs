@@ -17,6 +17,7 @@
 mod contents;
 mod mtx;
 mod npz;
+mod onnx;
 mod safetensors;
 
 pub use contents::{Array, Contents, Layout};
@@ -55,6 +56,7 @@ pub const EXPORTERS: &[Exporter] = &[
     Exporter { name: "safetensors", doc: safetensors::DOC, write: safetensors::write },
     Exporter { name: "npz", doc: npz::DOC, write: npz::write },
     Exporter { name: "mtx", doc: mtx::DOC, write: mtx::write },
+    Exporter { name: "onnx", doc: onnx::DOC, write: onnx::write },
 ];
 
 /// What was written.

@@ -20,14 +20,13 @@ struct Entry {
     bytes: Vec<u8>,
 }
 
-/// The file. Its metadata are strings: those of [`Contents::metadata`], JSON where they are no string, and the shape of
-/// each sparse array.
+/// The file. Its metadata are strings: [`Contents::metadata_texts`] and the shape of each sparse array.
 ///
 /// # Errors
 /// `Other` if the header does not serialise.
 pub fn write(contents: &Contents) -> Result<Files> {
     let mut metadata: Map<String, Value> =
-        contents.metadata()?.into_iter().map(|(key, value)| (key, json!(plain(value)))).collect();
+        contents.metadata_texts()?.into_iter().map(|(key, text)| (key, json!(text))).collect();
     let mut entries = Vec::new();
     for array in &contents.arrays {
         let values: Vec<u8> = array.values.iter().flat_map(|v| v.to_le_bytes()).collect();
@@ -70,12 +69,4 @@ fn assemble(metadata: Map<String, Value>, entries: &[Entry]) -> Result<Vec<u8>> 
 /// Indices as I64, the type of indices in NumPy and PyTorch.
 fn indices(values: &[u32]) -> Vec<u8> {
     values.iter().flat_map(|&v| i64::from(v).to_le_bytes()).collect()
-}
-
-/// A string as it is, anything else as JSON.
-fn plain(value: Value) -> String {
-    match value {
-        Value::String(text) => text,
-        other => other.to_string(),
-    }
 }
