@@ -77,14 +77,14 @@ pub struct Exported {
 }
 
 /// Writes the best epoch of `run` as `format` to `out` (default: `RUN/<name of RUN>.<format>`). What was there is
-/// replaced at once; after an error it is as it was.
+/// replaced at once; after an error it is as it was. `warn` is told of damage to the run that did no harm.
 ///
 /// # Errors
 /// `State` for a run that cannot be used, `Usage` for an unknown format or a layer that the format cannot express,
 /// `Io` if the files cannot be written.
-pub fn export(run: &Path, format: &str, out: Option<&Path>) -> Result<Exported> {
+pub fn export(run: &Path, format: &str, out: Option<&Path>, warn: &mut dyn FnMut(&str)) -> Result<Exported> {
     let exporter = exporter(format)?;
-    let trained = load_best(run)?;
+    let trained = load_best(run, warn)?;
     let contents = Contents::of(&trained);
     let files = (exporter.write)(&contents)?;
     let path = match out {
