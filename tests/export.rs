@@ -419,11 +419,10 @@ fn a_run_that_cannot_be_used_and_a_wrong_format_are_refused() {
     copy_run(finished_run(), &run);
     for path in saved_files(&run) {
         let mut bytes = fs::read(&path).unwrap();
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 1;
+        bytes.iter_mut().step_by(4096).for_each(|b| *b ^= 1);
         fs::write(&path, bytes).unwrap();
     }
-    refused(base.path(), &["export", "run", "--to", "npz"], 5, &[]);
+    refused(base.path(), &["export", "run", "--to", "npz"], 5, &["state.bcw"]);
     let outcome = bionic(base.path(), &["export", "run", "--to", "hdf5"]);
     assert_eq!(outcome.code, Some(2));
     assert!(outcome.stderr.contains("safetensors"), "{}", outcome.stderr);

@@ -256,15 +256,19 @@ pub(super) fn truncate_metrics(path: &Path, len: u64) -> Result<()> {
     file.set_len(len).map_err(failed)
 }
 
-/// Appends one record to `metrics.jsonl`; returns the length of the file.
+/// Appends one record to `metrics.jsonl`, to be flushed before the next commit; returns the length of the file.
 pub(super) fn append_record(path: &Path, record: &EpochRecord) -> Result<u64> {
     let line = serde_json::to_string(record)
         .map_err(|e| Error::other(format!("the record does not serialise: {e}"), "report this as a bug"))?;
     let failed = |e: std::io::Error| Error::io(path, "appending", &e);
     let mut file = fs::OpenOptions::new().append(true).open(path).map_err(failed)?;
     writeln!(file, "{line}").map_err(failed)?;
-    file.sync_data().map_err(failed)?;
     Ok(file.metadata().map_err(failed)?.len())
+}
+
+/// Flushes `metrics.jsonl` to the disk.
+pub(super) fn sync_metrics(path: &Path) -> Result<()> {
+    fs::File::open(path).and_then(|file| file.sync_data()).map_err(|e| Error::io(path, "flushing", &e))
 }
 
 #[cfg(test)]

@@ -82,6 +82,8 @@ pub struct Summary {
     pub images_per_second: f64,
     /// Seed of the run.
     pub seed: u64,
+    /// Wall time that training has waited for saved states, seconds, in this process.
+    pub saving_seconds: f64,
     /// Checksum over all weights, moments and running state at the end: equal for runs that are equal to the bit.
     pub fingerprint: String,
 }

@@ -18,6 +18,10 @@ use std::time::Instant;
 /// Images scored between two looks at a request to stop; whole batches.
 const SCORED_AT_ONCE: usize = 512;
 
+/// An epoch ends with a commit unless the last one was less than so many times its cost ago: saving then takes at most one
+/// part in so many of the time, however short the epochs and however slow the disk.
+const COMMIT_SHARE: f64 = 100.0;
+
 /// A run that is being trained.
 pub(super) struct Session {
     material: Material,
@@ -26,11 +30,22 @@ pub(super) struct Session {
     map: WorkMap,
     state: State,
     saved: Saved,
-    committed: Instant,
+    commits: Commits,
     standardize: Standardize,
     training: Vec<usize>,
     public: Vec<usize>,
     step: Step,
+}
+
+/// When the state was saved, and what that cost.
+struct Commits {
+    last: Instant,
+    /// Of the last one, seconds.
+    cost: f64,
+    /// Of all in this process, seconds.
+    total: f64,
+    /// True if there is something that is not saved.
+    dirty: bool,
 }
 
 impl Session {
@@ -133,8 +148,9 @@ impl Session {
         let public = material.dataset.indices(Split::Public);
         material.hebbian.restore_shares(saved.progress.shares.clone());
         let standardize = Standardize::of(&material.config.data.standardize, (saved.progress.mean, saved.progress.sd));
-        let (out, committed, step) = (out.to_path_buf(), Instant::now(), Step::default());
-        Self { material, out, fingerprints, map, state, saved, committed, standardize, training, public, step }
+        let (out, step) = (out.to_path_buf(), Step::default());
+        let commits = Commits { last: Instant::now(), cost: 0.0, total: 0.0, dirty: false };
+        Self { material, out, fingerprints, map, state, saved, commits, standardize, training, public, step }
     }
 
     /// Trains to the end of the schedule, to early stopping or to a request to stop.
@@ -145,6 +161,9 @@ impl Session {
             let record = self.close_epoch(stop)?;
             let best = self.saved.progress.best_epoch == self.saved.progress.epoch;
             observer(Event::Epoch { record: &record, epochs, best });
+        }
+        if self.commits.dirty {
+            self.commit()?;
         }
         let p = &self.saved.progress;
         Ok(Summary {
@@ -157,6 +176,7 @@ impl Session {
             seconds: p.seconds,
             images_per_second: p.images as f64 / p.training_seconds.max(1e-9),
             seed: self.material.config.seed,
+            saving_seconds: self.commits.total,
             fingerprint: format!("{:016x}", store::fingerprint(self.map.floats())),
         })
     }
@@ -181,9 +201,10 @@ impl Session {
             if let Some(code) = stop.requested() {
                 return Err(self.stopped(code));
             }
-            if self.committed.elapsed().as_secs_f32() >= commit_seconds {
+            if self.commits.last.elapsed().as_secs_f32() >= commit_seconds {
                 self.commit()?;
             }
+            self.commits.dirty = true;
             let p = &mut self.saved.progress;
             let schedule = p.schedule.factor(p.step);
             let (loss, correct) = self.step.run(
@@ -226,7 +247,7 @@ impl Session {
         )
     }
 
-    /// Scores PublicTest, writes the record and saves what has been reached.
+    /// Scores PublicTest, writes the record and saves what has been reached, unless that was just done.
     fn close_epoch(&mut self, stop: &Stop) -> Result<EpochRecord> {
         let scoring = Instant::now();
         let (loss, accuracy) = self.score_public(stop)?;
@@ -259,7 +280,11 @@ impl Session {
             self.material.regions.keep_best(self.map.floats_mut());
         }
         p.log_len = files::append_record(&self.out.join(METRICS), &record)?;
-        self.commit()?;
+        self.commits.dirty = true;
+        let pause = (COMMIT_SHARE * self.commits.cost).min(f64::from(self.material.config.commit_seconds));
+        if self.commits.last.elapsed().as_secs_f64() >= pause {
+            self.commit()?;
+        }
         Ok(record)
     }
 
@@ -279,11 +304,14 @@ impl Session {
         Ok(loss_and_accuracy(&all, &labels))
     }
 
-    /// Makes what has been reached durable.
+    /// Makes what has been reached durable, the log before the state that counts on it.
     fn commit(&mut self) -> Result<()> {
+        let start = Instant::now();
+        files::sync_metrics(&self.out.join(METRICS))?;
         self.saved.progress.shares = self.material.hebbian.shares().to_vec();
         commit(&mut self.state, &self.material, &self.fingerprints, &self.saved, self.map.floats())?;
-        self.committed = Instant::now();
+        let cost = start.elapsed().as_secs_f64();
+        self.commits = Commits { last: Instant::now(), cost, total: self.commits.total + cost, dirty: false };
         Ok(())
     }
 }
