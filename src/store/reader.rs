@@ -90,16 +90,16 @@ impl Found {
 
 /// Finds the newest whole state on `disk` and reads its `wanted` sections; `path` is for messages.
 pub(super) fn find(disk: &impl Disk, path: &Path, wanted: &dyn Fn(&Section) -> bool) -> Result<Found> {
-    let io = |e: io::Error| match e.kind() {
-        io::ErrorKind::UnexpectedEof => Error::state(path.display(), "file ends too early", DAMAGED),
-        _ => Error::io(path, "reading the saved state", &e),
-    };
+    let io = |e: io::Error| Error::io(path, "reading the saved state", &e);
     let file_bytes = disk.len().map_err(io)?;
     let mut warnings = Vec::new();
     let (layout, superblock_hash, damaged_superblock) = superblock(disk, file_bytes, path, &mut warnings)?;
+    if file_bytes < layout.file() {
+        warnings.push(format!("file has {file_bytes} bytes, expected {}", layout.file()));
+    }
     let mut records = Vec::new();
     for slot in 0..2 {
-        match read_record(disk, &layout, slot, superblock_hash).map_err(io)? {
+        match whole(read_record(disk, &layout, slot, superblock_hash)).map_err(io)? {
             Ok(record) => records.extend(record),
             Err(what) => warnings.push(format!("commit record of slot {slot}: {what}")),
         }
@@ -107,7 +107,7 @@ pub(super) fn find(disk: &impl Disk, path: &Path, wanted: &dyn Fn(&Section) -> b
     records.sort_by_key(|r| std::cmp::Reverse(r.generation));
     let newest = records.first().map_or(0, |r| r.generation);
     for record in records {
-        match read_slot(disk, &layout, &record, wanted).map_err(io)? {
+        match whole(read_slot(disk, &layout, &record, wanted)).map_err(io)? {
             Ok((text, floats, hashes)) => {
                 if !warnings.is_empty() {
                     warnings.push(format!("slot {}, commit {}, is whole and serves", record.slot, record.generation));
@@ -148,8 +148,8 @@ fn superblock(
     match at(0) {
         Ok((layout, bytes)) => {
             let mut copy = vec![0u8; bytes.len()];
-            disk.read_at(&mut copy, layout.superblock).map_err(failed)?;
-            let damaged = (copy != bytes).then_some(layout.superblock);
+            let read = whole(disk.read_at(&mut copy, layout.superblock).map(Ok)).map_err(failed)?;
+            let damaged = (read.is_err() || copy != bytes).then_some(layout.superblock);
             if damaged.is_some() {
                 warnings.push("the copy of the superblock is damaged".to_string());
             }
@@ -177,6 +177,14 @@ fn superblock(
 
 /// What a check found, or what is wrong.
 type Checked<T> = std::result::Result<T, String>;
+
+/// The end of the file is something wrong with what is read there.
+fn whole<T>(read: io::Result<Checked<T>>) -> io::Result<Checked<T>> {
+    match read {
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(Err("the file ends before it does".to_string())),
+        other => other,
+    }
+}
 
 /// The commit record of `slot`, or what is wrong with it.
 fn read_record(

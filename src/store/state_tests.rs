@@ -172,18 +172,28 @@ fn blocks_that_the_slot_holds_already_are_not_written_again() {
 }
 
 #[test]
-fn every_truncation_is_found() {
+fn every_truncation_is_found_and_the_slot_that_is_whole_serves() {
     let place = small();
-    let bytes = place.bytes(2);
-    // Every length near a boundary of the format, and one in each sector between.
     let layout = place.layout();
-    let edges = [0, PAGE, layout.record_start(0), layout.record_start(1), layout.slot_start(0), layout.slot_start(1)];
-    let near = edges.iter().flat_map(|&e| e.saturating_sub(40)..e + 120).filter(|&n| n < bytes.len() as u64);
-    for n in near.chain((0..bytes.len() as u64).step_by(509)).chain([bytes.len() as u64 - 1]) {
-        place.refusal(&bytes[..n as usize]);
+    // Commit 2 is in slot 1, at the end of the file; commit 3 in slot 0, before it.
+    for (commits, then_holds) in [(2, 1), (3, 3)] {
+        let bytes = place.bytes(commits);
+        // Every length near a boundary of the format, and one in each sector between.
+        let edges =
+            [0, PAGE, layout.record_start(0), layout.record_start(1), layout.slot_start(0), layout.slot_start(1)];
+        let near = edges.iter().flat_map(|&e| e.saturating_sub(40)..e + 120).filter(|&n| n < bytes.len() as u64);
+        for n in near.chain((0..bytes.len() as u64).step_by(509)).chain([bytes.len() as u64 - 1]) {
+            let cut = &bytes[..n as usize];
+            if n < layout.slot_start(1) {
+                place.refusal(cut);
+                continue;
+            }
+            let warnings = place.holds(cut, then_holds).join("; ");
+            assert!(warnings.contains(&format!("file has {n} bytes, expected {}", bytes.len())), "{warnings}");
+        }
+        let longer = [&bytes[..], &[0]].concat();
+        assert!(place.refusal(&longer).contains("file has"));
     }
-    let longer = [&bytes[..], &[0]].concat();
-    assert!(place.refusal(&longer).contains("file has"));
 }
 
 #[test]
@@ -294,6 +304,10 @@ fn the_next_commit_mends_what_was_damaged() {
         let bytes = fs::read(&place.path).expect("readable");
         assert_eq!(place.holds(&bytes, 3), [""; 0], "byte {byte}");
     }
+    assert!(!place.holds(&good[..good.len() - 5000], 1).is_empty());
+    let (state, _) = State::open(&place.path).expect("opens");
+    drop(place.commit(Some(state), 3));
+    assert_eq!(place.holds(&fs::read(&place.path).expect("readable"), 3), [""; 0], "what was cut off");
 }
 
 /// Changes the superblock and gives it a checksum that fits, in the copy as well.
@@ -316,7 +330,7 @@ fn a_superblock_that_lies_is_refused_by_field() {
     // The first section starts at 40: name length, dtype, rank 3, three sides, offset, length, name.
     let cases: [(Vec<u8>, &str); 13] = [
         (forged(&good, set(16, u64::MAX)), "slot length"),
-        (forged(&good, set(24, u64::MAX)), "file has"),
+        (forged(&good, set(24, u64::MAX)), "file length"),
         (forged(&good, |b| b[32] = 0xff), "section 3"),
         (forged(&good, |b| b[32] = 2), "expected zeros"),
         (forged(&good, |b| b[36] = 1), "reserved"),
