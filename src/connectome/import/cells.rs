@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use super::cell_types;
-use super::table::Table;
-use crate::connectome::Neuron;
+use super::table::{Table, coordinate, shown};
+use crate::connectome::{Neuron, Polarity};
 use crate::error::{Error, Result};
 
 /// Columns that name the type, best first.
@@ -28,16 +28,46 @@ const PLAIN_ID: &[&str] = &["id", "neuron_id", "neuron", "node_id", "bodyid", "r
 /// Voxels of the MICrONS volume in a micrometre (4 x 4 x 40 nm).
 const VOXELS_PER_UM: [f32; 3] = [250.0, 250.0, 25.0];
 
+/// Cells that any table may list, and bytes of its file that each further one takes at least (6 or more, measured on
+/// the smallest real ones): 1 MiB of gzip would else unpack to 463,210 neurons and 160 MiB of memory.
+const FREE_CELLS: u64 = 1 << 16;
+const MIN_CELL_BYTES: u64 = 8;
+/// Laminae of a connectome, at most: each pair of them is a projection and a row of the summary.
+const MAX_LAMINAE: usize = 64;
+/// Cell types of a connectome, at most.
+const MAX_CELL_TYPES: usize = 1 << 14;
+
 /// The neurons of one table.
 pub(super) struct Cells {
-    /// Neurons in the order of the table.
-    pub(super) neurons: Vec<Neuron>,
-    /// Index of each identifier.
-    pub(super) index: HashMap<String, usize>,
-    /// Identifiers of rows that are no usable neurons: not valid, no neuron, or of unsure type and class.
-    pub(super) left_out: HashSet<String>,
+    /// Neurons in the order of the table; their identifiers are in `index` until [`Self::into_neurons`].
+    neurons: Vec<Neuron>,
+    /// Index of each identifier; `None` for rows that are no usable neurons: not valid, no neuron, or of unsure type
+    /// and class.
+    index: HashMap<Box<str>, Option<u32>>,
     /// Part of the ordered pairs whose state is known, if the table says.
     pub(super) known_pairs: Option<f64>,
+}
+
+impl Cells {
+    /// Number of usable neurons.
+    pub(super) fn len(&self) -> usize {
+        self.neurons.len()
+    }
+
+    /// Index of a neuron, `Some(None)` if its row was left out, `None` if no row has this identifier.
+    pub(super) fn find(&self, id: &str) -> Option<Option<u32>> {
+        self.index.get(id).copied()
+    }
+
+    /// The neurons with their identifiers.
+    pub(super) fn into_neurons(mut self) -> Vec<Neuron> {
+        for (id, at) in self.index {
+            if let Some(at) = at {
+                self.neurons[at as usize].id = id.into();
+            }
+        }
+        self.neurons
+    }
 }
 
 /// True if a table with this header describes neurons.
@@ -50,75 +80,164 @@ pub(super) fn describes_neurons(table: &Table) -> bool {
 ///
 /// # Errors
 /// A table without identifiers or without type and class; an empty or repeated identifier; a neuron whose polarity
-/// follows from nothing; a position that is not finite or incomplete.
+/// follows from nothing; a position that is not finite or incomplete; more cells, laminae or types than the bounds.
 pub(super) fn read(path: &Path, root_ids: bool) -> Result<Cells> {
     let mut table = Table::open(path)?;
-    let id = table.require("the identifier", if root_ids { ROOT_ID } else { PLAIN_ID })?;
-    let cell_type = table.column(TYPE);
-    let classes = table.columns(CLASS);
-    if cell_type.is_none() && classes.is_empty() {
-        table.require("the cell type or class", TYPE)?;
-    }
-    let lamina = table.column(&["lamina", "layer"]);
-    let (valid, known) = (table.column(&["valid"]), table.column(&["out_known_pairs"]));
-    let positions = Positions::of(&table);
-    let mut cells = Cells { neurons: Vec::new(), index: HashMap::new(), left_out: HashSet::new(), known_pairs: None };
-    let mut known_sums: Vec<u64> = Vec::new();
-    let mut raw = Vec::new();
+    let columns = Columns::of(&table, root_ids)?;
+    let most = FREE_CELLS + table.file_bytes() / MIN_CELL_BYTES;
+    let mut laminae = Names { what: "laminae", most: MAX_LAMINAE, seen: HashSet::new() };
+    let mut types = Names { what: "cell types", most: MAX_CELL_TYPES, seen: HashSet::new() };
+    let mut cells = Cells { neurons: Vec::new(), index: HashMap::new(), known_pairs: None };
+    let mut known = Known::default();
     while table.next_row()? {
-        let name = table.field(id).to_string();
-        // CAVE writes root 0 where a nucleus has no segment.
-        let no_segment = name == "0" && table.name(id) == "pt_root_id";
-        if no_segment || table.invalid(valid) {
-            cells.left_out.insert(name);
-            continue;
-        }
-        if name.is_empty() {
-            return Err(table.fault(format!("`{}` is empty", table.name(id)), "give every neuron an identifier"));
-        }
-        let written = cell_type.map_or("", |c| table.field(c));
-        let (type_name, type_polarity, type_lamina) = cell_types::of_type(written);
-        let class = classes.iter().find_map(|&c| cell_types::polarity(table.field(c)));
-        let Some(polarity) = class.or(type_polarity) else {
-            let unsure = written.to_lowercase().starts_with("unsure");
-            let labels = classes.iter().chain(cell_type.iter());
-            let no_neuron = labels.clone().any(|&c| cell_types::is_no_neuron(table.field(c)));
-            if no_neuron || unsure {
-                cells.left_out.insert(name);
-                continue;
+        let id = table.name_in(columns.id)?;
+        match columns.neuron(&table)? {
+            None => {
+                cells.index.entry(id.into()).or_insert(None);
             }
-            let found = labels.map(|&c| format!("`{}` = `{}`", table.name(c), table.field(c))).collect::<Vec<_>>();
-            let what = format!("the polarity of neuron {name} does not follow from {}", found.join(", "));
-            return Err(table.fault(what, "add a column `class` of E and I"));
-        };
-        let position = positions.read(&table)?;
-        let depth = positions.depth(&table)?;
-        let of_table = lamina.map(|c| table.field(c)).filter(|name| !name.is_empty());
-        let lamina = match of_table {
-            Some(name) => cell_types::lamina(name),
-            None => type_lamina.or(depth.map(cell_types::lamina_at)).unwrap_or("all").to_string(),
+            Some(neuron) => {
+                laminae.note(&table, &neuron.lamina)?;
+                types.note(&table, &neuron.cell_type)?;
+                // Below 2^32: the longest table has fewer bytes than that for each.
+                if let Some(Some(_)) = cells.index.insert(id.into(), Some(cells.neurons.len() as u32)) {
+                    return Err(table.fault(format!("neuron {id} is listed twice"), "keep one row for each neuron"));
+                }
+                known.note(&table, columns.known)?;
+                cells.neurons.push(neuron);
+            }
+        }
+        if cells.index.len() as u64 > most {
+            let what = format!("more than {most} cells in a file of {} bytes", table.file_bytes());
+            return Err(table.fault(what, "unpack it and look inside; a plain table may list more"));
+        }
+    }
+    if cells.neurons.is_empty() {
+        return Err(Error::input(path.display(), "no row is a usable neuron", "check the columns of type and class"));
+    }
+    columns.positions.in_micrometres(&mut cells.neurons);
+    cells.known_pairs = known.part(cells.neurons.len());
+    Ok(cells)
+}
+
+/// Distinct names of one kind, no more than `most`.
+struct Names {
+    what: &'static str,
+    most: usize,
+    seen: HashSet<String>,
+}
+
+impl Names {
+    fn note(&mut self, table: &Table, name: &str) -> Result<()> {
+        if self.seen.contains(name) {
+            return Ok(());
+        }
+        if self.seen.len() == self.most {
+            let remedy = "is this the right column? give several cells the same name";
+            return Err(table.fault(format!("`{name}` is one more than {} {}", self.most, self.what), remedy));
+        }
+        self.seen.insert(name.to_string());
+        Ok(())
+    }
+}
+
+/// Which column says what.
+struct Columns {
+    id: usize,
+    cell_type: Option<usize>,
+    classes: Vec<usize>,
+    lamina: Option<usize>,
+    valid: Option<usize>,
+    known: Option<usize>,
+    positions: Positions,
+}
+
+impl Columns {
+    fn of(table: &Table, root_ids: bool) -> Result<Self> {
+        table.refuse_repeats()?;
+        let (cell_type, classes) = (table.column(TYPE), table.columns(CLASS));
+        let id = table.require("the identifier", if root_ids { ROOT_ID } else { PLAIN_ID })?;
+        if cell_type.is_none() && classes.is_empty() {
+            table.require("the cell type or class", TYPE)?;
+        }
+        Ok(Self {
+            id,
+            cell_type,
+            classes,
+            lamina: table.column(&["lamina", "layer"]),
+            valid: table.column(&["valid"]),
+            known: table.column(&["out_known_pairs"]),
+            positions: Positions::of(table),
+        })
+    }
+
+    /// The neuron of this row without its identifier; `None` if it is left out.
+    fn neuron(&self, table: &Table) -> Result<Option<Neuron>> {
+        // CAVE writes root 0 where a nucleus has no segment.
+        let no_segment = table.field(self.id) == "0" && table.name(self.id) == "pt_root_id";
+        if no_segment || table.invalid(self.valid) {
+            return Ok(None);
+        }
+        if table.field(self.id).is_empty() {
+            let what = format!("`{}` is empty", table.name(self.id));
+            return Err(table.fault(what, "give every neuron an identifier"));
+        }
+        let written = self.cell_type.map_or(Ok(""), |c| table.name_in(c))?;
+        let (type_name, type_polarity, type_lamina) = cell_types::of_type(written);
+        let Some(polarity) = self.polarity(table, written, type_polarity)? else { return Ok(None) };
+        let position_um = self.positions.read(table)?;
+        let depth = self.positions.depth(table)?;
+        let lamina = match self.lamina.map_or(Ok(""), |c| table.name_in(c))? {
+            "" => type_lamina.or(depth.map(cell_types::lamina_at)).unwrap_or("all").to_string(),
+            name => cell_types::lamina(name),
         };
         let cell_type = match type_name {
             "" => polarity.letter().to_string(),
             name if name.eq_ignore_ascii_case("unsure") => format!("Unsure {}", polarity.letter()),
             name => name.to_string(),
         };
-        if cells.index.insert(name.clone(), cells.neurons.len()).is_some() {
-            return Err(table.fault(format!("neuron {name} is listed twice"), "keep one row for each neuron"));
-        }
-        if let Some(count) = known.and_then(|c| table.field(c).parse().ok()) {
-            known_sums.push(count);
-        }
-        raw.push(position);
-        cells.neurons.push(Neuron { id: name, cell_type, lamina, polarity, position_um: None });
+        Ok(Some(Neuron { id: String::new(), cell_type, lamina, polarity, position_um }))
     }
-    if cells.neurons.is_empty() {
-        return Err(Error::input(path.display(), "no row is a usable neuron", "check the columns of type and class"));
+
+    /// Polarity of this row: of its class or else of its type; `None` if it is no neuron or of unsure type.
+    fn polarity(&self, table: &Table, written: &str, of_type: Option<Polarity>) -> Result<Option<Polarity>> {
+        let class = self.classes.iter().find_map(|&c| cell_types::polarity(table.field(c)));
+        if let Some(polarity) = class.or(of_type) {
+            return Ok(Some(polarity));
+        }
+        let labels = self.classes.iter().chain(self.cell_type.iter());
+        let no_neuron = labels.clone().any(|&c| cell_types::is_no_neuron(table.field(c)));
+        if no_neuron || written.to_lowercase().starts_with("unsure") {
+            return Ok(None);
+        }
+        let found = labels.map(|&c| format!("`{}` = `{}`", table.name(c), shown(table.field(c))));
+        let found = found.collect::<Vec<_>>().join(", ");
+        let what = format!("the polarity of neuron {} does not follow from {found}", table.field(self.id));
+        Err(table.fault(what, "add a column `class` of E and I"))
     }
-    positions.in_micrometres(&mut raw);
-    cells.neurons.iter_mut().zip(raw).for_each(|(n, position)| n.position_um = position);
-    cells.known_pairs = known_pairs(&known_sums, cells.neurons.len());
-    Ok(cells)
+}
+
+/// How many pairs each neuron knows, as far as the table says.
+#[derive(Default)]
+struct Known {
+    counts: Vec<u64>,
+}
+
+impl Known {
+    fn note(&mut self, table: &Table, column: Option<usize>) -> Result<()> {
+        let Some(column) = column.filter(|&c| !table.field(c).is_empty()) else { return Ok(()) };
+        let text = table.field(column);
+        let Ok(count) = text.strip_suffix(".0").unwrap_or(text).parse() else {
+            let what = format!("`{}` is `{}`, expected a number of pairs", table.name(column), shown(text));
+            return Err(table.fault(what, "correct the field or leave it empty"));
+        };
+        self.counts.push(count);
+        Ok(())
+    }
+
+    /// [`known_pairs`] among `n` neurons.
+    fn part(&self, n: usize) -> Option<f64> {
+        known_pairs(&self.counts, n)
+    }
 }
 
 /// Known pairs among `n` neurons over all, from the number that each neuron has with the whole data set (of which at
@@ -186,13 +305,13 @@ impl Positions {
 
     /// Turns nanometres or voxels into micrometres. CAVE writes either without saying which: the volume is less than
     /// 40,000 sections deep, so a larger z means nanometres.
-    fn in_micrometres(&self, positions: &mut [Option<[f32; 3]>]) {
+    fn in_micrometres(&self, neurons: &mut [Neuron]) {
         if matches!(self, Self::Unknown(_) | Self::Micrometres(..)) {
             return;
         }
-        let nanometres = positions.iter().flatten().any(|p| p[2] > 40_000.0);
+        let nanometres = neurons.iter().filter_map(|n| n.position_um).any(|p| p[2] > 40_000.0);
         let per_um = if nanometres { [1000.0; 3] } else { VOXELS_PER_UM };
-        for p in positions.iter_mut().flatten() {
+        for p in neurons.iter_mut().filter_map(|n| n.position_um.as_mut()) {
             *p = std::array::from_fn(|i| p[i] / per_um[i]);
         }
     }
@@ -204,13 +323,12 @@ fn list(table: &Table, column: usize) -> Result<Option<[f32; 3]>> {
     if text.is_empty() {
         return Ok(None);
     }
-    let parts = text.split([',', ' ']).filter(|part| !part.is_empty());
-    let numbers: Vec<f32> = parts.filter_map(|part| part.parse().ok()).filter(|v: &f32| v.is_finite()).collect();
-    let count = text.split([',', ' ']).filter(|part| !part.is_empty()).count();
-    match (numbers.as_slice(), count) {
-        (&[x, y, z], 3) => Ok(Some([x, y, z])),
+    let mut numbers = text.split([',', ' ']).filter(|part| !part.is_empty()).map(coordinate);
+    match (numbers.next().flatten(), numbers.next().flatten(), numbers.next().flatten(), numbers.next()) {
+        (Some(x), Some(y), Some(z), None) => Ok(Some([x, y, z])),
         _ => {
-            let what = format!("`{}` is `{}`, expected three finite numbers", table.name(column), table.field(column));
+            let what =
+                format!("`{}` is `{}`, expected three finite numbers", table.name(column), shown(table.field(column)));
             Err(table.fault(what, "write it as [x, y, z] or leave it empty"))
         }
     }

@@ -125,9 +125,10 @@ fn read(tables: &Tables, completed: bool, path: &Path) -> Result<Connectome> {
     if completed {
         wiring.read(&tables.imputed, &cells, Repeats::Refused)?;
     }
-    let synapses = wiring.build(&tables.wiring, cells.neurons.len())?;
+    let synapses = wiring.build(&tables.wiring, cells.len())?;
     let origin = format!("measured: {}", path.display());
-    let mut connectome = Connectome { origin, neurons: cells.neurons, synapses, known_pairs: cells.known_pairs };
+    let known_pairs = cells.known_pairs;
+    let mut connectome = Connectome { origin, neurons: cells.into_neurons(), synapses, known_pairs };
     about(&path.join("about.toml"), &mut connectome)?;
     if completed {
         connectome.origin = format!("completed: {}", path.display());
@@ -144,8 +145,9 @@ fn about(path: &Path, connectome: &mut Connectome) -> Result<()> {
     }
     let text = fs::read_to_string(path).map_err(|e| Error::io(path, "reading", &e))?;
     let values: toml::Table = text.parse().map_err(|e: toml::de::Error| wrong(e.message().to_string()))?;
-    if let Some(origin) = values.get("origin").and_then(|v| v.as_str()) {
-        connectome.origin = origin.to_string();
+    if let Some(origin) = values.get("origin") {
+        let text = origin.as_str().ok_or_else(|| wrong("`origin` is not a text".to_string()))?;
+        connectome.origin = text.to_string();
     }
     if let Some(known) = values.get("known_pairs") {
         let known =

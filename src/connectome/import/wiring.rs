@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::cells::Cells;
-use super::table::Table;
+use super::table::{Table, shown};
 use crate::connectome::Synapses;
 use crate::error::{Error, Result};
 
@@ -42,10 +42,10 @@ pub(super) fn names_root_ids(path: &Path) -> Result<bool> {
     Ok(name.contains("root_id") || name.contains("bodyid"))
 }
 
-/// Connections collected from one or several tables: synapses of each pair `(post, pre)` and the row of its first.
+/// Connections collected from one or several tables: synapses of each pair `(post, pre)` and the line of its first.
 #[derive(Default)]
 pub(super) struct Wiring {
-    pairs: HashMap<(usize, usize), (u32, u64)>,
+    pairs: HashMap<(u32, u32), (u32, u32)>,
 }
 
 impl Wiring {
@@ -57,6 +57,7 @@ impl Wiring {
     /// refuses it.
     pub(super) fn read(&mut self, path: &Path, cells: &Cells, repeats: Repeats) -> Result<()> {
         let mut table = Table::open(path)?;
+        table.refuse_repeats()?;
         let pre = table.require("the presynaptic neuron", PRE)?;
         let post = table.require("the postsynaptic neuron", POST)?;
         let (counts, valid) = (table.columns(COUNT), table.column(&["valid"]));
@@ -71,7 +72,8 @@ impl Wiring {
             }
             let (Some(i), Some(j)) = (neuron(&table, cells, post)?, neuron(&table, cells, pre)?) else { continue };
             let count = count(&table, &counts)?;
-            let line = table.line();
+            // Below 2^32: a line has a byte, and the longest table fewer bytes than that.
+            let line = table.line() as u32;
             match self.pairs.get_mut(&(i, j)) {
                 None => {
                     self.pairs.insert((i, j), (count, line));
@@ -79,8 +81,8 @@ impl Wiring {
                 Some((_, first)) if refused => {
                     let what = format!(
                         "pre {}, post {} are joined already (line {first})",
-                        table.field(pre),
-                        table.field(post)
+                        shown(table.field(pre)),
+                        shown(table.field(post))
                     );
                     return Err(table.fault(what, "keep one row for each pair, with the number of synapses"));
                 }
@@ -103,20 +105,17 @@ impl Wiring {
             let remedy = "check that both tables are of the same cells and the same materialization";
             return Err(Error::input(path.display(), "no connection among the listed neurons", remedy));
         }
-        let connections = self.pairs.into_iter().map(|((post, pre), (count, _))| (post, pre, count));
+        let connections = self.pairs.into_iter().map(|((post, pre), (count, _))| (post as usize, pre as usize, count));
         Synapses::from_connections(n, n, connections)
             .map_err(|e| Error::input(path.display(), e.to_string(), "take a smaller part of the data"))
     }
 }
 
 /// Index of the neuron named in `column`; `None` if it was left out.
-fn neuron(table: &Table, cells: &Cells, column: usize) -> Result<Option<usize>> {
+fn neuron(table: &Table, cells: &Cells, column: usize) -> Result<Option<u32>> {
     let id = table.field(column);
-    if let Some(&i) = cells.index.get(id) {
-        return Ok(Some(i));
-    }
-    if cells.left_out.contains(id) {
-        return Ok(None);
+    if let Some(found) = cells.find(id) {
+        return Ok(found);
     }
     let floating = id.parse::<u64>().is_err() && id.parse::<f64>().is_ok();
     let remedy = if floating {
@@ -124,8 +123,8 @@ fn neuron(table: &Table, cells: &Cells, column: usize) -> Result<Option<usize>> 
     } else {
         "keep the synapses among listed neurons only; root ids must be of the same materialization in both tables"
     };
-    Err(table
-        .fault(format!("`{}` names neuron `{id}`, which no row of the neuron table has", table.name(column)), remedy))
+    let what = format!("`{}` names neuron `{}`, which no row of the neuron table has", table.name(column), shown(id));
+    Err(table.fault(what, remedy))
 }
 
 /// Synapses of this row: the first field of `columns` that is not empty, 1 if there is none.
@@ -136,7 +135,7 @@ fn count(table: &Table, columns: &[usize]) -> Result<u32> {
     match text.strip_suffix(".0").unwrap_or(text).parse() {
         Ok(count) if count > 0 => Ok(count),
         _ => {
-            let what = format!("`{}` is `{text}`, expected a positive integer", table.name(column));
+            let what = format!("`{}` is `{}`, expected a positive integer", table.name(column), shown(text));
             Err(table.fault(what, "count the synapses of the pair, or leave the row out"))
         }
     }
