@@ -7,7 +7,7 @@
 //! | 3 | [`model`], [`learning`] | layers, column, presets; optimizers, schedules, Hebbian rules, homeostasis, Dale's law |
 //! | 2 | [`connectome`], [`data`], [`store`] | wiring; images; weights on disk |
 //! | 1 | [`kernels`] | plain functions on slices |
-//! | 0 | [`config`], [`rng`], [`error`] | configuration, random streams, errors |
+//! | 0 | [`config`], [`rng`], [`input`], [`error`] | configuration, random streams, opening files from outside, errors |
 //!
 //! A file uses its own module and lower levels; of two modules on one level only one may use the other (`connectome`
 //! uses `store`, `learning` uses `model`, `eval` and `export` use `train`). `tests/architecture.rs` keeps that true.
@@ -25,6 +25,7 @@ pub mod data;
 pub mod error;
 pub mod eval;
 pub mod export;
+pub mod input;
 pub mod kernels;
 pub mod learning;
 pub mod model;
