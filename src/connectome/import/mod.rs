@@ -6,6 +6,7 @@ mod table;
 mod wiring;
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use self::table::Table;
@@ -13,6 +14,12 @@ use self::wiring::{Repeats, Wiring};
 use super::{Connectome, column};
 use crate::config;
 use crate::error::{Error, Result};
+use crate::input;
+
+/// Longest `about.toml`, bytes: it is a few lines.
+const MAX_ABOUT_BYTES: u64 = 1 << 16;
+/// Tables of a folder that are looked into for the two of a connectome, at most.
+const MAX_TABLES: usize = 256;
 
 /// One way of keeping a connectome in files.
 pub struct Importer {
@@ -138,12 +145,13 @@ fn read(tables: &Tables, completed: bool, path: &Path) -> Result<Connectome> {
 
 /// Takes origin and known pairs from `about.toml`, if there is one.
 fn about(path: &Path, connectome: &mut Connectome) -> Result<()> {
-    let Ok(found) = fs::metadata(path) else { return Ok(()) };
-    let wrong = |what: String| Error::input(path.display(), what, "remove the file; the tables do without it");
-    if found.len() > 1 << 16 {
-        return Err(wrong(format!("{} bytes, expected a few lines", found.len())));
+    if let Err(e) = fs::metadata(path)
+        && matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+    {
+        return Ok(());
     }
-    let text = fs::read_to_string(path).map_err(|e| Error::io(path, "reading", &e))?;
+    let wrong = |what: String| Error::input(path.display(), what, "remove the file; the tables do without it");
+    let text = String::from_utf8(input::read(path, MAX_ABOUT_BYTES)?).map_err(|_| wrong("not UTF-8 text".into()))?;
     let values: toml::Table = text.parse().map_err(|e: toml::de::Error| wrong(e.message().to_string()))?;
     if let Some(origin) = values.get("origin") {
         let text = origin.as_str().ok_or_else(|| wrong("`origin` is not a text".to_string()))?;
@@ -183,6 +191,10 @@ fn cave_tables(folder: &Path) -> Result<Tables> {
         let imputed = name.starts_with("imputed_connections");
         if path.is_file() && !imputed && (name.ends_with(".csv") || name.ends_with(".csv.gz")) {
             paths.push(path);
+        }
+        if paths.len() > MAX_TABLES {
+            let what = format!("more than {MAX_TABLES} tables in one folder");
+            return Err(Error::input(folder.display(), what, "name the two files: SYNAPSES.csv,NEURONS.csv"));
         }
     }
     paths.sort();

@@ -1,7 +1,6 @@
 //! CSV tables (plain or gzip) read row by row within bounds, with the line number of everything that is wrong.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -9,6 +8,7 @@ use csv::StringRecord;
 use flate2::read::MultiGzDecoder;
 
 use crate::error::{Error, Result};
+use crate::input;
 
 /// Longest table read, bytes after decompression.
 const MAX_TABLE_BYTES: u64 = 4 << 30;
@@ -47,16 +47,7 @@ pub(super) struct Table {
 impl Table {
     /// Opens a table and reads its header.
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(|e| Error::io(path, "opening", &e))?;
-        let found = file.metadata().map_err(|e| Error::io(path, "reading", &e))?;
-        if !found.is_file() {
-            return Err(Error::input(path.display(), "not a regular file", "name a .csv or .csv.gz file"));
-        }
-        let file_bytes = found.len();
-        if file_bytes > MAX_TABLE_BYTES {
-            let what = format!("{file_bytes} bytes, more than the {MAX_TABLE_BYTES} that are read");
-            return Err(Error::input(path.display(), what, "keep only the columns and rows of the column's neurons"));
-        }
+        let (file, file_bytes) = input::open(path, MAX_TABLE_BYTES)?;
         let bounded = if path.extension().is_some_and(|e| e == "gz") {
             let most = (file_bytes * MAX_UNPACK_RATIO + FREE_UNPACK_BYTES).min(MAX_TABLE_BYTES);
             Bounded { inner: Box::new(MultiGzDecoder::new(file)), left: most, most, row_bytes: 0 }

@@ -249,15 +249,124 @@ fn endless_rows_and_foreign_bytes_are_refused() {
 #[test]
 fn about_is_checked() {
     let good = [("connections.csv", "pre,post\na,b\n"), ("neurons.csv", NEURONS)];
-    for about in ["known_pairs = 2.0", "known_pairs = \"x\"", "origin = "] {
+    let long = format!("origin = \"{}\"", "x".repeat(1 << 16));
+    let nested = format!("origin = {}", "[".repeat(60_000));
+    let faults = ["known_pairs = 2.0", "known_pairs = nan", "known_pairs = \"x\"", "origin = ", "origin = 1"];
+    for about in faults.into_iter().chain([long.as_str(), &nested]) {
         let place = folder(&good);
         std::fs::write(place.path().join("about.toml"), about).unwrap();
         assert!(fault(place.path()).contains("about.toml"), "{about}");
     }
+    let place = folder(&good);
+    std::fs::write(place.path().join("about.toml"), b"origin = \"\xff\"").unwrap();
+    assert!(fault(place.path()).contains("not UTF-8"));
 }
 
 #[test]
 fn an_empty_projection_names_the_laminae() {
     let text = empty_projection("L4", "L6", "measured: x").to_string();
     assert!(text.starts_with("measured: x: no synapse leads from L4 to L6"), "{text}");
+}
+
+/// `rows` rows, each written by `row` from its number, under a header.
+fn rows(header: &str, rows: usize, row: impl Fn(usize) -> String) -> String {
+    std::iter::once(format!("{header}\n")).chain((0..rows).map(row)).collect()
+}
+
+fn gzip(text: &str) -> Vec<u8> {
+    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    packer.write_all(text.as_bytes()).unwrap();
+    packer.finish().unwrap()
+}
+
+#[test]
+fn laminae_and_types_without_number_are_refused() {
+    let pairs = "pre,post\n0,1\n";
+    for (column, most) in [("lamina", 64), ("cell_type", 16_384)] {
+        let table = |n: usize| rows(&format!("id,class,{column}"), n, |i| format!("{i},E,x{i}\n"));
+        let place = folder(&[("connections.csv", pairs), ("neurons.csv", &table(most))]);
+        assert_eq!(load(&config(place.path())).unwrap().neurons.len(), most);
+        let place = folder(&[("connections.csv", pairs), ("neurons.csv", &table(most + 1))]);
+        assert!(fault(place.path()).contains(&format!("line {}: `x{most}` is one more than {most} ", most + 2)));
+    }
+}
+
+#[test]
+fn names_are_short_and_print_as_they_are() {
+    let pairs = "pre,post\nb,b\n";
+    for column in ["id", "cell_type", "lamina"] {
+        for name in ["x".repeat(257), "a\u{1b}[2Jb".to_string(), "\u{0}".to_string()] {
+            let fields = ["id", "cell_type", "lamina"].map(|c| if c == column { name.as_str() } else { "a" });
+            let table = format!("id,cell_type,lamina,class\nb,4P,L4,E\n{},E\n", fields.join(","));
+            let place = folder(&[("connections.csv", pairs), ("neurons.csv", &table)]);
+            let text = fault(place.path());
+            assert!(text.contains(&format!("line 3: `{column}` is `")) && text.len() < 500, "{text}");
+            assert!(!text.contains(['\u{1b}', '\u{0}']), "{text}");
+        }
+    }
+}
+
+#[test]
+fn packed_tables_that_grow_out_of_proportion_are_refused() {
+    let neurons = ("neurons.csv", "id,class\na,E\nb,I\n");
+    let cases = [
+        (gzip(&rows("pre,post", 400_000, |_| "a,b\n".into())), "more than 262"),
+        (gzip(&rows("pre,post,note", 40_000, |_| format!("a,b,{}\n", "x".repeat(99)))), "the table goes on after"),
+        (gzip(&rows("pre,post", 1, |_| "\n".repeat(3 << 20))), "longer than 1048576 bytes"),
+    ];
+    for (packed, what) in cases {
+        let place = folder(&[neurons]);
+        let path = place.path().join("s.csv.gz");
+        std::fs::write(&path, packed).unwrap();
+        let text = fault(&path);
+        assert!(text.contains("s.csv.gz line ") && text.contains(what), "{text}");
+    }
+    let place = folder(&[("connections.csv", "pre,post\n0,1\n")]);
+    let cells = gzip(&rows("id,class", 200_000, |i| format!("{i},E\n")));
+    std::fs::write(place.path().join("neurons.csv.gz"), cells).unwrap();
+    assert!(fault(place.path()).contains("cells in a file of"));
+}
+
+#[test]
+fn odd_quotes_do_not_lengthen_rows() {
+    // A quote inside a field that does not begin with one is a character like others: what follows is no long row.
+    let list = rows("pre,post,note", 200_000, |i| if i == 0 { "a,b,5\"\n".into() } else { "a,b,5\n".into() });
+    let place = folder(&[("s.csv", &list), ("neurons.csv", NEURONS)]);
+    let mut table = Table::open(&place.path().join("s.csv")).unwrap();
+    let mut n = 0;
+    while table.next_row().unwrap() {
+        n += 1;
+    }
+    assert_eq!(n, 200_000);
+}
+
+#[test]
+fn headers_are_short_and_name_a_column_once() {
+    let pairs = "pre,post\na,b\n";
+    for (list, table, what) in [
+        ("pre,post,pre\na,b,c\n", NEURONS.to_string(), "connections.csv line 1: column `pre` occurs twice"),
+        (pairs, "id,class,class\na,E,I\n".to_string(), "neurons.csv line 1: column `class` occurs twice"),
+        (pairs, format!("id,{}class\n", "x,".repeat(1100)), "line 1: 1102 columns, at most 1024"),
+        (pairs, rows("id,class,out_known_pairs", 1, |_| "a,E,x\n".into()), "`out_known_pairs` is `x`"),
+        (pairs, rows("id,class,x_um,depth_um,z_um", 1, |_| "a,E,1,2,3e38\n".into()), "line 2: `z_um` is `3e38`"),
+    ] {
+        let place = folder(&[("connections.csv", list), ("neurons.csv", &table)]);
+        let text = fault(place.path());
+        assert!(text.contains(what), "{text}");
+    }
+    let place = folder(&[("connections.csv", pairs), ("neurons.csv", &format!("{}y\n", "x".repeat(500)))]);
+    assert!(fault(place.path()).len() < 500);
+}
+
+#[cfg(unix)]
+#[test]
+fn pipes_in_the_place_of_tables_are_refused() {
+    let place = folder(&[("connections.csv", "pre,post\na,b\n"), ("neurons.csv", NEURONS)]);
+    let pipe = place.path().join("about.toml");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    assert!(fault(place.path()).contains("not a regular file"));
+    let neurons = place.path().join("neurons.csv");
+    let pair = |a: &Path, b: &Path| PathBuf::from(format!("{},{}", a.display(), b.display()));
+    assert!(fault(&pair(&pipe, &neurons)).contains("not a regular file"));
+    assert!(fault(&pair(&place.path().join("connections.csv"), Path::new("/dev/zero"))).contains("not a regular file"));
 }
