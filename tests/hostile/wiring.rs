@@ -1,0 +1,6 @@
+//! Formats of connectomes.
+
+use super::Format;
+
+/// One row per format.
+pub const FORMATS: &[Format] = &[];
