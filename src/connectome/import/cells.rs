@@ -1,6 +1,6 @@
 //! Neurons from a table: which column says what, and what follows from the rest where a column is missing.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::Path;
 
 use super::cell_types;
@@ -30,7 +30,7 @@ const VOXELS_PER_UM: [f32; 3] = [250.0, 250.0, 25.0];
 
 /// Cells that any table may list, and bytes of its file that each further one takes at least (6 or more, measured on
 /// the smallest real ones): 1 MiB of gzip would else unpack to 463,210 neurons and 160 MiB of memory.
-const FREE_CELLS: u64 = 1 << 16;
+const FREE_CELLS: u64 = 1 << 15;
 const MIN_CELL_BYTES: u64 = 8;
 /// Laminae of a connectome, at most: each pair of them is a projection and a row of the summary.
 const MAX_LAMINAE: usize = 64;
@@ -39,19 +39,37 @@ const MAX_CELL_TYPES: usize = 1 << 14;
 
 /// The neurons of one table.
 pub(super) struct Cells {
-    /// Neurons in the order of the table; their identifiers are in `index` until [`Self::into_neurons`].
-    neurons: Vec<Neuron>,
+    /// Usable neurons in the order of the table.
+    usable: Vec<Cell>,
     /// Index of each identifier; `None` for rows that are no usable neurons: not valid, no neuron, or of unsure type
     /// and class.
     index: HashMap<Box<str>, Option<u32>>,
+    types: Names,
+    laminae: Names,
     /// Part of the ordered pairs whose state is known, if the table says.
     pub(super) known_pairs: Option<f64>,
 }
 
+/// A neuron without its identifier; each name is kept once.
+struct Cell {
+    /// Index into the cell types.
+    cell_type: usize,
+    /// Index into the laminae.
+    lamina: usize,
+    polarity: Polarity,
+    position_um: Option<[f32; 3]>,
+}
+
 impl Cells {
+    fn new() -> Self {
+        let names = |what, most| Names { what, most, list: Vec::new(), index: HashMap::new() };
+        let (types, laminae) = (names("cell types", MAX_CELL_TYPES), names("laminae", MAX_LAMINAE));
+        Self { usable: Vec::new(), index: HashMap::new(), types, laminae, known_pairs: None }
+    }
+
     /// Number of usable neurons.
     pub(super) fn len(&self) -> usize {
-        self.neurons.len()
+        self.usable.len()
     }
 
     /// Index of a neuron, `Some(None)` if its row was left out, `None` if no row has this identifier.
@@ -59,14 +77,22 @@ impl Cells {
         self.index.get(id).copied()
     }
 
-    /// The neurons with their identifiers.
-    pub(super) fn into_neurons(mut self) -> Vec<Neuron> {
+    /// The neurons in the order of the table.
+    pub(super) fn into_neurons(self) -> Vec<Neuron> {
+        let neuron = |cell: &Cell| Neuron {
+            id: String::new(),
+            cell_type: self.types.list[cell.cell_type].clone(),
+            lamina: self.laminae.list[cell.lamina].clone(),
+            polarity: cell.polarity,
+            position_um: cell.position_um,
+        };
+        let mut neurons: Vec<Neuron> = self.usable.iter().map(neuron).collect();
         for (id, at) in self.index {
             if let Some(at) = at {
-                self.neurons[at as usize].id = id.into();
+                neurons[at as usize].id = id.into();
             }
         }
-        self.neurons
+        neurons
     }
 }
 
@@ -85,25 +111,21 @@ pub(super) fn read(path: &Path, root_ids: bool) -> Result<Cells> {
     let mut table = Table::open(path)?;
     let columns = Columns::of(&table, root_ids)?;
     let most = FREE_CELLS + table.file_bytes() / MIN_CELL_BYTES;
-    let mut laminae = Names { what: "laminae", most: MAX_LAMINAE, seen: HashSet::new() };
-    let mut types = Names { what: "cell types", most: MAX_CELL_TYPES, seen: HashSet::new() };
-    let mut cells = Cells { neurons: Vec::new(), index: HashMap::new(), known_pairs: None };
+    let mut cells = Cells::new();
     let mut known = Known::default();
     while table.next_row()? {
         let id = table.name_in(columns.id)?;
-        match columns.neuron(&table)? {
+        match columns.cell(&table, &mut cells)? {
             None => {
                 cells.index.entry(id.into()).or_insert(None);
             }
-            Some(neuron) => {
-                laminae.note(&table, &neuron.lamina)?;
-                types.note(&table, &neuron.cell_type)?;
-                // Below 2^32: the longest table has fewer bytes than that for each.
-                if let Some(Some(_)) = cells.index.insert(id.into(), Some(cells.neurons.len() as u32)) {
+            Some(cell) => {
+                // Below 2^32: the longest table has fewer rows than that.
+                if let Some(Some(_)) = cells.index.insert(id.into(), Some(cells.usable.len() as u32)) {
                     return Err(table.fault(format!("neuron {id} is listed twice"), "keep one row for each neuron"));
                 }
                 known.note(&table, columns.known)?;
-                cells.neurons.push(neuron);
+                cells.usable.push(cell);
             }
         }
         if cells.index.len() as u64 > most {
@@ -111,11 +133,11 @@ pub(super) fn read(path: &Path, root_ids: bool) -> Result<Cells> {
             return Err(table.fault(what, "unpack it and look inside; a plain table may list more"));
         }
     }
-    if cells.neurons.is_empty() {
+    if cells.usable.is_empty() {
         return Err(Error::input(path.display(), "no row is a usable neuron", "check the columns of type and class"));
     }
-    columns.positions.in_micrometres(&mut cells.neurons);
-    cells.known_pairs = known.part(cells.neurons.len());
+    columns.positions.in_micrometres(&mut cells.usable);
+    cells.known_pairs = known_pairs(&known.counts, cells.usable.len());
     Ok(cells)
 }
 
@@ -123,20 +145,24 @@ pub(super) fn read(path: &Path, root_ids: bool) -> Result<Cells> {
 struct Names {
     what: &'static str,
     most: usize,
-    seen: HashSet<String>,
+    list: Vec<String>,
+    index: HashMap<String, usize>,
 }
 
 impl Names {
-    fn note(&mut self, table: &Table, name: &str) -> Result<()> {
-        if self.seen.contains(name) {
-            return Ok(());
+    /// Index of `name` in the list, where it is added if it is new.
+    fn note(&mut self, table: &Table, name: String) -> Result<usize> {
+        if let Some(&at) = self.index.get(&name) {
+            return Ok(at);
         }
-        if self.seen.len() == self.most {
+        let at = self.list.len();
+        if at == self.most {
             let remedy = "is this the right column? give several cells the same name";
             return Err(table.fault(format!("`{name}` is one more than {} {}", self.most, self.what), remedy));
         }
-        self.seen.insert(name.to_string());
-        Ok(())
+        self.list.push(name.clone());
+        self.index.insert(name, at);
+        Ok(at)
     }
 }
 
@@ -170,8 +196,8 @@ impl Columns {
         })
     }
 
-    /// The neuron of this row without its identifier; `None` if it is left out.
-    fn neuron(&self, table: &Table) -> Result<Option<Neuron>> {
+    /// The neuron of this row, its names noted in `cells`; `None` if it is left out.
+    fn cell(&self, table: &Table, cells: &mut Cells) -> Result<Option<Cell>> {
         // CAVE writes root 0 where a nucleus has no segment.
         let no_segment = table.field(self.id) == "0" && table.name(self.id) == "pt_root_id";
         if no_segment || table.invalid(self.valid) {
@@ -195,7 +221,8 @@ impl Columns {
             name if name.eq_ignore_ascii_case("unsure") => format!("Unsure {}", polarity.letter()),
             name => name.to_string(),
         };
-        Ok(Some(Neuron { id: String::new(), cell_type, lamina, polarity, position_um }))
+        let (lamina, cell_type) = (cells.laminae.note(table, lamina)?, cells.types.note(table, cell_type)?);
+        Ok(Some(Cell { cell_type, lamina, polarity, position_um }))
     }
 
     /// Polarity of this row: of its class or else of its type; `None` if it is no neuron or of unsure type.
@@ -232,11 +259,6 @@ impl Known {
         };
         self.counts.push(count);
         Ok(())
-    }
-
-    /// [`known_pairs`] among `n` neurons.
-    fn part(&self, n: usize) -> Option<f64> {
-        known_pairs(&self.counts, n)
     }
 }
 
@@ -305,13 +327,13 @@ impl Positions {
 
     /// Turns nanometres or voxels into micrometres. CAVE writes either without saying which: the volume is less than
     /// 40,000 sections deep, so a larger z means nanometres.
-    fn in_micrometres(&self, neurons: &mut [Neuron]) {
+    fn in_micrometres(&self, cells: &mut [Cell]) {
         if matches!(self, Self::Unknown(_) | Self::Micrometres(..)) {
             return;
         }
-        let nanometres = neurons.iter().filter_map(|n| n.position_um).any(|p| p[2] > 40_000.0);
+        let nanometres = cells.iter().filter_map(|c| c.position_um).any(|p| p[2] > 40_000.0);
         let per_um = if nanometres { [1000.0; 3] } else { VOXELS_PER_UM };
-        for p in neurons.iter_mut().filter_map(|n| n.position_um.as_mut()) {
+        for p in cells.iter_mut().filter_map(|c| c.position_um.as_mut()) {
             *p = std::array::from_fn(|i| p[i] / per_um[i]);
         }
     }
