@@ -25,6 +25,18 @@ limits=(
     -max_len=65536
 )
 
+# Folders of tests/corpus whose files are seeds of a target.
+formats() {
+    case $1 in
+    config) echo toml ;;
+    faces) echo csv ;;
+    faces_gz) echo csv.gz ;;
+    image) echo png jpeg ;;
+    *_gz) echo "${1%_gz}.gz" ;;
+    *) echo "$1" ;;
+    esac
+}
+
 cargo fuzz build --fuzz-dir "$fuzz"
 targets=("$@")
 [[ ${#targets[@]} -gt 0 ]] || mapfile -t targets < <(cargo fuzz list --fuzz-dir "$fuzz")
@@ -36,9 +48,8 @@ bad=0
 for target in "${targets[@]}"; do
     corpus=$fuzz/corpus/$target
     mkdir -p "$corpus"
-    # A target that has one format is named after its corpus; `image` has two.
     seeds=()
-    for format in "$target" $([[ $target == image ]] && echo png jpeg); do
+    for format in $(formats "$target"); do
         [[ -d tests/corpus/$format ]] && seeds+=("tests/corpus/$format")
     done
     code=0
