@@ -13,10 +13,14 @@
 
 #[path = "hostile/measure.rs"]
 mod measure;
+#[path = "hostile/mend_state.rs"]
+mod mend_state;
 #[path = "hostile/mutate.rs"]
 mod mutate;
 #[path = "hostile/readers.rs"]
 mod readers;
+#[path = "hostile/state.rs"]
+mod state;
 #[path = "hostile/wiring.rs"]
 mod wiring;
 
@@ -26,7 +30,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// All formats; one row each.
-const TABLES: [&[Format]; 2] = [readers::FORMATS, wiring::FORMATS];
+const TABLES: [&[Format]; 3] = [readers::FORMATS, state::FORMATS, wiring::FORMATS];
 /// Most memory that reading a file of 1 MiB or less may take, the program itself included.
 const MAX_PEAK_BYTES: u64 = 64 << 20;
 /// Largest hostile file.

@@ -1,6 +1,11 @@
 //! What the fuzz targets share: files in memory for readers that take a path, a connectome around the fuzzed table,
 //! gzip around the fuzzed text.
 
+#[path = "../../../tests/hostile/mend_state.rs"]
+mod mend_state;
+
+pub use mend_state::mend;
+
 use bionic_cpu::config::Config;
 use bionic_cpu::connectome::{self, Connectome};
 use bionic_cpu::model::presets::preset;
