@@ -306,7 +306,7 @@ fn a_configuration_file_that_is_not_there_or_no_text() {
     fs::write(folder.path().join("image.toml"), [0xff, 0xfe, 0]).unwrap();
     refused(folder.path(), &["train", "--config", "image.toml"], 2, &["image.toml"]);
     fs::write(folder.path().join("long.toml"), vec![b'#'; (1 << 20) + 1]).unwrap();
-    refused(folder.path(), &["train", "--config", "long.toml"], 2, &["long.toml", "1 MiB"]);
+    refused(folder.path(), &["train", "--config", "long.toml"], 2, &["long.toml", "64 KiB"]);
 }
 
 #[test]

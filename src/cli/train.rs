@@ -2,23 +2,18 @@
 
 use super::progress::{Progress, duration};
 use super::{info, output, signals};
-use crate::config::{Config, Overrides, effective, to_commented_toml};
-use crate::error::{Error, Result};
+use crate::config::{Config, Overrides, effective, read_file, to_commented_toml};
+use crate::error::Result;
 use crate::learning::RULES;
 use crate::model::LAYERS;
 use crate::model::presets::{PRESETS, preset};
 use crate::train::{Summary, plan, refuse_occupied, resume, train};
-use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 use toml::Value;
 
 /// Preset where neither a flag nor a file names one.
 pub const DEFAULT_PRESET: &str = "bionic";
-
-/// Largest configuration file, bytes.
-const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
 /// Flags of `train`.
 #[derive(clap::Args)]
@@ -152,7 +147,7 @@ fn configuration(overrides: &Overrides) -> Result<Config> {
 
 /// What the flags ask for.
 fn overrides(args: &Args) -> Result<Overrides> {
-    let file = args.config.as_deref().map(read_config).transpose()?;
+    let file = args.config.as_deref().map(read_file).transpose()?;
     let integer = |v: Option<u32>| v.map(|v| Value::Integer(i64::from(v)));
     let string = |v: &Option<String>| v.clone().map(Value::String);
     let flags = CONFIG_FLAGS.iter().filter_map(|&(flag, key)| {
@@ -168,21 +163,6 @@ fn overrides(args: &Args) -> Result<Overrides> {
         value.map(|v| (key, v))
     });
     Ok(Overrides { file, sets: args.set.clone(), flags: flags.collect() })
-}
-
-/// Name and text of a configuration file.
-fn read_config(path: &Path) -> Result<(String, String)> {
-    let name = path.display().to_string();
-    let mut bytes = Vec::new();
-    fs::File::open(path)
-        .and_then(|file| file.take(MAX_CONFIG_BYTES + 1).read_to_end(&mut bytes))
-        .map_err(|e| Error::io(path, "reading the configuration", &e))?;
-    let no_config = |what: &str| Error::usage(format!("{name}: {what}"), "write one with `train --print-config`");
-    if bytes.len() as u64 > MAX_CONFIG_BYTES {
-        return Err(no_config("no configuration: longer than 1 MiB"));
-    }
-    let text = String::from_utf8(bytes).map_err(|_| no_config("no configuration: not UTF-8 text"))?;
-    Ok((name, text))
 }
 
 /// `runs/<preset>-<YYYYMMDD-HHMMSS>-s<seed>`, UTC; with `-2`, `-3`, ... behind it where that is taken.
@@ -245,6 +225,7 @@ fn list(title: &str, rows: impl Iterator<Item = (&'static str, &'static str)>) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn dates_are_those_of_the_calendar() {

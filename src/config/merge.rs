@@ -2,7 +2,29 @@
 
 use super::{Config, KEYS};
 use crate::error::{Error, Result};
+use crate::input;
+use std::path::Path;
 use toml::{Table, Value};
+
+/// Largest configuration file, bytes: the parser takes up to 260 times as much.
+const MAX_FILE_BYTES: u64 = 64 << 10;
+
+/// Longest part of an unknown key in a message, characters.
+const MAX_SHOWN: usize = 80;
+
+/// Name and text of the configuration file `path`, as [`Overrides::file`] takes them.
+///
+/// # Errors
+/// Those of [`input::read`]; `Usage` for a file over 64 KiB or of something else than text.
+pub fn read_file(path: &Path) -> Result<(String, String)> {
+    let name = path.display().to_string();
+    let wrong = |what| Error::usage(format!("{name}: {what}"), "write one with `train --print-config`");
+    if input::look(path)? > MAX_FILE_BYTES {
+        return Err(wrong("no configuration: longer than 64 KiB"));
+    }
+    let text = String::from_utf8(input::read(path, MAX_FILE_BYTES)?);
+    text.map(|text| (name.clone(), text)).map_err(|_| wrong("no configuration: not UTF-8 text"))
+}
 
 /// What the user changed, weakest first: file, then `--set`, then flags.
 #[derive(Clone, Debug, Default)]
@@ -175,11 +197,16 @@ fn parse_value(text: &str) -> Value {
         .unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
+fn is_section(path: &str) -> bool {
+    KEYS.iter().any(|k| k.path.split_once('.').is_some_and(|(section, _)| section == path))
+}
+
 fn flatten(prefix: &str, table: &Table, out: &mut Vec<(String, Value)>) {
     for (name, value) in table {
         let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
         match value {
-            Value::Table(inner) => flatten(&path, inner, out),
+            // A section may be empty; any other empty table is left to be refused.
+            Value::Table(inner) if !inner.is_empty() || is_section(&path) => flatten(&path, inner, out),
             leaf => out.push((path, leaf.clone())),
         }
     }
@@ -187,12 +214,14 @@ fn flatten(prefix: &str, table: &Table, out: &mut Vec<(String, Value)>) {
 
 fn insert(table: &mut Table, path: &str, value: Value, origin: &str) -> Result<()> {
     if !KEYS.iter().any(|k| k.path == path) {
-        let nearest = KEYS
-            .iter()
-            .max_by(|a, b| strsim::jaro_winkler(a.path, path).total_cmp(&strsim::jaro_winkler(b.path, path)));
-        let hint = nearest.map_or_else(String::new, |k| format!("did you mean `{}`? ", k.path));
+        let sections = KEYS.iter().filter_map(|k| k.path.split_once('.')).map(|(section, _)| section);
+        let hint = nearest(path, KEYS.iter().map(|k| k.path).chain(sections));
+        let mut shown: String = path.chars().take(MAX_SHOWN).collect();
+        if shown.len() < path.len() {
+            shown.push_str("...");
+        }
         return Err(Error::usage(
-            format!("{origin}: unknown configuration key `{path}`"),
+            format!("{origin}: unknown configuration key `{shown}`"),
             format!("{hint}`train --print-config` lists every key"),
         ));
     }
@@ -268,6 +297,16 @@ mod tests {
         }
         let text = refused(&file("[learning]\nlearning_rat = 1\n"));
         assert!(text.contains("my.toml: unknown configuration key `learning.learning_rat`"), "{text}");
+        // An empty table has no key in it that could be unknown.
+        let text = refused(&file("[colum]\n"));
+        assert!(
+            text.contains("unknown configuration key `colum`") && text.contains("did you mean `column`?"),
+            "{text}"
+        );
+        assert!(refused(&file("[learning.momentun]")).contains("did you mean `learning.momentum`?"));
+        assert!(refused(&file("[stem]")).contains("stem"), "not a list");
+        assert!(refused(&file(&format!("{} = 1", "a".repeat(60_000)))).len() < 300, "a short message");
+        assert_eq!(effective(&defaults(), &file("[column]\n[learning]\n")).unwrap(), defaults());
         assert!(refused(&file("column = 3")).contains("unknown configuration key `column`"));
         assert!(refused(&file("[column.gamma]\nx = 3")).contains("unknown configuration key `column.gamma.x`"));
     }

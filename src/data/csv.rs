@@ -6,19 +6,19 @@
 
 use super::{Dataset, PIXELS, Split};
 use crate::error::{Error, Result};
+use crate::input;
 use flate2::bufread::MultiGzDecoder;
-use std::cell::Cell;
-use std::fs::File;
 use std::io::{self, BufReader, Read, Seek};
 use std::path::Path;
-use std::rc::Rc;
 
 /// Longest line accepted: 2304 pixels take at most 9,215 bytes; the rest is room for further columns.
 const MAX_LINE_BYTES: usize = 16 << 10;
+/// Largest file, bytes; the images take less than half of its text.
+const MAX_FILE_BYTES: u64 = 4 << 30;
 /// Bytes asked of the input at a time.
 const BUFFER_BYTES: usize = 256 << 10;
 /// A packed file may unpack to this many times its size (faces: 3 to 4 times) ...
-const MAX_UNPACK_RATIO: u64 = 48;
+const MAX_UNPACK_RATIO: u64 = 24;
 /// ... or to this many bytes, if that is more.
 const MIN_UNPACK_BYTES: u64 = 16 << 20;
 
@@ -27,53 +27,35 @@ const MIN_UNPACK_BYTES: u64 = 16 << 20;
 /// # Errors
 /// `Input` with the line and the field for anything that is not a Kaggle CSV; `Io` if reading fails.
 pub fn load(path: &Path) -> Result<Dataset> {
-    let metadata = std::fs::metadata(path).map_err(|e| Error::io(path, "opening the data", &e))?;
-    if !metadata.is_file() {
-        return Err(Error::input(path.display(), "not a regular file", "give a CSV file or an image folder"));
-    }
-    let mut file = File::open(path).map_err(|e| Error::io(path, "opening the data", &e))?;
+    let (mut file, total_bytes) = input::open(path, MAX_FILE_BYTES)?;
     let mut magic = Vec::new();
     let sniffed = file.by_ref().take(4).read_to_end(&mut magic).and_then(|_| file.rewind());
     sniffed.map_err(|e| Error::io(path, "reading", &e))?;
     if magic == b"PK\x03\x04" {
         return Err(Error::input(path.display(), "this is a ZIP archive", "unpack it and give the CSV file inside"));
     }
-    let total_bytes = metadata.len();
-    let consumed_bytes = Rc::new(Cell::new(0));
-    let file = Counting { input: file, bytes: Rc::clone(&consumed_bytes) };
     let (input, limit): (Box<dyn Read>, u64) = if magic.starts_with(&[0x1f, 0x8b]) {
         let limit = total_bytes.saturating_mul(MAX_UNPACK_RATIO).max(MIN_UNPACK_BYTES);
         (Box::new(MultiGzDecoder::new(BufReader::with_capacity(64 << 10, file))), limit)
     } else {
-        (Box::new(file), u64::MAX)
+        (Box::new(file), MAX_FILE_BYTES)
     };
-    let lines = Lines { path, input, limit, buffer: vec![0; BUFFER_BYTES], start: 0, end: 0, read_bytes: 0, number: 0 };
-    let expected_bytes = |read: u64| read as f64 * (total_bytes as f64 / consumed_bytes.get().max(1) as f64);
-    read_rows(lines, expected_bytes)
+    read_rows(Lines { path, input, limit, buffer: vec![0; BUFFER_BYTES], start: 0, end: 0, read_bytes: 0, number: 0 })
 }
 
-/// Reads header and rows. `expected_bytes(read)` is the size of the whole text, judged from the `read` bytes so far.
-fn read_rows(mut lines: Lines, expected_bytes: impl Fn(u64) -> f64) -> Result<Dataset> {
+/// Reads header and rows.
+fn read_rows(mut lines: Lines) -> Result<Dataset> {
     let path = lines.path;
     let columns = match lines.next()? {
         Some((line, _)) => Columns::from_header(line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line), path)?,
         None => return Err(Error::input(path.display(), "the file is empty", "download it again")),
     };
     let (mut pixels, mut labels, mut splits) = (Vec::new(), Vec::new(), Vec::new());
-    let mut text_bytes = 0;
     loop {
         let number = lines.number + 1;
-        let read_bytes = lines.read_bytes;
         let Some((line, complete)) = lines.next()? else { break };
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
-        }
-        text_bytes += line.len() + 1;
-        if pixels.capacity() - pixels.len() < PIXELS {
-            // Room for the rows that the file still holds, judged from those so far: no doubling, no spare copy.
-            let row_bytes = text_bytes as f64 / (splits.len() + 1) as f64;
-            let rows = (expected_bytes(read_bytes.max(text_bytes as u64)) / row_bytes * 1.02) as usize + 1;
-            pixels.reserve_exact(rows.saturating_sub(splits.len()).max(64) * PIXELS);
         }
         let row = pixels.len();
         pixels.resize(row + PIXELS, 0);
@@ -245,20 +227,6 @@ fn find_byte(bytes: &[u8], byte: u8) -> Option<usize> {
     bytes[at..].iter().position(|&b| b == byte).map(|i| at + i)
 }
 
-/// Counts what the file gave, to judge how much of it is left.
-struct Counting {
-    input: File,
-    bytes: Rc<Cell<u64>>,
-}
-
-impl Read for Counting {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let n = self.input.read(out)?;
-        self.bytes.set(self.bytes.get() + n as u64);
-        Ok(n)
-    }
-}
-
 /// Lines of the input in a buffer of fixed size.
 struct Lines<'a> {
     path: &'a Path,
@@ -317,7 +285,7 @@ impl Lines<'_> {
                     self.end += n;
                     self.read_bytes += n as u64;
                     if self.read_bytes > self.limit {
-                        let what = format!("unpacks to more than {} bytes, faces do not", self.limit);
+                        let what = format!("more than {} bytes of text, faces have less", self.limit);
                         return Err(Error::input(self.path.display(), what, "unpack it with gunzip and look inside"));
                     }
                     return Ok(n);
@@ -448,7 +416,7 @@ mod tests {
         let bomb =
             gzip(format!("emotion,pixels\n{}", format!("1,{}\n", row(|_| "0".into(), PIXELS)).repeat(8000)).as_bytes());
         assert!(bomb.len() < 1 << 20);
-        refused(&bomb, &["unpacks to more than"]);
+        refused(&bomb, &["bytes of text"]);
     }
 
     #[test]

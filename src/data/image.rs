@@ -5,17 +5,35 @@
 
 use super::{PIXELS, SIDE};
 use crate::error::{Error, Result};
+use crate::input;
 use ::image::error::{ImageError, LimitErrorKind};
 use ::image::metadata::Orientation;
-use ::image::{DynamicImage, ImageDecoder, ImageReader, Limits};
+use ::image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Write};
+use std::io::{BufWriter, Cursor, Write};
 use std::path::Path;
+use std::sync::Mutex;
 
 /// Longest side of an image that is read.
 const MAX_SIDE: u32 = 16_384;
-/// Largest decoded image.
-const MAX_DECODED_BYTES: u64 = 64 << 20;
+/// Largest image file.
+const MAX_FILE_BYTES: u64 = 64 << 20;
+/// Most memory for decoding a small file ...
+const MIN_DECODE_BYTES: u64 = 40 << 20;
+/// ... per byte of a larger one (a photograph takes 10 to 40) ...
+const DECODE_RATIO: u64 = 40;
+/// ... and of any.
+const MAX_DECODE_BYTES: u64 = 512 << 20;
+/// Most memory for what a PNG holds beside its pixels.
+const MAX_METADATA_BYTES: u64 = 8 << 20;
+/// Decoding of more than this is done one image at a time.
+const LARGE_BYTES: u64 = 1 << 20;
+/// Held while a large image is decoded.
+static LARGE: Mutex<()> = Mutex::new(());
+/// Begins a part of the extended notes of a JPEG ...
+const NOTES: &[u8] = b"http://ns.adobe.com/xmp/extension/";
+/// ... of which there are few: the decoder goes through all of them again at every other segment.
+const MAX_NOTES: usize = 64;
 
 /// Reads the PNG or JPEG at `path` as 48 x 48 luma (0.299 R + 0.587 G + 0.114 B), `(48, 48)` row by row.
 ///
@@ -23,34 +41,58 @@ const MAX_DECODED_BYTES: u64 = 64 << 20;
 /// from the content, not from the name.
 ///
 /// # Errors
-/// `Input` if the file is no PNG or JPEG, is damaged, has a side over 16,384 or needs more than 64 MiB; `Io` if
-/// reading fails.
+/// `Input` if the file is no PNG or JPEG, is over 64 MiB, is damaged, has a side over 16,384 or needs more memory than
+/// [`decode_limit`]; `Io` if reading fails.
 pub fn decode(path: &Path) -> Result<Vec<u8>> {
-    let file = File::open(path).map_err(|e| Error::io(path, "opening the image", &e))?;
-    let mut reader = ImageReader::new(BufReader::new(file))
+    let bytes = input::read(path, MAX_FILE_BYTES)?;
+    let mut reader = ImageReader::new(Cursor::new(bytes.as_slice()))
         .with_guessed_format()
         .map_err(|e| Error::io(path, "reading the image", &e))?;
-    if reader.format().is_none() {
+    let Some(format) = reader.format() else {
         return Err(Error::input(path.display(), "not a PNG or JPEG image", "convert it to PNG or JPEG"));
+    };
+    let notes = bytes.windows(NOTES.len()).filter(|part| part[0] == NOTES[0] && *part == NOTES).count();
+    if format == ImageFormat::Jpeg && notes > MAX_NOTES {
+        let what = format!("{notes} parts of extended notes, at most {MAX_NOTES} are read");
+        return Err(Error::input(path.display(), what, "save the image without its notes (XMP)"));
     }
     let mut limits = Limits::default();
     (limits.max_image_width, limits.max_image_height) = (Some(MAX_SIDE), Some(MAX_SIDE));
-    limits.max_alloc = Some(MAX_DECODED_BYTES);
-    reader.limits(limits.clone());
+    limits.max_alloc = Some(MAX_METADATA_BYTES);
+    reader.limits(limits);
     let fault = |e| describe(path, &e);
     let mut decoder = reader.into_decoder().map_err(fault)?;
     let (width, height) = decoder.dimensions();
-    if width.max(height) > MAX_SIDE || decoder.total_bytes() > MAX_DECODED_BYTES {
-        return Err(too_large(path, &format!("{width} x {height} pixels")));
+    let (need, limit) = (decode_bytes(format, &decoder), decode_limit(bytes.len() as u64));
+    if width.max(height) > MAX_SIDE || need > limit {
+        let what = format!("{width} x {height} pixels, {} MiB to decode", need >> 20);
+        return Err(too_large(path, &what, limit));
     }
-    limits.reserve(decoder.total_bytes()).and_then(|()| decoder.set_limits(limits)).map_err(fault)?;
+    // Poisoned or not: the lock guards no data.
+    let _turn = (need > LARGE_BYTES).then(|| LARGE.lock());
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let image = DynamicImage::from_decoder(decoder).map_err(fault)?;
     Ok(orient(scale_centre(&image), orientation))
 }
 
-fn too_large(path: &Path, what: &str) -> Error {
-    let what = format!("the image is too large ({what}); the limits are {MAX_SIDE} pixels a side and 64 MiB decoded");
+/// Memory that decoding may take, bytes: the pixels, and for a JPEG the coefficients of all blocks, which one that comes
+/// in several scans needs. Which it is shows only later: four components are assumed where there is colour.
+fn decode_bytes(format: ImageFormat, decoder: &impl ImageDecoder) -> u64 {
+    let (width, height) = decoder.dimensions();
+    let components = if decoder.color_type().has_color() { 4 } else { 1 };
+    let side = |n: u32| u64::from(n).next_multiple_of(32);
+    let coefficients = side(width).saturating_mul(side(height)).saturating_mul(2 * components);
+    decoder.total_bytes().saturating_add(if format == ImageFormat::Jpeg { coefficients } else { 0 })
+}
+
+/// Most memory for decoding a file of so many bytes.
+fn decode_limit(file_bytes: u64) -> u64 {
+    file_bytes.saturating_mul(DECODE_RATIO).clamp(MIN_DECODE_BYTES, MAX_DECODE_BYTES)
+}
+
+fn too_large(path: &Path, what: &str, limit: u64) -> Error {
+    let limits = format!("{MAX_SIDE} pixels a side and {} MiB for a file of its size", limit >> 20);
+    let what = format!("the image is too large ({what}); the limits are {limits}");
     Error::input(path.display(), what, "scale it down: 48 x 48 pixels are used")
 }
 
@@ -59,7 +101,7 @@ fn describe(path: &Path, error: &ImageError) -> Error {
         ImageError::Limits(e)
             if matches!(e.kind(), LimitErrorKind::DimensionError | LimitErrorKind::InsufficientMemory) =>
         {
-            too_large(path, &e.to_string())
+            too_large(path, &e.to_string(), MIN_DECODE_BYTES)
         }
         ImageError::IoError(e) if e.kind() != std::io::ErrorKind::UnexpectedEof && e.raw_os_error().is_some() => {
             Error::io(path, "reading the image", e)

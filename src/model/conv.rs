@@ -38,7 +38,9 @@ pub struct Conv {
     shape: ConvShape,
     weight: Range<usize>,
     bias: Range<usize>,
+    /// Scratch, empty before the first pass: a network may be built only to learn its size.
     packed: Vec<f32>,
+    /// Scratch, empty before the first backward pass.
     partial: Vec<f32>,
     /// Inputs under the sampled pixels `(C_in * k * k, PATCHES * B)`; empty before the first training pass.
     pre: Vec<f32>,
@@ -55,8 +57,8 @@ impl Conv {
             shape,
             weight: 0..0,
             bias: 0..0,
-            packed: vec![0.0; shape.weights_len()],
-            partial: vec![0.0; shape.partial_len()],
+            packed: Vec::new(),
+            partial: Vec::new(),
             pre: Vec::new(),
             post: Vec::new(),
         };
@@ -115,6 +117,7 @@ impl Layer for Conv {
 
     fn forward(&mut self, pass: &Pass, weights: &[f32], _buffers: &mut [f32], x: &[f32], y: &mut [f32]) {
         let (weight, bias) = (&weights[self.weight.clone()], &weights[self.bias.clone()]);
+        self.packed.resize(self.shape.weights_len(), 0.0);
         kernel::forward(&self.shape, pass.batch, weight, Some(bias), &mut self.packed, x, y);
         if pass.training {
             self.gather(pass, x, y);
@@ -135,6 +138,7 @@ impl Layer for Conv {
         if let Some(dx) = dx {
             kernel::backward_input(&shape, batch, &weights[self.weight.clone()], &mut self.packed, dy, dx);
         }
+        self.partial.resize(shape.partial_len(), 0.0);
         kernel::backward_weights(&shape, batch, dy, x, &mut self.partial, &mut dweights[self.weight.clone()]);
         backward_bias(shape.c_out, shape.h * shape.w * batch, dy, &mut dweights[self.bias.clone()]);
     }

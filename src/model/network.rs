@@ -4,10 +4,15 @@ use super::{Layer, Params, Pass, Plastic, Shape, TensorSpec, column, dense, laye
 use crate::config::Config;
 use crate::connectome::Connectome;
 use crate::data::{EXPRESSIONS, SIDE};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::spec::tensors_len;
 use crate::rng::Rng;
 use std::ops::Range;
+
+/// Most trained parameters: with two moments and the gradient, 4 GiB.
+const MAX_PARAMETERS: usize = 1 << 28;
+/// Largest activity of a batch in all layers, floats: with its gradient, 8 GiB.
+const MAX_ACTIVITY: usize = 1 << 30;
 
 /// A trained tensor: which layer it belongs to and where its values lie.
 #[derive(Clone, Debug)]
@@ -39,25 +44,30 @@ impl Network {
     /// Builds the network that the configuration describes.
     ///
     /// # Errors
-    /// `Usage` for a stem that cannot be built, `Input` for a connectome that cannot wire the column.
+    /// `Usage` for a stem that cannot be built or needs more memory than a machine has, `Input` for a connectome that cannot wire the column.
     pub fn build(config: &Config, connectome: Option<&Connectome>) -> Result<Self> {
         let input = Shape { c: 1, h: SIDE, w: SIDE };
         let mut layers: Vec<Box<dyn Layer>> = Vec::new();
         let mut shape = input;
+        let mut size = Size { batch: config.batch, parameters: 0, activity: 0 };
         for entry in &config.stem {
             let mut params = Params::new(entry.clone())?;
             let kind = layer_kind(params.layer())?;
             let layer = (kind.build)(&mut params, shape)?;
             params.finish()?;
+            size.add(layer.as_ref())?;
             shape = layer.output();
             layers.push(layer);
         }
         if let Some(connectome) = connectome {
             let column = column::build(config, connectome, shape)?;
+            size.add(&column)?;
             shape = column.output();
             layers.push(Box::new(column));
         }
-        layers.push(Box::new(dense::Dense::new(shape.n(), EXPRESSIONS.len(), 1.0)));
+        let readout = dense::Dense::new(shape.n(), EXPRESSIONS.len(), 1.0);
+        size.add(&readout)?;
+        layers.push(Box::new(readout));
         Ok(Self::new(input, layers))
     }
 
@@ -187,6 +197,36 @@ impl Network {
     }
 }
 
+/// What the layers so far need.
+struct Size {
+    batch: usize,
+    /// Trained parameters.
+    parameters: usize,
+    /// Neurons times batch.
+    activity: usize,
+}
+
+impl Size {
+    /// Counts a layer, before anything as large as its weights or its activity is allocated.
+    fn add(&mut self, layer: &dyn Layer) -> Result<()> {
+        let product = |factors: &[usize]| factors.iter().fold(1, |p: usize, &f| p.saturating_mul(f));
+        let weights = layer.tensors().iter().fold(0, |sum: usize, t| sum.saturating_add(product(&t.shape)));
+        let Shape { c, h, w } = layer.output();
+        self.parameters = self.parameters.saturating_add(weights);
+        self.activity = self.activity.saturating_add(product(&[c, h, w, self.batch]));
+        if self.parameters > MAX_PARAMETERS {
+            let what = format!("layer \"{}\" brings the network to {} parameters", layer.name(), self.parameters);
+            let remedy = format!("at most {MAX_PARAMETERS} fit: fewer units or filters, or a max_pool before them");
+            return Err(Error::usage(what, remedy));
+        }
+        if self.activity > MAX_ACTIVITY {
+            let what = format!("layer \"{}\" brings a batch to {} neurons", layer.name(), self.activity);
+            return Err(Error::usage(what, format!("at most {MAX_ACTIVITY} fit: fewer filters or a smaller batch")));
+        }
+        Ok(())
+    }
+}
+
 fn place(
     i: usize,
     layer: &dyn Layer,
@@ -204,4 +244,31 @@ fn place(
 
 fn xxhash_name(name: &str) -> u64 {
     xxhash_rust::xxh3::xxh3_64(name.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Overrides, effective};
+    use crate::model::presets::preset;
+
+    #[track_caller]
+    fn refused(stem: &str, batch: usize, part: &str) {
+        let sets = vec![format!("stem=[{stem}]"), format!("batch={batch}")];
+        let config = effective(&preset("bionic").unwrap(), &Overrides { sets, ..Overrides::default() }).unwrap();
+        let error = Network::build(&config, None).err().unwrap();
+        assert!(error.exit_code() == 2 && error.to_string().contains(part), "{error}");
+    }
+
+    /// The first needs 13 TB: the program aborted.
+    #[test]
+    fn a_network_beyond_all_memory_is_refused_before_it_is_allocated() {
+        refused(&"{layer=\"dense\", units=1048576},".repeat(3), 1, "layer \"dense\" brings the network to");
+        refused(&"{layer=\"conv\", filters=1048576, kernel=31},".repeat(3), 1, "parameters");
+        refused("{layer=\"conv\", filters=64}", 65_536, "a smaller batch");
+        refused(&"{layer=\"conv\", filters=16384, kernel=31},".repeat(2), 1, "parameters");
+        let pooled =
+            "{layer=\"max_pool\", size=16},{layer=\"conv\",filters=1048576},{layer=\"channel_attention\", reduction=1}";
+        refused(pooled, 1, "layer \"channel_attention\" brings the network to");
+    }
 }

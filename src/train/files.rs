@@ -15,7 +15,7 @@ use super::material::Material;
 use super::memory::{Regions, is_best};
 use super::origin::configuration_fingerprint;
 use super::progress::{EpochRecord, Saved};
-use crate::config::{Config, Overrides, effective, missing_key, to_commented_toml};
+use crate::config::{self, Config, Overrides, effective, missing_key, to_commented_toml};
 use crate::connectome::{self, Connectome};
 use crate::data::Standardize;
 use crate::error::{Error, Result};
@@ -143,7 +143,7 @@ pub(super) fn with_absolute_sources(mut config: Config) -> Config {
 pub fn load_config(run: &Path) -> Result<Config> {
     let path = run.join(CONFIG);
     let no_run = |what: String| Error::state(path.display(), what, "name a folder made by `bionic-cpu train`");
-    let text = fs::read_to_string(&path).map_err(|e| no_run(format!("not a run: {e}")))?;
+    let (_, text) = config::read_file(&path).map_err(|e| no_run(format!("not a run: {}", e.what())))?;
     if let Some(key) = missing_key(&text) {
         return Err(no_run(format!("lacks the key `{key}`: the file is not whole")));
     }

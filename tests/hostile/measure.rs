@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Names the format to the child.
 const FORMAT: &str = "HOSTILE_FORMAT";
@@ -17,8 +17,12 @@ const FOLDER: &str = "HOSTILE_FOLDER";
 const FIRST: &str = "HOSTILE_FIRST";
 /// What the child says in front of its reports, so that no other line is taken for one.
 const MARK: &str = "@hostile ";
+/// Report of a child that leaves the rest to another.
+const END: &str = "end";
+/// After a file that took more the child ends: what its allocator keeps is not to be charged to the next file.
+const MAX_KEPT_BYTES: u64 = 24 << 20;
 /// A file that takes longer hangs. No measurement: a busy machine is slow.
-const HANG_SECONDS: f64 = 60.0;
+const HANG_SECONDS: f64 = 5.0;
 
 /// What became of a file.
 #[derive(Debug)]
@@ -31,6 +35,8 @@ pub enum Verdict {
         code: u8,
         /// Largest memory of the process until then.
         peak_bytes: u64,
+        /// Time, milliseconds.
+        millis: u64,
         /// The message of the refusal.
         complaint: String,
     },
@@ -43,6 +49,16 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// Largest memory of the process while reading, if it ended well.
+    pub fn peak_bytes(&self) -> u64 {
+        if let Self::Read { peak_bytes, .. } = self { *peak_bytes } else { 0 }
+    }
+
+    /// Time of reading, milliseconds, if it ended well.
+    pub fn millis(&self) -> u64 {
+        if let Self::Read { millis, .. } = self { *millis } else { 0 }
+    }
+
     /// Name of the file.
     pub fn name(&self) -> &str {
         match self {
@@ -99,6 +115,7 @@ fn run_child(format: &str, folder: &Path, names: &[String], hang_seconds: f64, v
     for name in names {
         let name = name.clone();
         verdicts.push(match lines.recv_timeout(Duration::from_secs_f64(hang_seconds)) {
+            Ok(report) if report == END => break,
             Ok(report) => verdict(name, &report),
             Err(RecvTimeoutError::Timeout) => Verdict::Hung { name },
             Err(RecvTimeoutError::Disconnected) => Verdict::Died { name },
@@ -116,10 +133,11 @@ fn verdict(name: String, report: &str) -> Verdict {
     if report == "panic" {
         return Verdict::Panicked { name };
     }
-    let mut parts = report.splitn(3, ' ');
+    let mut parts = report.splitn(4, ' ');
     let mut next = || parts.next().unwrap_or_default();
-    let (code, peak_bytes) = (next().parse().unwrap(), next().parse().unwrap());
-    Verdict::Read { name, code, peak_bytes, complaint: next().to_owned() }
+    let code = next().parse().unwrap();
+    let (peak_bytes, millis) = (next().parse().unwrap(), next().parse().unwrap());
+    Verdict::Read { name, code, peak_bytes, millis, complaint: next().to_owned() }
 }
 
 /// The child's side: reads its files one after the other and reports each. Without a parent it does nothing.
@@ -135,13 +153,22 @@ pub fn child<'a>(format: impl Fn(&str) -> Option<&'a Format>) {
     let folder = Path::new(&folder);
     for name in names(folder).into_iter().skip_while(|n| *n != first) {
         reset_peak();
+        let start = Instant::now();
         let result = catch_unwind(AssertUnwindSafe(|| read(&folder.join(&name))));
+        let millis = start.elapsed().as_millis();
         let report = match result {
             Err(_) => "panic".to_string(),
-            Ok(Ok(())) => format!("0 {} ", peak_bytes()),
-            Ok(Err(e)) => format!("{} {} {}", e.exit_code(), peak_bytes(), e.to_string().replace(['\n', '\r'], " ")),
+            Ok(Ok(())) => format!("0 {} {millis} ", peak_bytes()),
+            Ok(Err(e)) => {
+                let message = e.to_string().replace(['\n', '\r'], " ");
+                format!("{} {} {millis} {message}", e.exit_code(), peak_bytes())
+            }
         };
         println!("{MARK}{report}");
+        if peak_bytes() > MAX_KEPT_BYTES {
+            println!("{MARK}{END}");
+            break;
+        }
     }
 }
 

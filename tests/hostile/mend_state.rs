@@ -6,7 +6,7 @@ const PAGE: usize = 4096;
 const BLOCK: usize = 64 * 1024;
 
 /// Rewrites all checksums of the file that its own superblock describes, as far as it reaches.
-pub fn mend(bytes: &mut Vec<u8>) {
+pub fn mend(bytes: &mut [u8]) {
     let Some(superblock) = number::<4>(bytes, 12).map(|n| n as usize) else { return };
     if superblock == 0 || superblock % PAGE != 0 || superblock > bytes.len() {
         return;
