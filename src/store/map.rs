@@ -8,6 +8,7 @@ use signal_hook::consts::SIGBUS;
 use signal_hook_registry::SigId;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Zeros are written in pieces of this size where the file system cannot allocate.
@@ -34,13 +35,15 @@ impl WorkFile {
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(false).open(path);
         let file = file.map_err(io("opening the working weights"))?;
+        let in_use = || {
+            let remedy = "wait until it ends, or train into another folder";
+            Err(Error::state(path.display(), "in use by another process", remedy))
+        };
         match file.try_lock() {
+            // A process that took its start back may have removed the file that we opened.
+            Ok(()) if !is_at(&file, path) => in_use(),
             Ok(()) => Ok(Self { file, path: path.to_path_buf() }),
-            Err(TryLockError::WouldBlock) => Err(Error::state(
-                path.display(),
-                "in use by another process",
-                "wait until it ends, or train into another folder",
-            )),
+            Err(TryLockError::WouldBlock) => in_use(),
             Err(TryLockError::Error(e)) => Err(Error::io(path, "locking", &e)),
         }
     }
@@ -75,6 +78,12 @@ impl WorkFile {
         let guard = Guard::new(&map, &path).map_err(io("guarding the map of"))?;
         Ok(WorkMap { map, len: len_floats, _guard: guard, _locked: file })
     }
+}
+
+/// True if `path` is the name of this very file.
+fn is_at(file: &File, path: &Path) -> bool {
+    let id = |found: io::Result<std::fs::Metadata>| found.map(|m| (m.dev(), m.ino())).ok();
+    id(file.metadata()) == id(std::fs::metadata(path))
 }
 
 /// The mapped working file: floats that live in the page cache and that the system writes back when it likes.

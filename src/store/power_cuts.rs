@@ -158,7 +158,7 @@ fn ten_thousand_power_cuts_leave_the_last_state_or_the_one_in_flight() {
 }
 
 #[test]
-#[ignore = "takes minutes"]
+#[ignore = "minutes; cargo test --release --locked --lib -- --ignored a_million"]
 fn a_million_power_cuts_leave_the_last_state_or_the_one_in_flight() {
     for seed in 0..50 {
         assert_eq!(cut_power(10_000, 100 + seed, false), Ok(()), "two images each");

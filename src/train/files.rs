@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::kernels;
 use crate::learning::Hebbian;
 use crate::model::{Network, presets};
-use crate::store::{self, Fingerprints};
+use crate::store::{self, Fingerprints, WorkFile};
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
@@ -114,6 +114,8 @@ pub fn refuse_occupied(out: &Path) -> Result<()> {
 
 /// Takes back what a start that failed has made in `out`, which held nothing; the folder too if that was `made`.
 pub(super) fn take_back(out: &Path, made: bool) {
+    // Another process may have begun here since.
+    let Ok(_locked) = WorkFile::lock(&out.join(WORK)) else { return };
     // The failure that led here is what the user has to know.
     let _ = fs::remove_dir_all(out.join(CONNECTOME));
     for name in [STATE, METRICS, RUN, CONFIG, WORK] {
@@ -260,7 +262,7 @@ pub(super) fn truncate_metrics(path: &Path, len: u64) -> Result<()> {
 pub(super) fn append_record(path: &Path, record: &EpochRecord) -> Result<u64> {
     let line = serde_json::to_string(record)
         .map_err(|e| Error::other(format!("the record does not serialise: {e}"), "report this as a bug"))?;
-    let failed = |e: std::io::Error| Error::io(path, "appending", &e);
+    let failed = |e: io::Error| Error::io(path, "appending", &e).into_io();
     let mut file = fs::OpenOptions::new().append(true).open(path).map_err(failed)?;
     writeln!(file, "{line}").map_err(failed)?;
     Ok(file.metadata().map_err(failed)?.len())
@@ -268,7 +270,7 @@ pub(super) fn append_record(path: &Path, record: &EpochRecord) -> Result<u64> {
 
 /// Flushes `metrics.jsonl` to the disk.
 pub(super) fn sync_metrics(path: &Path) -> Result<()> {
-    fs::File::open(path).and_then(|file| file.sync_data()).map_err(|e| Error::io(path, "flushing", &e))
+    fs::File::open(path).and_then(|file| file.sync_data()).map_err(|e| Error::io(path, "flushing", &e).into_io())
 }
 
 #[cfg(test)]

@@ -219,7 +219,7 @@ impl Session {
             if !loss.is_finite() {
                 return Err(Error::other(
                     format!("training diverged: the loss is {loss} in epoch {}", p.epoch + 1),
-                    "lower learning.learning_rate; the last finished epoch is saved",
+                    "lower learning.learning_rate; the last saved state is whole",
                 ));
             }
             p.loss += loss;
