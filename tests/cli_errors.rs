@@ -309,6 +309,30 @@ fn a_configuration_file_that_is_not_there_or_no_text() {
     refused(folder.path(), &["train", "--config", "long.toml"], 2, &["long.toml", "64 KiB"]);
 }
 
+/// Each of these waited for ever.
+#[cfg(unix)]
+#[test]
+fn a_pipe_in_the_place_of_a_file() {
+    let folder = folder();
+    for name in ["my.toml", "faces.csv", "faces.csv.gz", "face.png"] {
+        let made = std::process::Command::new("mkfifo").arg(folder.path().join(name)).status();
+        assert!(made.unwrap().success());
+    }
+    refused(folder.path(), &["train", "--config", "my.toml"], 3, &["my.toml", "not a regular file"]);
+    refused(folder.path(), &[&TRAIN[..], &["--data", "faces.csv"]].concat(), 3, &["faces.csv", "not a regular file"]);
+    refused(folder.path(), &[&TRAIN[..], &["--data", "faces.csv.gz"]].concat(), 3, &["faces.csv.gz"]);
+    refused(folder.path(), &["predict", text(finished_run()), "face.png"], 3, &["face.png", "not a regular file"]);
+}
+
+/// The program aborted.
+#[test]
+fn a_network_of_13_terabytes() {
+    let folder = folder();
+    let stem = format!("stem=[{}]", "{layer=\"dense\", units=1048576},".repeat(3));
+    refused(folder.path(), &[&TRAIN[..], &["--set", &stem]].concat(), 2, &["layer \"dense\"", "parameters"]);
+    refused(folder.path(), &["train", "--dry-run", "--set", &stem], 2, &["layer \"dense\"", "parameters"]);
+}
+
 #[test]
 fn an_unknown_preset() {
     let folder = folder();

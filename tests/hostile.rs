@@ -92,9 +92,6 @@ fn faults(format: &Format, folder: &Path) -> Vec<String> {
     let most = |figure: fn(&Verdict) -> u64| verdicts.iter().map(figure).max().unwrap_or(0);
     let (peak, millis) = (most(Verdict::peak_bytes), most(Verdict::millis));
     println!("{}: {} files, at most {:.1} MiB and {millis} ms", format.name, verdicts.len(), peak as f64 / 1048576.0);
-    for verdict in &verdicts {
-        println!("{}: {verdict:?}", format.name); // seen with --nocapture
-    }
     let keep = |name: &str| {
         let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("hostile-{}-{name}", format.name));
         if folder.join(name).is_file() {

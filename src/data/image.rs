@@ -10,7 +10,7 @@ use ::image::error::{ImageError, LimitErrorKind};
 use ::image::metadata::Orientation;
 use ::image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 use std::fs::File;
-use std::io::{BufWriter, Cursor, Write};
+use std::io::{BufReader, BufWriter, Cursor, Write};
 use std::path::Path;
 use std::sync::Mutex;
 
@@ -30,6 +30,8 @@ const MAX_METADATA_BYTES: u64 = 8 << 20;
 const LARGE_BYTES: u64 = 1 << 20;
 /// Held while a large image is decoded.
 static LARGE: Mutex<()> = Mutex::new(());
+/// Bytes given to the decoder at a time: a PNG's unpack to up to a thousand times as many before the next row is made.
+const PIECE_BYTES: usize = 4 << 10;
 /// Begins a part of the extended notes of a JPEG ...
 const NOTES: &[u8] = b"http://ns.adobe.com/xmp/extension/";
 /// ... of which there are few: the decoder goes through all of them again at every other segment.
@@ -41,11 +43,11 @@ const MAX_NOTES: usize = 64;
 /// from the content, not from the name.
 ///
 /// # Errors
-/// `Input` if the file is no PNG or JPEG, is over 64 MiB, is damaged, has a side over 16,384 or needs more memory than
-/// [`decode_limit`]; `Io` if reading fails.
+/// `Input` if the file is no PNG or JPEG, is over 64 MiB, is damaged, has a side over 16,384 or needs more than 40 MiB
+/// to decode (or 40 times its size, up to 512 MiB, if that is more); `Io` if reading fails.
 pub fn decode(path: &Path) -> Result<Vec<u8>> {
     let bytes = input::read(path, MAX_FILE_BYTES)?;
-    let mut reader = ImageReader::new(Cursor::new(bytes.as_slice()))
+    let mut reader = ImageReader::new(BufReader::with_capacity(PIECE_BYTES, Cursor::new(bytes.as_slice())))
         .with_guessed_format()
         .map_err(|e| Error::io(path, "reading the image", &e))?;
     let Some(format) = reader.format() else {

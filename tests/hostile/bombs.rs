@@ -114,10 +114,14 @@ fn zlib(zeros: usize) -> Vec<u8> {
     packer.finish().unwrap()
 }
 
+/// Samples of a pixel.
+fn channels(colour: u8) -> usize {
+    [1, 0, 3, 1, 2, 0, 4][usize::from(colour)]
+}
+
 /// A PNG of black pixels, whole or nearly so, with other chunks in front of the pixels.
 fn png(width: u32, height: u32, depth: u8, colour: u8, interlaced: u8, extra: &[u8]) -> Vec<u8> {
-    let channels = [1, 0, 3, 1, 2, 0, 4][usize::from(colour)];
-    let row_bytes = (width as usize * channels * usize::from(depth)).div_ceil(8) + 1;
+    let row_bytes = (width as usize * channels(colour) * usize::from(depth)).div_ceil(8) + 1;
     let pixels = zlib(row_bytes * height as usize + usize::from(interlaced) * 4 * height as usize);
     let sides = [width.to_be_bytes(), height.to_be_bytes()].concat();
     let header = chunk(b"IHDR", &[&sides[..], &[depth, colour, 0, 0, interlaced]].concat());
@@ -127,7 +131,10 @@ fn png(width: u32, height: u32, depth: u8, colour: u8, interlaced: u8, extra: &[
 pub fn png_files(folder: &Path) {
     put_specials(folder, ".png");
     for (depth, colour) in [(8, 0), (16, 0), (8, 2), (16, 2), (8, 4), (16, 4), (8, 6), (16, 6), (1, 0)] {
-        for side in [1200, 2000, 3000, 4500, 6500] {
+        // A little smaller than the largest that is read: 40 MiB of pixels.
+        let pixel_bytes = channels(colour) * usize::from(depth).div_ceil(8);
+        let nearly = ((40 << 20) / pixel_bytes).isqrt() as u32 - 16;
+        for side in [1200, nearly / 2, nearly * 9 / 10, nearly, 6500] {
             for interlaced in [0, 1] {
                 let bytes = png(side, side, depth, colour, interlaced, &[]);
                 if bytes.len() <= MIB {
@@ -136,6 +143,8 @@ pub fn png_files(folder: &Path) {
             }
         }
     }
+    put(folder, "good-nearly-too-large.png", png(6400, 6400, 8, 0, 0, &[]));
+    put(folder, "bad-too-large.png", png(6500, 6500, 8, 0, 0, &[]));
     put(folder, "any-wide.png", png(16_384, 2500, 8, 0, 0, &[]));
     put(folder, "any-high.png", png(1, 16_384, 8, 0, 0, &[]));
     let palette = chunk(b"PLTE", &[7; 768]);

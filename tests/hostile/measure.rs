@@ -21,8 +21,8 @@ const MARK: &str = "@hostile ";
 const END: &str = "end";
 /// After a file that took more the child ends: what its allocator keeps is not to be charged to the next file.
 const MAX_KEPT_BYTES: u64 = 24 << 20;
-/// A file that takes longer hangs. No measurement: a busy machine is slow.
-const HANG_SECONDS: f64 = 5.0;
+/// A file that takes longer hangs. Far from the second that is promised, for a busy machine.
+const HANG_SECONDS: f64 = 20.0;
 
 /// What became of a file.
 #[derive(Debug)]
@@ -35,7 +35,8 @@ pub enum Verdict {
         code: u8,
         /// Largest memory of the process until then.
         peak_bytes: u64,
-        /// Time, milliseconds.
+        /// Time, milliseconds; printed, and not judged: a busy machine is slow.
+        #[allow(dead_code)]
         millis: u64,
         /// The message of the refusal.
         complaint: String,
