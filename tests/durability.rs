@@ -466,16 +466,21 @@ fn a_file_that_is_truncated_under_the_map_ends_the_run_with_a_message() {
 
 #[test]
 fn a_second_process_on_a_run_is_refused_and_harms_nothing() {
-    let case = Case::new(&["epochs=40", SHORT[1]]);
+    let case = Case::new(&["epochs=8", "commit_seconds=0", SHORT[1]]);
     let out = case.place.run("shared");
     let mut child = spawn(&case.call(&out, 1));
-    wait_until(&mut child, || lines(&out) >= 1);
+    wait_until(&mut child, || lines(&out) >= 2);
+    // The first stands still meanwhile: however long the second takes to start, it is there.
+    signal(&child, "STOP");
     let second = bionic(Path::new("/"), &case.call(&out, 1));
+    // To look is allowed.
+    let look = bionic(Path::new("/"), &["eval", text(&out), "--split", "public"]);
+    let there = child.try_wait().unwrap().is_none();
+    signal(&child, "CONT");
     assert_eq!(second.code, Some(5), "{second:?}");
     assert!(second.stderr.contains("in use by another process"), "{second:?}");
-    assert!(child.try_wait().unwrap().is_none(), "the first has ended: nothing was shown");
-    // To look is allowed.
-    bionic(Path::new("/"), &["eval", text(&out), "--split", "public"]).ok();
+    assert!(there, "the first has ended: nothing was shown");
+    look.ok();
     case.same(&out, &end(child), "beside a second process");
 }
 
