@@ -28,7 +28,7 @@ fn layers(c: &mut Criterion) {
         group.bench_function("copy", |b| b.iter(|| copied.copy_from_slice(std::hint::black_box(&x))));
         for kind in LAYERS.iter().filter(|kind| !["conv", "dense"].contains(&kind.name)) {
             let mut layer = built(kind, input);
-            let pass = Pass { training: true, batch: BATCH, seed: 1, step: 1 };
+            let pass = Pass { training: true, batch: BATCH, slice: 0, seed: 1, step: 1 };
             let weights: Vec<f32> = (0..tensors_len(&layer.tensors())).map(|_| 0.3 * rng.normal()).collect();
             let mut buffers = vec![1.0; tensors_len(&layer.buffers())];
             let (mut y, mut dx, mut dweights) =

@@ -7,6 +7,29 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng as _, SeedableRng};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+/// Generators side by side in [`Rng::fill_normal_fast`].
+const LANES: usize = 16;
+/// The lower byte of each half of a word.
+const BYTES: u32 = 0x00ff_00ff;
+
+/// The next 32 bits of each generator (xoshiro128++: Blackman & Vigna 2021).
+#[inline(always)]
+fn draw(state: &mut [[u32; LANES]; 4]) -> [u32; LANES] {
+    let mut bits = [0; LANES];
+    let [s0, s1, s2, s3] = state;
+    for lane in 0..LANES {
+        bits[lane] = s0[lane].wrapping_add(s3[lane]).rotate_left(7).wrapping_add(s0[lane]);
+        let t = s1[lane] << 9;
+        s2[lane] ^= s0[lane];
+        s3[lane] ^= s1[lane];
+        s1[lane] ^= s2[lane];
+        s0[lane] ^= s3[lane];
+        s2[lane] ^= t;
+        s3[lane] = s3[lane].rotate_left(11);
+    }
+    bits
+}
+
 /// A seeded stream of random numbers (xoshiro256++).
 #[derive(Clone, Debug)]
 pub struct Rng(Xoshiro256PlusPlus);
@@ -57,8 +80,24 @@ impl Rng {
         (-2.0 * u.ln()).sqrt() * (std::f32::consts::TAU * v).cos()
     }
 
-    /// Approximately standard normal, exact mean and variance, bounded by ±4.9: the sum of eight 16-bit uniforms.
-    /// About ten times faster than [`Rng::normal`]; meant for noise, where the tail does not matter.
+    /// Fills `out` with approximately standard normal numbers, exact mean and variance, bounded by ±4.9: each the sum of
+    /// eight uniform bytes. Sixteen generators side by side (xoshiro128++, seeded from this one) in vector code: meant
+    /// for noise, where the tail does not matter and a number must cost less than a nanosecond.
+    pub fn fill_normal_fast(&mut self, out: &mut [f32]) {
+        let mut state = [[0u32; LANES]; 4];
+        state.as_flattened_mut().iter_mut().for_each(|word| *word = (self.next_u64() >> 32) as u32);
+        // Variance of a uniform byte: (256^2 - 1) / 12.
+        let scale = 1.0 / (8.0 * 65_535.0 / 12.0f32).sqrt();
+        for run in out.chunks_mut(LANES) {
+            let sums = [draw(&mut state), draw(&mut state)].map(|bits| bits.map(|b| (b & BYTES) + (b >> 8 & BYTES)));
+            for (lane, v) in run.iter_mut().enumerate() {
+                let pair = sums[0][lane] + sums[1][lane];
+                *v = ((pair & 0xffff) + (pair >> 16)) as i32 as f32 * scale - 8.0 * 127.5 * scale;
+            }
+        }
+    }
+
+    /// One such number, the sum of eight 16-bit uniforms.
     pub fn normal_fast(&mut self) -> f32 {
         let (a, b) = (self.next_u64(), self.next_u64());
         let sum: u64 = (0..4).map(|k| (a >> (16 * k) & 0xffff) + (b >> (16 * k) & 0xffff)).sum();
@@ -87,19 +126,26 @@ mod tests {
     }
 
     #[test]
-    fn both_normals_have_mean_zero_and_variance_one() {
+    fn all_normals_have_mean_zero_and_variance_one() {
         let mut rng = Rng::stream(7, "test", &[]);
-        for draw in [Rng::normal as fn(&mut Rng) -> f32, Rng::normal_fast] {
-            let n = 200_000;
-            let (mut sum, mut square) = (0.0f64, 0.0f64);
-            for _ in 0..n {
-                let v = f64::from(draw(&mut rng));
-                sum += v;
-                square += v * v;
-            }
+        let n = 200_003;
+        let mut fast = vec![f32::NAN; n];
+        rng.fill_normal_fast(&mut fast);
+        let exact: Vec<f32> = (0..n).map(|_| rng.normal()).collect();
+        let single: Vec<f32> = (0..n).map(|_| rng.normal_fast()).collect();
+        for numbers in [&fast, &exact, &single] {
+            let sum: f64 = numbers.iter().map(|&v| f64::from(v)).sum();
+            let square: f64 = numbers.iter().map(|&v| f64::from(v).powi(2)).sum();
             assert!((sum / n as f64).abs() < 0.01, "mean {}", sum / n as f64);
             assert!((square / n as f64 - 1.0).abs() < 0.02, "variance {}", square / n as f64);
         }
+        // Neighbours, in a lane and across lanes, have nothing to do with each other.
+        for apart in [1, LANES] {
+            let both: f64 = fast.iter().zip(&fast[apart..]).map(|(a, b)| f64::from(a * b)).sum();
+            assert!((both / n as f64).abs() < 0.01, "covariance {} at {apart}", both / n as f64);
+        }
+        let tail = fast.iter().filter(|v| v.abs() > 2.0).count() as f64 / n as f64;
+        assert!((tail - 0.0455).abs() < 0.004, "beyond two deviations: {tail}");
     }
 
     #[test]

@@ -180,14 +180,14 @@ impl Golden {
             let labels: Vec<u8> = part.iter().map(|&i| self.dataset.labels[i]).collect();
             let mut x = vec![0.0; part.len() * PIXELS];
             fill_batch(&self.dataset, part, None, standardize, &mut x);
-            let pass = Pass { training: true, batch: part.len(), seed: config.seed, step };
+            let pass = Pass { training: true, batch: part.len(), slice: 0, seed: config.seed, step };
             let mut dlogits = vec![0.0; part.len() * classes];
             let logits = network.forward(&pass, &weights, &mut buffers, &x);
             let smoothing = config.learning.label_smoothing;
-            let sum = softmax_cross_entropy(classes, part.len(), logits, &labels, smoothing, &mut dlogits);
+            let sum = softmax_cross_entropy(classes, part.len(), &logits, &labels, smoothing, part.len(), &mut dlogits);
             losses.push(sum.loss / part.len() as f64);
             let from = if config.learning.mode == "local" { network.layers().len() - 1 } else { 0 };
-            network.backward(&pass, &weights, &x, &dlogits, from, &mut gradient);
+            network.backward(&pass, &weights, &dlogits, from, &mut gradient);
             if step == 0 {
                 kept.clone_from(&gradient);
             }
@@ -198,7 +198,7 @@ impl Golden {
             let (m, v) = (&mut first, &mut second);
             optimizer.step(network.tensors(), active, count, rate, &mut weights, m, v, &mut gradient);
             if fault != Fault::Hebbian {
-                hebbian.step(&network, &pass, &x, factor as f32, &optimizer, &mut weights, &mut local);
+                hebbian.step(&network, &pass, factor as f32, &optimizer, &mut weights, &mut local);
             }
             if fault != Fault::Dale {
                 enforce_dale(network.tensors(), &mut weights);
@@ -206,8 +206,8 @@ impl Golden {
         }
         let mut x = vec![0.0; batches[0].len() * PIXELS];
         fill_batch(&self.dataset, batches[0], None, standardize, &mut x);
-        let pass = Pass { training: false, batch: batches[0].len(), seed: config.seed, step: 10 };
-        let logits = network.forward(&pass, &weights, &mut buffers, &x).to_vec();
+        let pass = Pass { training: false, batch: batches[0].len(), slice: 0, seed: config.seed, step: 10 };
+        let logits = network.forward(&pass, &weights, &mut buffers, &x);
         Outcome { network, losses, gradient: kept, start, trained: weights, buffers, logits }
     }
 

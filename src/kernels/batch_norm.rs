@@ -19,6 +19,25 @@ pub struct Moments {
     pub var: f32,
 }
 
+/// Count, mean and summed squared distance from the mean of each channel: what a part of a batch adds to its moments.
+///
+/// `x (C, M)`, `told (C, 3)`.
+pub fn tell_moments(c: usize, x: &[f32], told: &mut [f64]) {
+    assert_eq!(told.len(), 3 * c, "told must be (C, 3)");
+    assert!(c > 0 && x.len().is_multiple_of(c), "x must be (C, M)");
+    let m = x.len() / c;
+    threads::for_pieces(told, 3, 2 * x.len(), |c, told| told.copy_from_slice(&spread(&x[c * m..][..m])));
+}
+
+/// The moments of a batch from what its parts told, merged in their order; `told (C, 3)` each, `moments (C)`.
+pub fn merge_moments(told: &[Vec<f64>], moments: &mut [Moments]) {
+    for (c, moments) in moments.iter_mut().enumerate() {
+        let [n, mean, square] =
+            told.iter().fold([0.0; 3], |all, told| merge(all, [told[3 * c], told[3 * c + 1], told[3 * c + 2]]));
+        *moments = Moments { mean: mean as f32, var: (square.max(0.0) / n.max(1.0)) as f32 };
+    }
+}
+
 /// `y = gain_c * (x - mean_c) / sqrt(var_c + eps) + bias_c` with the moments of this batch, which it returns.
 ///
 /// `gain (C)`, `bias (C)`, `x (C, M)` with M = H W B values per channel, `y (C, M)`, `moments (C)`.
@@ -26,7 +45,7 @@ pub fn normalise_batch(gain: &[f32], bias: &[f32], eps: f32, x: &[f32], y: &mut 
     let m = check(gain, bias, x, y, moments);
     threads::for_piece_pairs(y, m, moments, 1, 4 * x.len(), |c, y, moments| {
         let x = &x[c * m..][..m];
-        moments[0] = moments_of(x);
+        merge_moments(&[spread(x).to_vec()], moments);
         affine(gain[c], bias[c], eps, moments[0], x, y);
     });
 }
@@ -54,23 +73,54 @@ pub fn normalise_backward(
 ) {
     let m = check(gain, gain, x, dy, moments);
     assert_eq!(sums.len(), gain.len(), "sums must be (C)");
-    let channel = |c: usize| (&x[c * m..][..m], &dy[c * m..][..m]);
-    let Some(dx) = dx else {
-        threads::for_pieces(sums, 1, 2 * x.len(), |c, sums| sums[0] = gradient_sums(eps, moments[c], channel(c)));
-        return;
-    };
+    threads::for_pieces(sums, 1, 2 * x.len(), |c, sums| {
+        sums[0] = gradient_sums(eps, moments[c], (&x[c * m..][..m], &dy[c * m..][..m])).map(|s| s as f32);
+    });
+    if let Some(dx) = dx {
+        input_gradient(gain, eps, moments, batch_moments.then_some((&*sums, m)), x, dy, dx);
+    }
+}
+
+/// `[sum dy n, sum dy]` of each channel: what a part of a batch adds to the gradient of its gain and bias.
+///
+/// `x`, `dy` `(C, M)`, `told (C, 2)`.
+pub fn tell_gradients(eps: f32, moments: &[Moments], x: &[f32], dy: &[f32], told: &mut [f64]) {
+    let m = check_parts(moments, x, dy);
+    assert_eq!(told.len(), 2 * moments.len(), "told must be (C, 2)");
+    threads::for_pieces(told, 2, 2 * x.len(), |c, told| {
+        told.copy_from_slice(&gradient_sums(eps, moments[c], (&x[c * m..][..m], &dy[c * m..][..m])));
+    });
+}
+
+/// `dx` of [`normalise_backward`]; `batch` has `[dgain, dbias]` of each channel over the whole batch and its values per
+/// channel, where the moments are the batch's.
+pub fn input_gradient(
+    gain: &[f32],
+    eps: f32,
+    moments: &[Moments],
+    batch: Option<(&[[f32; 2]], usize)>,
+    x: &[f32],
+    dy: &[f32],
+    dx: &mut [f32],
+) {
+    let m = check_parts(moments, x, dy);
     assert_eq!(dx.len(), x.len(), "dx must be (C, M)");
-    threads::for_piece_pairs(dx, m, sums, 1, 5 * x.len(), |c, dx, sums| {
-        let (x, dy) = channel(c);
-        sums[0] = gradient_sums(eps, moments[c], (x, dy));
+    threads::for_pieces(dx, m, 3 * x.len(), |c, dx| {
+        let (x, dy) = (&x[c * m..][..m], &dy[c * m..][..m]);
         let rate = 1.0 / (moments[c].var + eps).sqrt();
-        let [dgain, dbias] = if batch_moments { sums[0].map(|s| s / m as f32) } else { [0.0; 2] };
+        let [dgain, dbias] = batch.map_or([0.0; 2], |(sums, m)| sums[c].map(|s| s / m as f32));
         // dx = a dy + b (x - mean) + d
         let (a, b, d) = (gain[c] * rate, -gain[c] * rate * rate * dgain, -gain[c] * rate * dbias);
         for ((dx, &x), &dy) in dx.iter_mut().zip(x).zip(dy) {
             *dx = a.mul_add(dy, b.mul_add(x - moments[c].mean, d));
         }
     });
+}
+
+fn check_parts(moments: &[Moments], x: &[f32], dy: &[f32]) -> usize {
+    assert_eq!(x.len(), dy.len(), "x and dy must be (C, M)");
+    assert!(!moments.is_empty() && x.len().is_multiple_of(moments.len()), "x must be (C, M)");
+    x.len() / moments.len()
 }
 
 fn check(gain: &[f32], bias: &[f32], x: &[f32], y: &[f32], moments: &[Moments]) -> usize {
@@ -90,34 +140,36 @@ fn affine(gain: f32, bias: f32, eps: f32, moments: Moments, x: &[f32], y: &mut [
     }
 }
 
-/// Moments of `x (M)`.
-fn moments_of(x: &[f32]) -> Moments {
-    let (mut n, mut mean, mut square) = (0.0f64, 0.0f64, 0.0f64);
-    for chunk in x.chunks(CHUNK) {
-        let n_chunk = chunk.len() as f64;
-        let mean_chunk = f64::from(sum(chunk)) / n_chunk;
+/// Count, mean and summed squared distance from the mean of `x (M)`.
+fn spread(x: &[f32]) -> [f64; 3] {
+    x.chunks(CHUNK).fold([0.0; 3], |all, chunk| {
+        let n = chunk.len() as f64;
+        let mean = f64::from(sum(chunk)) / n;
         // The squares are about the mean rounded to f32; what the rounding adds is taken off.
-        let centre = mean_chunk as f32;
-        let off = mean_chunk - f64::from(centre);
-        let square_chunk = f64::from(square_about(centre, chunk)) - n_chunk * off * off;
-        let apart = mean_chunk - mean;
-        let total = n + n_chunk;
-        mean += apart * n_chunk / total;
-        square += square_chunk + apart * apart * n * n_chunk / total;
-        n = total;
+        let centre = mean as f32;
+        let off = mean - f64::from(centre);
+        merge(all, [n, mean, f64::from(square_about(centre, chunk)) - n * off * off])
+    })
+}
+
+/// Of two parts together.
+fn merge([n, mean, square]: [f64; 3], [n_more, mean_more, square_more]: [f64; 3]) -> [f64; 3] {
+    let (total, apart) = (n + n_more, mean_more - mean);
+    if total == 0.0 {
+        return [0.0; 3];
     }
-    Moments { mean: mean as f32, var: (square.max(0.0) / n.max(1.0)) as f32 }
+    [total, mean + apart * n_more / total, square + square_more + apart * apart * n * n_more / total]
 }
 
 /// `[sum dy n, sum dy]` of one channel; sums in f32 within a chunk, f64 over chunks.
-fn gradient_sums(eps: f32, moments: Moments, (x, dy): (&[f32], &[f32])) -> [f32; 2] {
+fn gradient_sums(eps: f32, moments: Moments, (x, dy): (&[f32], &[f32])) -> [f64; 2] {
     let (mut product, mut plain) = (0.0f64, 0.0f64);
     for (x, dy) in x.chunks(CHUNK).zip(dy.chunks(CHUNK)) {
         plain += f64::from(sum(dy));
         product += f64::from(dot_about(moments.mean, x, dy));
     }
     let rate = 1.0 / f64::from(moments.var + eps).sqrt();
-    [(product * rate) as f32, plain as f32]
+    [product * rate, plain]
 }
 
 /// [`normalise_batch`] as loops to read, in f64.

@@ -16,6 +16,18 @@ pub(super) const ROWS: usize = if cfg!(target_feature = "avx512f") { 8 } else { 
 /// Vectors side by side in a full tile.
 pub(super) const VECS: usize = if cfg!(target_feature = "avx512f") { 2 } else { 1 };
 
+/// Rows of a tile one vector wide: enough independent sums to hide the latency of a multiply-add.
+const TALL_ROWS: usize = if cfg!(target_feature = "avx512f") { 16 } else { ROWS };
+
+/// Rows of a tile of the weight gradient, whose samples are few: 12 x 2 sums of 32 registers.
+const OUTER_ROWS: usize = if cfg!(target_feature = "avx512f") { 12 } else { 4 };
+
+/// Presynaptic neurons in a panel of the weight gradient.
+const PANEL: usize = VECS * LANES;
+
+/// Samples of the weight gradient at a time.
+const OUTER_SAMPLES: usize = 64;
+
 /// `y = W x + b`: `w (N_post, N_pre)`, `bias (N_post)`, `x (N_pre, B)`, `y (N_post, B)`.
 ///
 /// # Panics
@@ -60,8 +72,146 @@ pub fn backward_weights(
     assert_eq!(x.len(), n_pre * batch, "x must be (N_pre, B)");
     assert_eq!(xt.len(), n_pre * batch, "xt must be (B, N_pre)");
     assert_eq!(dw.len(), n_post * n_pre, "dw must be (N_post, N_pre)");
-    transpose(n_pre, batch, x, xt);
-    Product { m: n_post, k: batch, n: n_pre, bias: None, x: xt }.run(Left::Rows(dy), dw);
+    backward_weights_parts(n_post, n_pre, &[(x, dy)], xt, dw);
+}
+
+/// [`backward_weights`] of a batch in parts: `dW = Σ dy xᵀ` over the parts in their order, `x (N_pre, B_i)` and
+/// `dy (N_post, B_i)` each; scratch `xt (N_pre ΣB_i)`, `dw (N_post, N_pre)`.
+///
+/// `xt` holds the activity turned round in panels of up to 32 presynaptic neurons, `(ΣB_i, 32)` each, so that a tile
+/// of `dw` reads one contiguous run.
+///
+/// # Panics
+/// If a length does not fit the shape.
+pub fn backward_weights_parts(n_post: usize, n_pre: usize, parts: &[(&[f32], &[f32])], xt: &mut [f32], dw: &mut [f32]) {
+    if dw.is_empty() {
+        return;
+    }
+    let samples: usize = parts.iter().map(|(x, _)| x.len() / n_pre).sum();
+    for (x, dy) in parts {
+        assert_eq!(dy.len() / n_post * n_pre, x.len(), "x and dy must have the same batch");
+    }
+    assert_eq!(xt.len(), n_pre * samples, "xt must be (N_pre, B)");
+    assert_eq!(dw.len(), n_post * n_pre, "dw must be (N_post, N_pre)");
+    if samples == 0 {
+        return dw.fill(0.0);
+    }
+    for_pieces(xt, PANEL * samples, 4 * n_pre * samples, |i, panel| {
+        let width = PANEL.min(n_pre - i * PANEL);
+        let mut k = 0;
+        for (x, _) in parts {
+            let batch = x.len() / n_pre;
+            turn(&x[i * PANEL * batch..][..width * batch], width, batch, &mut panel[k * width..][..batch * width]);
+            k += batch;
+        }
+    });
+    let xt = &*xt;
+    for_pieces(dw, OUTER_ROWS * n_pre, n_post * n_pre * samples, |i, piece| {
+        let (first, rows) = (i * OUTER_ROWS, piece.len() / n_pre);
+        let mut r = 0;
+        while r < rows {
+            let out = &mut piece[r * n_pre..];
+            r += match rows - r {
+                OUTER_ROWS.. => outer_rows::<OUTER_ROWS>(n_post, n_pre, samples, parts, first + r, xt, out),
+                left if left >= 4 => outer_rows::<4>(n_post, n_pre, samples, parts, first + r, xt, out),
+                left if left >= 2 => outer_rows::<2>(n_post, n_pre, samples, parts, first + r, xt, out),
+                _ => outer_rows::<1>(n_post, n_pre, samples, parts, first + r, xt, out),
+            };
+        }
+    });
+}
+
+/// `R` rows of `dw` from row `post`, panel by panel of `xt`; returns `R`.
+fn outer_rows<const R: usize>(
+    n_post: usize,
+    n_pre: usize,
+    samples: usize,
+    parts: &[(&[f32], &[f32])],
+    post: usize,
+    xt: &[f32],
+    out: &mut [f32],
+) -> usize {
+    // The rows' gradients side by side, so that one sample's are contiguous; some samples at a time.
+    let mut columns = [[0.0; R]; OUTER_SAMPLES];
+    let mut done = 0;
+    while done < samples {
+        let count = OUTER_SAMPLES.min(samples - done);
+        let mut k = 0;
+        for (_, dy) in parts {
+            let batch = dy.len() / n_post;
+            for b in 0..batch {
+                if (done..done + count).contains(&(k + b)) {
+                    for r in 0..R {
+                        columns[k + b - done][r] = dy[(post + r) * batch + b];
+                    }
+                }
+            }
+            k += batch;
+        }
+        let columns = &columns[..count];
+        for (i, panel) in xt.chunks(PANEL * samples).enumerate() {
+            let (at, width) = (i * PANEL, panel.len() / samples);
+            let panel = &panel[done * width..(done + count) * width];
+            match (width, done) {
+                (PANEL, 0) => outer_tile::<R, false>(columns, panel, n_pre, at, out),
+                (PANEL, _) => outer_tile::<R, true>(columns, panel, n_pre, at, out),
+                _ => outer_rest(columns, panel, width, done > 0, n_pre, at, out),
+            }
+        }
+        done += count;
+    }
+    R
+}
+
+/// `out[r] (+)= Σ_k columns[k][r] panel[k]` in a tile of `R` rows by one whole panel from column `at`.
+#[inline(always)]
+fn outer_tile<const R: usize, const ADD: bool>(
+    columns: &[[f32; R]],
+    panel: &[f32],
+    n_pre: usize,
+    at: usize,
+    out: &mut [f32],
+) {
+    let mut acc = [[f32x16::ZERO; VECS]; R];
+    for (column, x) in columns.iter().zip(panel.as_chunks::<LANES>().0.as_chunks::<VECS>().0) {
+        let x = x.map(f32x16::new);
+        for r in 0..R {
+            let dy = f32x16::splat(column[r]);
+            for v in 0..VECS {
+                acc[r][v] = dy.mul_add(x[v], acc[r][v]);
+            }
+        }
+    }
+    for r in 0..R {
+        let row = out[r * n_pre + at..][..PANEL].as_chunks_mut::<LANES>().0;
+        for v in 0..VECS {
+            let sum = if ADD { acc[r][v] + f32x16::new(row[v]) } else { acc[r][v] };
+            row[v] = sum.to_array();
+        }
+    }
+}
+
+/// [`outer_tile`] for the last panel, `width` columns wide.
+fn outer_rest<const R: usize>(
+    columns: &[[f32; R]],
+    panel: &[f32],
+    width: usize,
+    add: bool,
+    n_pre: usize,
+    at: usize,
+    out: &mut [f32],
+) {
+    for first in (0..width).step_by(LANES) {
+        let mut acc = [[f32x16::ZERO]; R];
+        for (k, column) in columns.iter().enumerate() {
+            multiply_add::<R, 1, false>(&mut acc, column, panel, k * width + first);
+        }
+        for r in 0..R {
+            let part = &mut out[r * n_pre + at + first..r * n_pre + at + width.min(first + LANES)];
+            let old = if add { load(part) } else { f32x16::ZERO };
+            store(part, acc[r][0] + old);
+        }
+    }
 }
 
 /// `db[n] = sum over the batch of dy[n]`: `dy (N, B)`, `db (N)`.
@@ -155,7 +305,11 @@ impl Product<'_> {
         }
         // Pieces of several tiles share the panel of `x` in cache; at least 32 of them where the output is tall.
         let rows = (self.m / 32).next_multiple_of(ROWS).clamp(ROWS, 64);
+        let rows = if n == LANES { rows.next_multiple_of(TALL_ROWS) } else { rows };
         for_pieces(out, rows * n, self.m * self.k * n, |i, piece| {
+            if n == LANES {
+                return self.vectors(a, i * rows, piece);
+            }
             let mut n0 = 0;
             while n0 < n {
                 n0 += match n - n0 {
@@ -166,6 +320,63 @@ impl Product<'_> {
                 };
             }
         });
+    }
+
+    /// A piece of rows from `m0` where a row of `out` is one vector: the slices of a batch.
+    fn vectors(&self, a: Left, m0: usize, piece: &mut [f32]) {
+        let (out, _) = piece.as_chunks_mut::<LANES>();
+        let mut r = 0;
+        while r < out.len() {
+            let (m0, out) = (m0 + r, &mut out[r..]);
+            r += match out.len() {
+                TALL_ROWS.. => self.vector_rows::<TALL_ROWS>(a, m0, out),
+                8.. => self.vector_rows::<8>(a, m0, out),
+                4.. => self.vector_rows::<4>(a, m0, out),
+                2.. => self.vector_rows::<2>(a, m0, out),
+                _ => self.vector_rows::<1>(a, m0, out),
+            };
+        }
+    }
+
+    /// `R` rows of one vector each, from row `m0`; returns `R`. Nothing in the loops can fail, so that each element of `a`
+    /// is broadcast from memory by the multiply-add itself.
+    fn vector_rows<const R: usize>(&self, a: Left, m0: usize, out: &mut [[f32; LANES]]) -> usize {
+        let k = self.k;
+        let x = &self.x.as_chunks::<LANES>().0[..k];
+        let mut acc = [f32x16::ZERO; R];
+        if let Some(bias) = self.bias {
+            for r in 0..R {
+                acc[r] = f32x16::splat(bias[m0 + r]);
+            }
+        }
+        match a {
+            Left::Rows(a) => {
+                let mut rows: [&[f32]; R] = [&[]; R];
+                for r in 0..R {
+                    rows[r] = &a[(m0 + r) * k..][..k];
+                }
+                for kk in 0..k {
+                    let x = f32x16::new(x[kk]);
+                    for r in 0..R {
+                        acc[r] = f32x16::splat(rows[r][kk]).mul_add(x, acc[r]);
+                    }
+                }
+            }
+            Left::Columns(a) => {
+                for (column, x) in a[m0..].chunks(self.m).zip(x) {
+                    let x = f32x16::new(*x);
+                    if let Some(column) = column.first_chunk::<R>() {
+                        for r in 0..R {
+                            acc[r] = f32x16::splat(column[r]).mul_add(x, acc[r]);
+                        }
+                    }
+                }
+            }
+        }
+        for r in 0..R {
+            out[r] = acc[r].to_array();
+        }
+        R
     }
 
     /// `V` vectors of columns from `n0`, all inside the row if `FULL`, of a piece of rows that starts at row `m0`;
@@ -279,17 +490,12 @@ fn forward_one(n_pre: usize, w: &[f32], bias: Option<&[f32]>, x: &[f32], y: &mut
     });
 }
 
-/// `xt (B, N) = x (N, B)` transposed, in blocks of 8 x 8.
-fn transpose(n: usize, batch: usize, x: &[f32], xt: &mut [f32]) {
+/// `xt (B, N) = x (N, B)` turned round, in blocks of 8 x 8.
+fn turn(x: &[f32], n: usize, batch: usize, xt: &mut [f32]) {
     const SIDE: usize = 8;
-    if xt.is_empty() {
-        return;
-    }
-    for_pieces(xt, SIDE * n, n * batch, |i, piece| {
-        let b0 = i * SIDE;
-        let bs = piece.len() / n;
-        let full = if bs == SIDE { n / SIDE * SIDE } else { 0 };
-        for n0 in (0..full).step_by(SIDE) {
+    let (full_n, full_b) = (n / SIDE * SIDE, batch / SIDE * SIDE);
+    for n0 in (0..full_n).step_by(SIDE) {
+        for b0 in (0..full_b).step_by(SIDE) {
             let mut block = [f32x8::ZERO; SIDE];
             for r in 0..SIDE {
                 let mut row = [0.0; SIDE];
@@ -298,15 +504,20 @@ fn transpose(n: usize, batch: usize, x: &[f32], xt: &mut [f32]) {
             }
             let block = f32x8::transpose(block);
             for b in 0..SIDE {
-                piece[b * n + n0..][..SIDE].copy_from_slice(&block[b].to_array());
+                xt[(b0 + b) * n + n0..][..SIDE].copy_from_slice(&block[b].to_array());
             }
         }
-        for b in 0..bs {
-            for r in full..n {
-                piece[b * n + r] = x[r * batch + b0 + b];
+        for b in full_b..batch {
+            for r in n0..n0 + SIDE {
+                xt[b * n + r] = x[r * batch + b];
             }
         }
-    });
+    }
+    for r in full_n..n {
+        for b in 0..batch {
+            xt[b * n + r] = x[r * batch + b];
+        }
+    }
 }
 
 #[cfg(test)]

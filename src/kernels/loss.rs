@@ -27,11 +27,12 @@ pub fn softmax(classes: usize, batch: usize, logits: &[f32], p: &mut [f32]) {
     }
 }
 
-/// Cross-entropy `-Σ_k t[k] ln p[k]` against smoothed targets, and its gradient `dlogits = (p - t) / B`.
+/// Cross-entropy `-Σ_k t[k] ln p[k]` against smoothed targets, and its gradient `dlogits = (p - t) / M` for the mean over
+/// M samples: the batch, or the larger one of which it is a slice.
 ///
 /// `t = (1 - s) onehot(label) + s / K` with `s = smoothing` in `[0, 1)`: the convention of PyTorch's
 /// `CrossEntropyLoss(label_smoothing=s)` (Szegedy et al. 2016). `logits (K, B)`, `labels (B)`, `dlogits (K, B)`.
-/// The gradient is that of the mean over the batch; the loss returned is the sum.
+/// The loss returned is the sum over the batch.
 ///
 /// # Panics
 /// If a shape is wrong or a label is not below `classes`.
@@ -41,13 +42,14 @@ pub fn softmax_cross_entropy(
     logits: &[f32],
     labels: &[u8],
     smoothing: f32,
+    samples: usize,
     dlogits: &mut [f32],
 ) -> LossSum {
     assert_eq!(logits.len(), classes * batch, "logits must be (K, B)");
     assert_eq!(labels.len(), batch, "labels must be (B)");
     assert_eq!(dlogits.len(), classes * batch, "dlogits must be (K, B)");
     assert!(labels.iter().all(|&k| usize::from(k) < classes), "labels must be below {classes}");
-    let mean = 1.0 / batch as f32;
+    let mean = 1.0 / samples as f32;
     let uniform = smoothing / classes as f32;
     let mut total = LossSum::default();
     for (b, n) in tiles(batch) {
@@ -134,12 +136,12 @@ mod tests {
                 let mut z = random("z", classes * batch);
                 let labels: Vec<u8> = (0..batch).map(|_| rng.below(classes) as u8).collect();
                 let (mut dz, mut scratch) = (vec![f32::NAN; z.len()], vec![f32::NAN; z.len()]);
-                softmax_cross_entropy(classes, batch, &z, &labels, smoothing, &mut dz);
+                softmax_cross_entropy(classes, batch, &z, &labels, smoothing, batch, &mut dz);
                 for i in 0..z.len() {
                     let (was, h) = (z[i], 1e-2);
                     let mut at = |v| {
                         z[i] = v;
-                        softmax_cross_entropy(classes, batch, &z, &labels, smoothing, &mut scratch).loss
+                        softmax_cross_entropy(classes, batch, &z, &labels, smoothing, batch, &mut scratch).loss
                     };
                     let slope = (at(was + h) - at(was - h)) / f64::from((was + h) - (was - h)) / batch as f64;
                     z[i] = was;
@@ -154,12 +156,12 @@ mod tests {
         // Two samples, two classes: z = (ln 3, 0) and (0, 0), so p = (3/4, 1/4) and (1/2, 1/2).
         let z = [3.0f32.ln(), 0.0, 0.0, 0.0];
         let mut dz = [f32::NAN; 4];
-        let sum = softmax_cross_entropy(2, 2, &z, &[0, 1], 0.0, &mut dz);
+        let sum = softmax_cross_entropy(2, 2, &z, &[0, 1], 0.0, 2, &mut dz);
         let want = -(0.75f64.ln() + 0.5f64.ln());
         assert!((sum.loss - want).abs() < 1e-6, "{}, expected {want}", sum.loss);
         assert_eq!(sum.correct, 1, "of equal logits the first counts");
         close("dlogits", &dz, &[-0.125, 0.25, 0.125, -0.25], 1e-4);
-        let smooth = softmax_cross_entropy(2, 2, &z, &[0, 1], 0.2, &mut dz).loss;
+        let smooth = softmax_cross_entropy(2, 2, &z, &[0, 1], 0.2, 2, &mut dz).loss;
         let want = -(0.9 * 0.75f64.ln() + 0.1 * 0.25f64.ln() + 0.5f64.ln());
         assert!((smooth - want).abs() < 1e-6, "{smooth}, expected {want}");
     }
@@ -168,9 +170,9 @@ mod tests {
     fn huge_logits_stay_finite() {
         let z = [1e30, -1e30, 300.0, 1000.0, -1000.0, 0.0];
         let mut dz = [f32::NAN; 6];
-        let sum = softmax_cross_entropy(2, 3, &z, &[0, 0, 0], 0.1, &mut dz);
+        let sum = softmax_cross_entropy(2, 3, &z, &[0, 0, 0], 0.1, 3, &mut dz);
         assert!(dz.iter().all(|v| v.is_finite()), "{dz:?}");
         assert!(sum.loss.is_finite());
-        assert_eq!(softmax_cross_entropy(1, 1, &[f32::NAN], &[0], 0.0, &mut [0.0]).correct, 0);
+        assert_eq!(softmax_cross_entropy(1, 1, &[f32::NAN], &[0], 0.0, 1, &mut [0.0]).correct, 0);
     }
 }

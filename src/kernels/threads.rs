@@ -1,17 +1,54 @@
 //! Splitting an output over threads, in pieces fixed by its shape and never by the number of threads.
 
 use rayon::prelude::*;
+use std::cell::Cell;
 use std::ops::Range;
 
 /// Work below this many multiply-adds stays on the calling thread: waking a worker costs 10 to 20 microseconds.
 /// Tests split everything, so that small shapes compare one thread with two as well.
 const PARALLEL_FROM: usize = if cfg!(test) { 1 } else { 200_000 };
 
+thread_local! {
+    /// True while this worker has a whole slice of a batch and every other worker has one as well.
+    static HAS_SLICE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// True where several workers may share `work` multiply-adds.
+fn shared(work: usize) -> bool {
+    work >= PARALLEL_FROM && !HAS_SLICE.get() && rayon::current_num_threads() > 1
+}
+
+/// Workers of the pool that the caller runs on.
+pub fn workers() -> usize {
+    rayon::current_num_threads()
+}
+
+/// `f(i, slice)` of each slice of a batch, in their order, on one worker each. Where there are as many slices as workers,
+/// the kernels within do not split their work further: each slice stays in the cache of its core.
+pub fn map_slices<S: Send, T: Send>(slices: &mut [S], f: impl Fn(usize, &mut S) -> T + Sync + Send) -> Vec<T> {
+    let workers = rayon::current_num_threads();
+    if slices.len() == 1 || workers == 1 {
+        return slices.iter_mut().enumerate().map(|(i, slice)| f(i, slice)).collect();
+    }
+    let whole = slices.len() >= workers;
+    slices
+        .par_iter_mut()
+        .enumerate()
+        .with_max_len(1)
+        .map(|(i, slice)| {
+            let before = HAS_SLICE.replace(whole);
+            let result = f(i, slice);
+            HAS_SLICE.set(before);
+            result
+        })
+        .collect()
+}
+
 /// Calls `f(i, piece)` for each `piece_len` long piece of `out` (the last may be shorter), on several threads where
 /// `work` (multiply-adds in total) is worth it. Each piece is written by one call.
 pub fn for_pieces<T: Send>(out: &mut [T], piece_len: usize, work: usize, f: impl Fn(usize, &mut [T]) + Sync + Send) {
     let piece_len = piece_len.max(1);
-    if work < PARALLEL_FROM || rayon::current_num_threads() == 1 {
+    if !shared(work) {
         out.chunks_mut(piece_len).enumerate().for_each(|(i, piece)| f(i, piece));
     } else {
         out.par_chunks_mut(piece_len).enumerate().for_each(|(i, piece)| f(i, piece));
@@ -28,7 +65,7 @@ pub fn for_piece_pairs<T: Send, U: Send>(
     f: impl Fn(usize, &mut [T], &mut [U]) + Sync + Send,
 ) {
     let (len_a, len_b) = (len_a.max(1), len_b.max(1));
-    if work < PARALLEL_FROM || rayon::current_num_threads() == 1 {
+    if !shared(work) {
         a.chunks_mut(len_a).zip(b.chunks_mut(len_b)).enumerate().for_each(|(i, (x, y))| f(i, x, y));
     } else {
         a.par_chunks_mut(len_a).zip(b.par_chunks_mut(len_b)).enumerate().for_each(|(i, (x, y))| f(i, x, y));
@@ -46,7 +83,7 @@ pub fn for_plane_pieces<const P: usize, T: Send>(
     f: impl Fn(usize, usize, &mut [&mut [T]]) + Sync + Send,
 ) {
     let (plane_len, piece_len) = (plane_len.max(1), piece_len.max(1));
-    let parallel = work >= PARALLEL_FROM && rayon::current_num_threads() > 1;
+    let parallel = shared(work);
     for_pieces(out, P * plane_len, work, |group, group_out| {
         let n = group_out.len().div_ceil(plane_len);
         let mut planes = [const { None }; P];
@@ -135,7 +172,7 @@ pub fn sum_pieces<const K: usize>(
     let piece_len = len.div_ceil(MOST_PIECES).next_multiple_of(16).max(16_384);
     let mut sums = [0.0; MOST_PIECES];
     let sums = &mut sums[..len.div_ceil(piece_len)];
-    let parallel = work >= PARALLEL_FROM && rayon::current_num_threads() > 1;
+    let parallel = shared(work);
     halve_sum(0..len, piece_len, outs, sums, parallel, &f);
     sums.iter().sum()
 }

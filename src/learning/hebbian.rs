@@ -17,7 +17,7 @@ use crate::kernels::optimizer::square_norm;
 use crate::kernels::plasticity::{
     apply, center_rows, finish_dense, hebbian_sparse, intrinsic_step, row_means, subtract_from, update_running_mean,
 };
-use crate::kernels::{dense, sparse};
+use crate::kernels::{dense, sparse, threads};
 use crate::model::{Network, Pass, Plastic, Wiring};
 use std::ops::Range;
 
@@ -43,6 +43,22 @@ struct Site {
     /// Running rates r̄ and thresholds θ in the state, each `(N_post)`.
     rates: Range<usize>,
     theta: Range<usize>,
+    scratch: Scratch,
+}
+
+/// Scratch of one projection.
+#[derive(Default)]
+struct Scratch {
+    /// Activity of all slices on both sides: `(N_pre, samples)`, `(N_post, samples)`.
+    pre: Vec<f32>,
+    post: Vec<f32>,
+    gate: Vec<f32>,
+    decay: Vec<f32>,
+    drive: Vec<f32>,
+    means: Vec<f32>,
+    transposed: Vec<f32>,
+    residual: Vec<f32>,
+    change: Vec<f32>,
 }
 
 /// The local learner of a run.
@@ -53,13 +69,6 @@ pub struct Hebbian {
     beside_optimizer: bool,
     sites: Vec<Site>,
     shares: Vec<Share>,
-    gate: Vec<f32>,
-    decay: Vec<f32>,
-    drive: Vec<f32>,
-    means: Vec<f32>,
-    transposed: Vec<f32>,
-    residual: Vec<f32>,
-    change: Vec<f32>,
 }
 
 impl Hebbian {
@@ -77,11 +86,12 @@ impl Hebbian {
                 format!("use one of: {}", names.join(", ")),
             ));
         }
-        let nothing = Pass { training: false, batch: 0, seed: 0, step: 0 };
+        let nothing = Pass { training: false, batch: 0, slice: 0, seed: 0, step: 0 };
         let readout = network.layers().len() - 1;
         let mut sites = Vec::new();
         let mut start = 0;
-        for (position, (layer, p)) in network.plastic(&nothing, &[]).into_iter().enumerate() {
+        for (position, (layer, p)) in network.plastic(&nothing).into_iter().enumerate() {
+            let p = &p[0];
             let wanted = match config.learning.mode.as_str() {
                 "hybrid" => p.between_neurons,
                 "local" => layer != readout,
@@ -90,7 +100,7 @@ impl Hebbian {
             if !wanted {
                 continue;
             }
-            let n_post = n_post(&p);
+            let n_post = n_post(p);
             sites.push(Site {
                 layer,
                 position,
@@ -99,6 +109,7 @@ impl Hebbian {
                 n_post,
                 rates: start..start + n_post,
                 theta: start + n_post..start + 2 * n_post,
+                scratch: Scratch::default(),
             });
             start += 2 * n_post;
         }
@@ -106,20 +117,12 @@ impl Hebbian {
             .iter()
             .map(|s| Share { name: network.tensors()[s.tensor].spec.name.clone(), ..Share::default() })
             .collect();
-        let empty = Vec::new;
         Ok(Self {
             config: config.plasticity.clone(),
             rule,
             beside_optimizer: config.learning.mode == "hybrid",
             sites,
             shares,
-            gate: empty(),
-            decay: empty(),
-            drive: empty(),
-            means: empty(),
-            transposed: empty(),
-            residual: empty(),
-            change: empty(),
         })
     }
 
@@ -136,13 +139,12 @@ impl Hebbian {
         }
     }
 
-    /// One local step on `weights` after the optimizer's, from the activity of the last training pass over `x`.
-    /// `schedule` is the learning-rate factor of the step.
+    /// One local step on `weights` after the optimizer's, from the activity of the last training pass.
+    /// `schedule` is the learning-rate factor of the step. Each projection is changed by one thread.
     pub fn step(
         &mut self,
         network: &Network,
         pass: &Pass,
-        x: &[f32],
         schedule: f32,
         optimizer: &Optimizer,
         weights: &mut [f32],
@@ -151,42 +153,39 @@ impl Hebbian {
         if self.sites.is_empty() {
             return;
         }
-        let plastic = network.plastic(pass, x);
-        let sites = std::mem::take(&mut self.sites);
+        let plastic = network.plastic(pass);
+        let learner = Learner { config: &self.config, rule: self.rule, beside_optimizer: self.beside_optimizer };
+        let (mut w, mut w_at, mut s, mut s_at) = (&mut *weights, 0, &mut *state, 0);
+        let mut jobs: Vec<_> = self
+            .sites
+            .iter_mut()
+            .map(|site| {
+                let (layer, parts) = &plastic[site.position];
+                assert_eq!(*layer, site.layer, "the plastic projections keep their order");
+                let w = part_of(&mut w, &mut w_at, &network.tensors()[site.tensor].range);
+                let s = part_of(&mut s, &mut s_at, &(site.rates.start..site.theta.end));
+                (optimizer.change(site.tensor), site, parts, w, s)
+            })
+            .collect();
+        let shares = threads::map_slices(&mut jobs, |_, (gradient, site, parts, w, s)| {
+            learner.change(site, parts, schedule, *gradient, w, s)
+        });
+        for (total, share) in self.shares.iter_mut().zip(shares) {
+            total.sum += share;
+            total.steps += 1;
+        }
         let mut last_bias = None;
-        for (i, site) in sites.iter().enumerate() {
-            let (layer, p) = &plastic[site.position];
-            assert_eq!(*layer, site.layer, "the plastic projections keep their order");
-            let w = &mut weights[network.tensors()[site.tensor].range.clone()];
-            self.observe(site, p, state);
-            let rate = self.config.rate * schedule;
-            let square = self.propose(site, p, w, state);
-            let length = f64::from(rate) * square.sqrt();
-            let gradient = optimizer.change(site.tensor);
-            let reference = if self.beside_optimizer { gradient } else { f64::from(schedule) * square_norm(w).sqrt() };
-            let limit = f64::from(self.config.cap) * reference;
-            let shrink = if length > limit { limit / length } else { 1.0 };
-            apply((f64::from(rate) * shrink) as f32, &self.change[..w.len()], w);
-            let local = length * shrink;
-            if local + gradient > 0.0 {
-                self.shares[i].sum += local / (local + gradient);
-            }
-            self.shares[i].steps += 1;
+        for site in &self.sites {
             if let Some(bias) = site.bias
                 && self.config.intrinsic_rate > 0.0
                 && last_bias != Some(bias)
             {
                 let b = &mut weights[network.tensors()[bias].range.clone()];
-                intrinsic_step(
-                    &state[site.rates.clone()],
-                    self.config.target_rate,
-                    self.config.intrinsic_rate * schedule,
-                    b,
-                );
+                let rate = self.config.intrinsic_rate * schedule;
+                intrinsic_step(&state[site.rates.clone()], self.config.target_rate, rate, b);
                 last_bias = Some(bias);
             }
         }
-        self.sites = sites;
     }
 
     /// Takes the shares of the local step since the last call.
@@ -206,77 +205,134 @@ impl Hebbian {
     pub fn shares(&self) -> &[Share] {
         &self.shares
     }
+}
 
-    /// Moves the running rates r̄ towards the batch's mean activity.
-    fn observe(&mut self, site: &Site, p: &Plastic, state: &mut [f32]) {
-        self.means.resize(self.means.len().max(site.n_post), 0.0);
-        row_means(site.n_post, p.samples, p.post, &mut self.means[..site.n_post]);
-        update_running_mean(&self.means[..site.n_post], self.config.rate_tau_steps, &mut state[site.rates.clone()]);
+/// What the change of every projection follows.
+#[derive(Clone, Copy)]
+struct Learner<'a> {
+    config: &'a Plasticity,
+    rule: Option<&'static Rule>,
+    beside_optimizer: bool,
+}
+
+impl Learner<'_> {
+    /// Changes the weights `w` of one projection, given its activity in each slice, the norm of the optimizer's change,
+    /// and its running rates and thresholds `state (2 N_post)`; returns the share of the local step in the change.
+    fn change(
+        &self,
+        site: &mut Site,
+        parts: &[Plastic],
+        schedule: f32,
+        gradient: f64,
+        w: &mut [f32],
+        state: &mut [f32],
+    ) -> f64 {
+        let n = site.n_post;
+        let scratch = &mut site.scratch;
+        let samples = parts.iter().map(|p| p.samples).sum();
+        join(parts, samples, |p| p.pre, &mut scratch.pre);
+        join(parts, samples, |p| p.post, &mut scratch.post);
+        let (rates, theta) = state.split_at_mut(n);
+        scratch.means.resize(n, 0.0);
+        row_means(n, samples, &scratch.post, &mut scratch.means);
+        update_running_mean(&scratch.means, self.config.rate_tau_steps, rates);
+        let rate = self.config.rate * schedule;
+        let square = self.propose(n, samples, parts[0].wiring, scratch, w, rates, theta);
+        let length = f64::from(rate) * square.sqrt();
+        let reference = if self.beside_optimizer { gradient } else { f64::from(schedule) * square_norm(w).sqrt() };
+        let limit = f64::from(self.config.cap) * reference;
+        let shrink = if length > limit { limit / length } else { 1.0 };
+        apply((f64::from(rate) * shrink) as f32, &scratch.change, w);
+        let local = length * shrink;
+        if local + gradient > 0.0 { local / (local + gradient) } else { 0.0 }
     }
 
     /// Fills `change` with Δw / η of the rule and of synaptic scaling; returns its squared norm.
-    fn propose(&mut self, site: &Site, p: &Plastic, w: &[f32], state: &mut [f32]) -> f64 {
-        let (n, samples) = (site.n_post, p.samples);
-        self.gate.resize(n * samples, 0.0);
-        self.decay.resize(n, 0.0);
-        self.change.resize(self.change.len().max(w.len()), 0.0);
-        self.decay.fill(0.0);
-        let mut pre = p.pre;
+    fn propose(
+        &self,
+        n: usize,
+        samples: usize,
+        wiring: Wiring,
+        scratch: &mut Scratch,
+        w: &[f32],
+        rates: &[f32],
+        theta: &mut [f32],
+    ) -> f64 {
+        let Scratch { pre, post, gate, decay, drive, transposed, residual, change, .. } = scratch;
+        gate.resize(n * samples, 0.0);
+        decay.resize(n, 0.0);
+        change.resize(w.len(), 0.0);
+        decay.fill(0.0);
+        let mut pre = pre.as_slice();
         match self.rule {
             Some(rule) => {
-                self.drive.clear();
+                drive.clear();
                 if rule.needs_drive {
-                    self.drive.resize(n * samples, 0.0);
-                    match p.wiring {
-                        Wiring::Dense { n_post, n_pre } => {
-                            dense::forward(n_post, n_pre, samples, w, None, p.pre, &mut self.drive);
-                        }
-                        Wiring::Masked(s) => {
-                            sparse::forward(s.pattern(), samples, w, p.pre, &mut self.drive, false);
-                        }
+                    drive.resize(n * samples, 0.0);
+                    match wiring {
+                        Wiring::Dense { n_post, n_pre } => dense::forward(n_post, n_pre, samples, w, None, pre, drive),
+                        Wiring::Masked(s) => sparse::forward(s.pattern(), samples, w, pre, drive, false),
                     }
                 }
                 if self.config.centered {
-                    center_rows(n, self.drive.len() / n.max(1), &mut self.drive);
+                    center_rows(n, drive.len() / n.max(1), drive);
                 }
-                let theta = &mut state[site.theta.clone()];
-                let mut response = Response { n, samples, post: p.post, drive: &self.drive, theta };
-                (rule.gate)(&self.config, &mut response, &mut self.gate, &mut self.decay);
+                let mut response = Response { n, samples, post, drive, theta };
+                (rule.gate)(self.config, &mut response, gate, decay);
                 if self.config.centered {
-                    center_rows(n, samples, &mut self.gate);
+                    center_rows(n, samples, gate);
                 }
                 if rule.subtracts {
-                    self.residual.clear();
-                    self.residual.resize(p.pre.len(), 0.0);
-                    match p.wiring {
+                    residual.clear();
+                    residual.resize(pre.len(), 0.0);
+                    match wiring {
                         Wiring::Dense { n_post, n_pre } => {
-                            dense::backward_input(n_post, n_pre, samples, w, &self.gate, &mut self.residual);
+                            dense::backward_input(n_post, n_pre, samples, w, gate, residual);
                         }
-                        Wiring::Masked(s) => {
-                            sparse::backward_input(s.pattern(), samples, w, &self.gate, &mut self.residual, false);
-                        }
+                        Wiring::Masked(s) => sparse::backward_input(s.pattern(), samples, w, gate, residual, false),
                     }
-                    subtract_from(p.pre, &mut self.residual);
-                    pre = &self.residual;
+                    subtract_from(pre, residual);
+                    pre = residual;
                 }
             }
-            None => self.gate.fill(0.0),
+            None => gate.fill(0.0),
         }
         if self.config.scaling_rate > 0.0 && self.config.rate > 0.0 {
             let (target, ratio) = (self.config.target_rate, self.config.scaling_rate / self.config.rate);
-            for (d, r) in self.decay.iter_mut().zip(&state[site.rates.clone()]) {
+            for (d, r) in decay.iter_mut().zip(rates) {
                 *d -= ratio * ((target - r) / target).clamp(-1.0, 1.0);
             }
         }
-        let change = &mut self.change[..w.len()];
-        match p.wiring {
+        match wiring {
             Wiring::Dense { n_post, n_pre } => {
-                self.transposed.resize(samples * n_pre, 0.0);
-                dense::backward_weights(n_post, n_pre, samples, &self.gate, pre, &mut self.transposed, change);
-                finish_dense(n_post, n_pre, samples, &self.decay, w, change)
+                transposed.resize(samples * n_pre, 0.0);
+                dense::backward_weights(n_post, n_pre, samples, gate, pre, transposed, change);
+                finish_dense(n_post, n_pre, samples, decay, w, change)
             }
-            Wiring::Masked(s) => hebbian_sparse(s.pattern(), samples, &self.gate, pre, &self.decay, w, change),
+            Wiring::Masked(s) => hebbian_sparse(s.pattern(), samples, gate, pre, decay, w, change),
         }
+    }
+}
+
+/// The floats `range` of a whole of which `rest` begins at `at`; `rest` then begins behind them.
+fn part_of<'a>(rest: &mut &'a mut [f32], at: &mut usize, range: &Range<usize>) -> &'a mut [f32] {
+    assert!(*at <= range.start, "projections lie in the order of their weights");
+    let skipped = std::mem::take(rest).split_at_mut(range.start - *at).1;
+    let (part, behind) = skipped.split_at_mut(range.len());
+    (*rest, *at) = (behind, range.end);
+    part
+}
+
+/// Puts the activity of the slices side by side: `(N, samples)` of each into `all (N, Σ samples)`.
+fn join<'a>(parts: &[Plastic<'a>], samples: usize, side: impl Fn(&Plastic<'a>) -> &'a [f32], all: &mut Vec<f32>) {
+    let rows = parts.first().map_or(0, |p| side(p).len() / p.samples.max(1));
+    all.resize(rows * samples, 0.0);
+    let mut at = 0;
+    for part in parts {
+        for (row, activity) in all.chunks_exact_mut(samples).zip(side(part).chunks_exact(part.samples)) {
+            row[at..at + part.samples].copy_from_slice(activity);
+        }
+        at += part.samples;
     }
 }
 

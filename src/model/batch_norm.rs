@@ -2,9 +2,9 @@
 //!
 //! Ioffe and Szegedy 2015; momentum, eps and the unbiased running variance are those of PyTorch's `BatchNorm2d`.
 
-use super::{Init, Layer, LayerKind, Operation, Params, Pass, Role, Shape, TensorSpec, tensor_ranges};
+use super::{Init, Layer, LayerKind, Meeting, Operation, Params, Pass, Role, Shape, TensorSpec, tensor_ranges};
 use crate::error::Result;
-use crate::kernels::batch_norm::{Moments, normalise, normalise_backward, normalise_batch};
+use crate::kernels::batch_norm::{Moments, input_gradient, merge_moments, normalise, tell_gradients, tell_moments};
 
 /// The row of `LAYERS`.
 pub const KIND: LayerKind = LayerKind {
@@ -21,11 +21,14 @@ const MOMENTUM: f32 = 0.1;
 
 /// `y = gain_c * (x - mean_c) / sqrt(var_c + eps) + bias_c`, moments over (H, W, B) of the batch in training and
 /// their running averages in evaluation. A flat population is normalised neuron by neuron over the batch.
+#[derive(Clone)]
 struct BatchNorm {
     shape: Shape,
-    /// Moments used by the last forward pass `(C)`.
+    /// Moments used by the last forward pass `(C)`: of the whole batch in training.
     moments: Vec<Moments>,
-    /// Gradient of gain and bias `(C)`.
+    /// Values per channel in the whole batch of the last training pass.
+    values: usize,
+    /// Gradient of gain and bias over the whole batch `(C)`.
     sums: Vec<[f32; 2]>,
 }
 
@@ -36,7 +39,7 @@ struct BatchNorm {
 fn build(params: &mut Params, input: Shape) -> Result<Box<dyn Layer>> {
     params.finish()?;
     let (moments, sums) = (vec![Moments::default(); input.c], vec![[0.0; 2]; input.c]);
-    Ok(Box::new(BatchNorm { shape: input, moments, sums }))
+    Ok(Box::new(BatchNorm { shape: input, moments, values: 0, sums }))
 }
 
 /// Moves the running statistics towards those of a batch of `m` values per channel; `mean (C)`, `var (C)`. The
@@ -72,28 +75,33 @@ impl Layer for BatchNorm {
         ]
     }
 
+    fn replicate(&self) -> Box<dyn Layer> {
+        Box::new(self.clone())
+    }
+
     fn operation(&self) -> Option<Operation<'_>> {
         Some(Operation::BatchNorm { eps: EPS })
     }
 
-    fn forward(&mut self, pass: &Pass, weights: &[f32], buffers: &mut [f32], x: &[f32], y: &mut [f32]) {
-        let c = self.shape.c;
-        let bias = tensor_ranges(&self.tensors())[1].clone();
-        let (gain, bias) = (&weights[..c], &weights[bias]);
-        let (mean, var) = buffers.split_at_mut(tensor_ranges(&self.buffers())[1].start);
-        let (mean, var) = (&mut mean[..c], &mut var[..c]);
+    fn forward(&mut self, pass: &Pass, weights: &[f32], buffers: &[f32], x: &[f32], y: &mut [f32]) {
         if pass.training {
-            normalise_batch(gain, bias, EPS, x, y, &mut self.moments);
-            follow(&self.moments, x.len() / c, mean, var);
-        } else {
-            for ((moments, &mean), &var) in self.moments.iter_mut().zip(&*mean).zip(&*var) {
-                *moments = Moments { mean, var };
-            }
-            normalise(gain, bias, EPS, &self.moments, x, y);
+            let told = [self.tell_forward(x)];
+            return self.forward_with(&told, weights, x, y);
         }
+        let var = tensor_ranges(&self.buffers())[1].start;
+        for (c, moments) in self.moments.iter_mut().enumerate() {
+            *moments = Moments { mean: buffers[c], var: buffers[var + c] };
+        }
+        self.normalise(weights, x, y);
     }
 
-    fn backward(
+    fn follow(&self, buffers: &mut [f32]) {
+        let c = self.shape.c;
+        let (mean, var) = buffers.split_at_mut(tensor_ranges(&self.buffers())[1].start);
+        follow(&self.moments, self.values, &mut mean[..c], &mut var[..c]);
+    }
+
+    fn backward_part(
         &mut self,
         pass: &Pass,
         weights: &[f32],
@@ -103,12 +111,73 @@ impl Layer for BatchNorm {
         dx: Option<&mut [f32]>,
         dweights: &mut [f32],
     ) {
-        let gain = &weights[..self.shape.c];
-        normalise_backward(gain, EPS, &self.moments, pass.training, x, dy, dx, &mut self.sums);
+        let told = [self.tell_backward(x, dy)];
+        if pass.training {
+            return self.backward_with(&told, 0, weights, x, dy, dx, dweights);
+        }
+        self.write_gradients(&told[0], dweights);
+        if let Some(dx) = dx {
+            input_gradient(&weights[..self.shape.c], EPS, &self.moments, None, x, dy, dx);
+        }
+    }
+
+    fn meeting(&mut self) -> Option<&mut dyn Meeting> {
+        Some(self)
+    }
+}
+
+impl Meeting for BatchNorm {
+    fn tell_forward(&self, x: &[f32]) -> Vec<f64> {
+        let mut told = vec![0.0; 3 * self.shape.c];
+        tell_moments(self.shape.c, x, &mut told);
+        told
+    }
+
+    fn forward_with(&mut self, told: &[Vec<f64>], weights: &[f32], x: &[f32], y: &mut [f32]) {
+        merge_moments(told, &mut self.moments);
+        self.values = told.iter().map(|t| t[0]).sum::<f64>() as usize;
+        self.normalise(weights, x, y);
+    }
+
+    fn tell_backward(&self, x: &[f32], dy: &[f32]) -> Vec<f64> {
+        let mut told = vec![0.0; 2 * self.shape.c];
+        tell_gradients(EPS, &self.moments, x, dy, &mut told);
+        told
+    }
+
+    fn backward_with(
+        &mut self,
+        told: &[Vec<f64>],
+        own: usize,
+        weights: &[f32],
+        x: &[f32],
+        dy: &[f32],
+        dx: Option<&mut [f32]>,
+        dweights: &mut [f32],
+    ) {
+        for (c, sums) in self.sums.iter_mut().enumerate() {
+            *sums = [0, 1].map(|k| told.iter().map(|t| t[2 * c + k]).sum::<f64>() as f32);
+        }
+        self.write_gradients(&told[own], dweights);
+        if let Some(dx) = dx {
+            let batch = Some((self.sums.as_slice(), self.values));
+            input_gradient(&weights[..self.shape.c], EPS, &self.moments, batch, x, dy, dx);
+        }
+    }
+}
+
+impl BatchNorm {
+    fn normalise(&self, weights: &[f32], x: &[f32], y: &mut [f32]) {
+        let bias = tensor_ranges(&self.tensors())[1].clone();
+        normalise(&weights[..self.shape.c], &weights[bias], EPS, &self.moments, x, y);
+    }
+
+    /// Writes this slice's gradients of gain and bias, `told (C, 2)`.
+    fn write_gradients(&self, told: &[f64], dweights: &mut [f32]) {
         let bias = tensor_ranges(&self.tensors())[1].start;
-        for (c, &[dgain, dbias]) in self.sums.iter().enumerate() {
-            dweights[c] = dgain;
-            dweights[bias + c] = dbias;
+        for (c, told) in told.as_chunks::<2>().0.iter().enumerate() {
+            dweights[c] = told[0] as f32;
+            dweights[bias + c] = told[1] as f32;
         }
     }
 }
@@ -120,16 +189,18 @@ mod tests {
 
     #[test]
     fn running_statistics_follow_the_formula_of_pytorch() {
-        let mut layer = BatchNorm { shape: Shape::flat(1), moments: vec![Moments::default()], sums: vec![[0.0; 2]] };
+        let mut layer =
+            BatchNorm { shape: Shape::flat(1), moments: vec![Moments::default()], values: 0, sums: vec![[0.0; 2]] };
         let mut buffers = vec![0.0; spec::tensors_len(&layer.buffers())];
         let var = tensor_ranges(&layer.buffers())[1].start;
         buffers[var] = 1.0;
         let mut weights = vec![0.0; spec::tensors_len(&layer.tensors())];
         weights[0] = 1.0;
-        let mut pass = Pass { training: true, batch: 4, seed: 1, step: 0 };
+        let mut pass = Pass { training: true, batch: 4, slice: 0, seed: 1, step: 0 };
         let mut y = [f32::NAN; 4];
         // Mean 5, biased variance 5, unbiased 20/3; running mean 0.1 * 5, variance 0.9 * 1 + 0.1 * 20/3.
-        layer.forward(&pass, &weights, &mut buffers, &[2.0, 4.0, 6.0, 8.0], &mut y);
+        layer.forward(&pass, &weights, &buffers, &[2.0, 4.0, 6.0, 8.0], &mut y);
+        layer.follow(&mut buffers);
         assert!((buffers[0] - 0.5).abs() < 1e-6, "{}", buffers[0]);
         assert!((buffers[var] - (0.9 + 2.0 / 3.0)).abs() < 1e-6, "{}", buffers[var]);
         assert!((y[3] - 3.0 / 5.0f32.sqrt()).abs() < 1e-5, "{y:?}");
@@ -137,7 +208,7 @@ mod tests {
         // Evaluation uses the running ones and leaves them alone.
         let kept = buffers.clone();
         pass.training = false;
-        layer.forward(&pass, &weights, &mut buffers, &[2.0, 4.0, 6.0, 8.0], &mut y);
+        layer.forward(&pass, &weights, &buffers, &[2.0, 4.0, 6.0, 8.0], &mut y);
         assert_eq!(buffers, kept);
         assert!((y[0] - 1.5 / (0.9f32 + 2.0 / 3.0).sqrt()).abs() < 1e-5, "{y:?}");
     }

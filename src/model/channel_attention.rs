@@ -16,6 +16,7 @@ pub const KIND: LayerKind = LayerKind {
 };
 
 /// `y = x * sigmoid(MLP(mean of each map) + MLP(maximum of each map))`, MLP: C to J with ReLU, J to C.
+#[derive(Clone)]
 struct ChannelAttention {
     shape: Shape,
     /// Hidden units J.
@@ -101,11 +102,15 @@ impl Layer for ChannelAttention {
         ]
     }
 
+    fn replicate(&self) -> Box<dyn Layer> {
+        Box::new(self.clone())
+    }
+
     fn operation(&self) -> Option<Operation<'_>> {
         Some(Operation::ChannelAttention)
     }
 
-    fn forward(&mut self, pass: &Pass, weights: &[f32], _buffers: &mut [f32], x: &[f32], y: &mut [f32]) {
+    fn forward(&mut self, pass: &Pass, weights: &[f32], _buffers: &[f32], x: &[f32], y: &mut [f32]) {
         let (map, batch) = (self.map(pass.batch), pass.batch);
         self.pools.resize(self.shape.c * 2 * batch, 0.0);
         self.peak.resize(self.shape.c * batch, 0.0);
@@ -117,7 +122,7 @@ impl Layer for ChannelAttention {
         scale_maps(map, &self.gate, x, y);
     }
 
-    fn backward(
+    fn backward_part(
         &mut self,
         pass: &Pass,
         weights: &[f32],
@@ -165,8 +170,8 @@ mod tests {
         let weights = parity::random("weights", spec::tensors_len(&tensors));
         let x = parity::random("x", shape.n() * batch);
         let mut y = vec![f32::NAN; x.len()];
-        let pass = Pass { training: false, batch, seed: 1, step: 0 };
-        layer.forward(&pass, &weights, &mut [], &x, &mut y);
+        let pass = Pass { training: false, batch, slice: 0, seed: 1, step: 0 };
+        layer.forward(&pass, &weights, &[], &x, &mut y);
 
         let tensor = |i: usize| &weights[tensor_ranges(&tensors)[i].clone()];
         let (squeeze, squeeze_bias, excite, excite_bias) = (tensor(0), tensor(1), tensor(2), tensor(3));

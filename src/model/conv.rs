@@ -34,6 +34,7 @@ const MAX_KERNEL: usize = 31;
 const PATCHES: usize = 8;
 
 /// A convolution with a bias.
+#[derive(Clone)]
 pub struct Conv {
     shape: ConvShape,
     weight: Range<usize>,
@@ -111,11 +112,15 @@ impl Layer for Conv {
         ]
     }
 
+    fn replicate(&self) -> Box<dyn Layer> {
+        Box::new(self.clone())
+    }
+
     fn operation(&self) -> Option<Operation<'_>> {
         Some(Operation::Conv)
     }
 
-    fn forward(&mut self, pass: &Pass, weights: &[f32], _buffers: &mut [f32], x: &[f32], y: &mut [f32]) {
+    fn forward(&mut self, pass: &Pass, weights: &[f32], _buffers: &[f32], x: &[f32], y: &mut [f32]) {
         let (weight, bias) = (&weights[self.weight.clone()], &weights[self.bias.clone()]);
         self.packed.resize(self.shape.weights_len(), 0.0);
         kernel::forward(&self.shape, pass.batch, weight, Some(bias), &mut self.packed, x, y);
@@ -124,7 +129,7 @@ impl Layer for Conv {
         }
     }
 
-    fn backward(
+    fn backward_part(
         &mut self,
         pass: &Pass,
         weights: &[f32],
@@ -184,11 +189,11 @@ mod tests {
     fn patches_belong_to_their_outputs() {
         let input = Shape { c: 2, h: 4, w: 5 };
         let mut layer = Conv::new(input, 3, 3);
-        let pass = Pass { training: true, batch: 6, seed: 1, step: 9 };
+        let pass = Pass { training: true, batch: 6, slice: 0, seed: 1, step: 9 };
         let weights = random("w", super::super::spec::tensors_len(&layer.tensors()));
         let x = random("x", input.n() * 6);
         let mut y = vec![f32::NAN; layer.output().n() * 6];
-        layer.forward(&pass, &weights, &mut [], &x, &mut y);
+        layer.forward(&pass, &weights, &[], &x, &mut y);
         let plastic = layer.plastic(&x, &y, &pass);
         let p = &plastic[0];
         assert_eq!((p.samples, p.pre.len(), p.post.len()), (48, 18 * 48, 3 * 48));
@@ -205,11 +210,11 @@ mod tests {
     fn patches_are_those_of_the_last_training_pass() {
         let input = Shape { c: 1, h: 3, w: 3 };
         let mut layer = Conv::new(input, 1, 1);
-        let listed = Pass { training: false, batch: 0, seed: 1, step: 0 };
+        let listed = Pass { training: false, batch: 0, slice: 0, seed: 1, step: 0 };
         assert_eq!(layer.plastic(&[], &[], &listed).len(), 1, "listed before any pass, without activity");
         let (training, scoring) = (Pass { training: true, batch: 1, ..listed }, Pass { batch: 1, ..listed });
-        layer.forward(&training, &[1.0; 32], &mut [], &[1.0; 9], &mut [0.0; 9]);
-        layer.forward(&scoring, &[1.0; 32], &mut [], &[2.0; 9], &mut [0.0; 9]);
+        layer.forward(&training, &[1.0; 32], &[], &[1.0; 9], &mut [0.0; 9]);
+        layer.forward(&scoring, &[1.0; 32], &[], &[2.0; 9], &mut [0.0; 9]);
         assert_eq!(layer.plastic(&[], &[], &training)[0].pre, [1.0; PATCHES]);
     }
 }

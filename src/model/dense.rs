@@ -1,6 +1,6 @@
 //! Layer `dense`: an all-to-all projection with a bias, `y = W x + b`. Also the read-out of every network.
 
-use super::{Init, Layer, LayerKind, Operation, Pass, Plastic, Role, Shape, TensorSpec, Wiring, tensor_ranges};
+use super::{Init, Layer, LayerKind, Operation, Outer, Pass, Plastic, Role, Shape, TensorSpec, Wiring, tensor_ranges};
 use crate::kernels::{dense as kernel, elementwise};
 use std::ops::Range;
 
@@ -16,14 +16,13 @@ pub const KIND: LayerKind = LayerKind {
 };
 
 /// An all-to-all projection with a bias.
+#[derive(Clone)]
 pub struct Dense {
     n_pre: usize,
     units: usize,
     gain: f32,
     weight: Range<usize>,
     bias: Range<usize>,
-    /// `x` transposed `(B, N_pre)`, for the gradient of the weights.
-    xt: Vec<f32>,
     /// Rectified outputs of the last training pass `(units, B)`, for Hebbian rules.
     rates: Vec<f32>,
 }
@@ -32,7 +31,7 @@ impl Dense {
     /// `units` neurons that each see all `n_pre`; weights start normal with variance `gain / n_pre`
     /// (He et al. 2015 before a ReLU: 2; a read-out: 1), biases at 0.
     pub fn new(n_pre: usize, units: usize, gain: f32) -> Self {
-        let mut layer = Self { n_pre, units, gain, weight: 0..0, bias: 0..0, xt: Vec::new(), rates: Vec::new() };
+        let mut layer = Self { n_pre, units, gain, weight: 0..0, bias: 0..0, rates: Vec::new() };
         let ranges = tensor_ranges(&layer.tensors());
         (layer.weight, layer.bias) = (ranges[0].clone(), ranges[1].clone());
         layer
@@ -56,11 +55,15 @@ impl Layer for Dense {
         ]
     }
 
+    fn replicate(&self) -> Box<dyn Layer> {
+        Box::new(self.clone())
+    }
+
     fn operation(&self) -> Option<Operation<'_>> {
         Some(Operation::Dense)
     }
 
-    fn forward(&mut self, pass: &Pass, weights: &[f32], _buffers: &mut [f32], x: &[f32], y: &mut [f32]) {
+    fn forward(&mut self, pass: &Pass, weights: &[f32], _buffers: &[f32], x: &[f32], y: &mut [f32]) {
         let (weight, bias) = (&weights[self.weight.clone()], &weights[self.bias.clone()]);
         kernel::forward(self.units, self.n_pre, pass.batch, weight, Some(bias), x, y);
         if pass.training {
@@ -69,11 +72,11 @@ impl Layer for Dense {
         }
     }
 
-    fn backward(
+    fn backward_part(
         &mut self,
         pass: &Pass,
         weights: &[f32],
-        x: &[f32],
+        _x: &[f32],
         _y: &[f32],
         dy: &[f32],
         dx: Option<&mut [f32]>,
@@ -83,10 +86,11 @@ impl Layer for Dense {
         if let Some(dx) = dx {
             kernel::backward_input(self.units, self.n_pre, batch, &weights[self.weight.clone()], dy, dx);
         }
-        self.xt.resize(x.len(), 0.0);
-        let dweight = &mut dweights[self.weight.clone()];
-        kernel::backward_weights(self.units, self.n_pre, batch, dy, x, &mut self.xt, dweight);
         kernel::backward_bias(self.units, batch, dy, &mut dweights[self.bias.clone()]);
+    }
+
+    fn outer<'a>(&'a self, x: &'a [f32], dy: &'a [f32]) -> Vec<Outer<'a>> {
+        vec![Outer { tensor: 0, n_post: self.units, n_pre: self.n_pre, x, dy }]
     }
 
     fn plastic<'a>(&'a self, x: &'a [f32], _y: &'a [f32], pass: &Pass) -> Vec<Plastic<'a>> {
@@ -126,11 +130,11 @@ mod tests {
     #[test]
     fn plastic_gives_both_sides_of_the_synapses() {
         let mut layer = Dense::new(3, 2, 1.0);
-        let pass = Pass { training: true, batch: 2, seed: 1, step: 0 };
+        let pass = Pass { training: true, batch: 2, slice: 0, seed: 1, step: 0 };
         let (x, mut y) = ([1.0; 6], [0.0; 4]);
         let mut weights = [0.0; 32];
         weights[layer.weight.clone()].copy_from_slice(&[1.0, 1.0, 1.0, -1.0, -1.0, -1.0]);
-        layer.forward(&pass, &weights, &mut [], &x, &mut y);
+        layer.forward(&pass, &weights, &[], &x, &mut y);
         assert_eq!(y, [3.0, 3.0, -3.0, -3.0]);
         let plastic = layer.plastic(&x, &y, &pass);
         assert_eq!((plastic.len(), plastic[0].samples, plastic[0].between_neurons), (1, 2, false));

@@ -16,8 +16,9 @@ const BLOCK: usize = 256;
 
 /// `y = x / (1 - p)`, or 0 with probability p, in training; `y = x` in evaluation (inverted dropout).
 ///
-/// The units of a step come from the stream `dropout` at the step, the layer's shape and the piece, so the gradient
+/// The units of a step come from the stream `dropout` at the step, the layer's shape, the slice and the piece, so the gradient
 /// draws them again instead of keeping them. Two such layers of one shape in one network silence the same units.
+#[derive(Clone)]
 struct Dropout {
     shape: Shape,
     /// Units out of 65 536 that are silenced.
@@ -52,7 +53,7 @@ impl Dropout {
         let Shape { c, h, w } = self.shape;
         let kept = 65_536.0 / (65_536.0 - f32::from(self.dropped));
         threads::for_pieces(y, PIECE, 4 * x.len(), |piece, y| {
-            let address = [pass.step, c as u64, h as u64, w as u64, piece as u64];
+            let address = [pass.step, c as u64, h as u64, w as u64, pass.slice, piece as u64];
             let mut rng = Rng::stream(pass.seed, "dropout", &address);
             // One draw of 64 bits decides for four units; a block is drawn ahead, so that the rest is vector code.
             let mut draws = [0u16; BLOCK];
@@ -78,15 +79,19 @@ impl Layer for Dropout {
         self.shape
     }
 
+    fn replicate(&self) -> Box<dyn Layer> {
+        Box::new(self.clone())
+    }
+
     fn operation(&self) -> Option<Operation<'_>> {
         Some(Operation::Identity)
     }
 
-    fn forward(&mut self, pass: &Pass, _weights: &[f32], _buffers: &mut [f32], x: &[f32], y: &mut [f32]) {
+    fn forward(&mut self, pass: &Pass, _weights: &[f32], _buffers: &[f32], x: &[f32], y: &mut [f32]) {
         self.silence(pass, x, y);
     }
 
-    fn backward(
+    fn backward_part(
         &mut self,
         pass: &Pass,
         _weights: &[f32],
@@ -111,7 +116,7 @@ mod tests {
         let layer = Dropout { shape: Shape::flat(4000), dropped: (0.2f32 * 65_536.0).round() as u16 };
         let run = |training, step| {
             let mut y = vec![f32::NAN; 4000 * 25];
-            layer.silence(&Pass { training, batch: 25, seed: 1, step }, &vec![1.0; y.len()], &mut y);
+            layer.silence(&Pass { training, batch: 25, slice: 0, seed: 1, step }, &vec![1.0; y.len()], &mut y);
             y
         };
         let (first, second) = (run(true, 0), run(true, 1));

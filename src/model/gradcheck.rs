@@ -24,7 +24,7 @@ const SAMPLES: usize = 32;
 /// If a gradient is wrong; the message names the layer, the tensor and the coordinate.
 pub fn check(mut layer: Box<dyn Layer>, input: Shape, batch: usize, seed: u64) {
     let mut rng = Rng::stream(seed, "gradcheck", &[batch as u64]);
-    let pass = Pass { training: true, batch, seed, step: 3 };
+    let pass = Pass { training: true, batch, slice: 0, seed, step: 3 };
     let (tensors, buffers) = (layer.tensors(), layer.buffers());
     let mut weights = vec![0.0; spec::tensors_len(&tensors)];
     let mut states = vec![0.0; spec::tensors_len(&buffers)];
@@ -39,13 +39,13 @@ pub fn check(mut layer: Box<dyn Layer>, input: Shape, batch: usize, seed: u64) {
     let r: Vec<f32> = (0..layer.output().n() * batch).map(|_| rng.normal()).collect();
 
     let mut y = vec![f32::NAN; r.len()];
-    layer.forward(&pass, &weights, &mut states.clone(), &x, &mut y);
+    layer.forward(&pass, &weights, &states, &x, &mut y);
     let mut dx = vec![f32::NAN; x.len()];
     let mut dweights = vec![f32::NAN; weights.len()];
     layer.backward(&pass, &weights, &x, &y, &r, Some(&mut dx), &mut dweights);
 
     let mut again = vec![f32::NAN; weights.len()];
-    layer.forward(&pass, &weights, &mut states.clone(), &x, &mut y);
+    layer.forward(&pass, &weights, &states, &x, &mut y);
     layer.backward(&pass, &weights, &x, &y, &r, None, &mut again);
     let name = layer.name();
     for (tensor, range) in tensors.iter().zip(tensor_ranges(&tensors)) {
@@ -55,7 +55,7 @@ pub fn check(mut layer: Box<dyn Layer>, input: Shape, batch: usize, seed: u64) {
 
     let mut loss = |weights: &[f32], x: &[f32]| {
         let mut y = vec![f32::NAN; r.len()];
-        layer.forward(&pass, weights, &mut states.clone(), x, &mut y);
+        layer.forward(&pass, weights, &states, x, &mut y);
         y.iter().zip(&r).map(|(&y, &r)| f64::from(y) * f64::from(r)).sum::<f64>()
     };
     for (tensor, range) in tensors.iter().zip(tensor_ranges(&tensors)) {
@@ -120,6 +120,7 @@ mod tests {
     use crate::model::Role;
 
     /// `y = w x^2` per channel, with the gradients of `x` and `w` scaled by `errors`.
+    #[derive(Clone)]
     struct Square {
         n: usize,
         errors: [f32; 2],
@@ -138,13 +139,17 @@ mod tests {
             vec![TensorSpec::new("weight", &[self.n], Role::Weight, Init::Normal(1.0))]
         }
 
-        fn forward(&mut self, pass: &Pass, weights: &[f32], _buffers: &mut [f32], x: &[f32], y: &mut [f32]) {
+        fn replicate(&self) -> Box<dyn Layer> {
+            Box::new(self.clone())
+        }
+
+        fn forward(&mut self, pass: &Pass, weights: &[f32], _buffers: &[f32], x: &[f32], y: &mut [f32]) {
             for (i, (y, x)) in y.iter_mut().zip(x).enumerate() {
                 *y = weights[i / pass.batch] * x * x;
             }
         }
 
-        fn backward(
+        fn backward_part(
             &mut self,
             pass: &Pass,
             weights: &[f32],

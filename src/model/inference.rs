@@ -1,45 +1,38 @@
-//! Class probabilities of many images, batch by batch.
+//! Class probabilities of many images.
 
-use super::{Network, Pass};
-use crate::data::{Dataset, EXPRESSIONS, PIXELS, SIDE, Standardize, fill_batch};
+use super::Network;
+use crate::data::{Dataset, EXPRESSIONS, SIDE, Standardize, fill_batch};
 use crate::kernels::loss::softmax;
-
-/// Images per batch: fills the SIMD lanes and keeps the activity in cache.
-const BATCH: usize = 64;
 
 /// Class probabilities `(n, 7)`, image by image, of `indices` in `dataset`.
 /// With `mirror`, the mean of the image's and its mirror image's probabilities (test-time augmentation).
 pub fn probabilities(
     network: &mut Network,
     weights: &[f32],
-    buffers: &mut [f32],
+    buffers: &[f32],
     dataset: &Dataset,
     indices: &[usize],
     standardize: Standardize,
     mirror: bool,
 ) -> Vec<f32> {
-    let classes = EXPRESSIONS.len();
+    let (classes, views) = (EXPRESSIONS.len(), if mirror { 2 } else { 1 });
     let mut all = vec![0.0; indices.len() * classes];
-    let mut x = vec![0.0; BATCH * PIXELS];
-    let mut p = vec![0.0; BATCH * classes];
-    for (part, out) in indices.chunks(BATCH).zip(all.chunks_mut(BATCH * classes)) {
-        let batch = part.len();
-        let pass = Pass { training: false, batch, seed: 0, step: 0 };
-        let (x, p) = (&mut x[..batch * PIXELS], &mut p[..batch * classes]);
-        fill_batch(dataset, part, None, standardize, x);
-        let views = if mirror { 2 } else { 1 };
-        for view in 0..views {
-            if view == 1 {
-                mirrored(x, batch);
-            }
-            softmax(classes, batch, network.forward(&pass, weights, buffers, x), p);
-            for (b, row) in out.chunks_exact_mut(classes).enumerate() {
-                for (k, v) in row.iter_mut().enumerate() {
-                    *v += p[k * batch + b] / views as f32;
-                }
+    let fill = |images: std::ops::Range<usize>, view: usize, x: &mut [f32]| match view {
+        0 => fill_batch(dataset, &indices[images], None, standardize, x),
+        _ => mirrored(x, images.len()),
+    };
+    let read = |logits: &[f32], out: &mut [f32]| {
+        let batch = out.len() / classes;
+        let mut p = [0.0; EXPRESSIONS.len() * super::SLICE];
+        let p = &mut p[..classes * batch];
+        softmax(classes, batch, logits, p);
+        for (b, row) in out.chunks_exact_mut(classes).enumerate() {
+            for (k, v) in row.iter_mut().enumerate() {
+                *v += p[k * batch + b] / views as f32;
             }
         }
-    }
+    };
+    network.evaluate(weights, buffers, views, fill, read, &mut all);
     all
 }
 

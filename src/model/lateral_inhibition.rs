@@ -12,6 +12,7 @@ pub const KIND: LayerKind = LayerKind {
 };
 
 /// `y = x - strength_c * mean of the 8 neighbours`, zero outside the image.
+#[derive(Clone)]
 struct LateralInhibition {
     shape: Shape,
     strength: f32,
@@ -46,15 +47,19 @@ impl Layer for LateralInhibition {
         vec![TensorSpec::new("strength", &[self.shape.c], Role::Plain, Init::Constant(self.strength))]
     }
 
+    fn replicate(&self) -> Box<dyn Layer> {
+        Box::new(self.clone())
+    }
+
     fn operation(&self) -> Option<Operation<'_>> {
         Some(Operation::LateralInhibition)
     }
 
-    fn forward(&mut self, pass: &Pass, weights: &[f32], _buffers: &mut [f32], x: &[f32], y: &mut [f32]) {
+    fn forward(&mut self, pass: &Pass, weights: &[f32], _buffers: &[f32], x: &[f32], y: &mut [f32]) {
         inhibit(self.map(pass.batch), &weights[..self.shape.c], x, y);
     }
 
-    fn backward(
+    fn backward_part(
         &mut self,
         pass: &Pass,
         weights: &[f32],

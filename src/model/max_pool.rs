@@ -9,6 +9,7 @@ pub const KIND: LayerKind =
     LayerKind { name: "max_pool", doc: "maximum of each window, windows side by side: size (2)", build };
 
 /// Maximum over `side x side` windows that do not overlap; rows and columns that fill no window are left out.
+#[derive(Clone)]
 struct MaxPool {
     input: Shape,
     side: usize,
@@ -47,16 +48,20 @@ impl Layer for MaxPool {
         Shape { c: self.input.c, h: self.input.h / self.side, w: self.input.w / self.side }
     }
 
+    fn replicate(&self) -> Box<dyn Layer> {
+        Box::new(self.clone())
+    }
+
     fn operation(&self) -> Option<Operation<'_>> {
         Some(Operation::MaxPool { side: self.side })
     }
 
-    fn forward(&mut self, pass: &Pass, _weights: &[f32], _buffers: &mut [f32], x: &[f32], y: &mut [f32]) {
+    fn forward(&mut self, pass: &Pass, _weights: &[f32], _buffers: &[f32], x: &[f32], y: &mut [f32]) {
         self.place.resize(y.len(), 0);
         max_pool(self.shape(pass.batch), x, y, &mut self.place);
     }
 
-    fn backward(
+    fn backward_part(
         &mut self,
         pass: &Pass,
         _weights: &[f32],

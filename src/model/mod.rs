@@ -5,6 +5,7 @@
 
 use crate::connectome::Synapses;
 use crate::error::{Error, Result};
+use crate::kernels::dense::backward_weights_parts;
 
 mod batch_norm;
 mod channel_attention;
@@ -21,11 +22,13 @@ mod network;
 mod operation;
 pub mod presets;
 mod relu;
+mod slices;
 mod spatial_attention;
 pub mod spec;
 
 pub use network::{Network, Tensor};
 pub use operation::Operation;
+pub use slices::{SLICE, slices};
 pub use spec::{Init, Params, Role, Shape, Sign, TensorSpec, tensor_ranges};
 
 /// What a forward or backward pass is for.
@@ -33,8 +36,10 @@ pub use spec::{Init, Params, Role, Shape, Sign, TensorSpec, tensor_ranges};
 pub struct Pass {
     /// True in training: noise, dropout and batch statistics are on.
     pub training: bool,
-    /// Images in the batch.
+    /// Images that go through together: a slice of the step's batch, see [`Network`].
     pub batch: usize,
+    /// Which slice of the step's batch, from 0, for noise and dropout of each image.
+    pub slice: u64,
     /// Seed of the run, for noise and dropout.
     pub seed: u64,
     /// Step of the run, for noise and dropout.
@@ -44,8 +49,9 @@ pub struct Pass {
 /// A stage of the network. Activity is `(N, B)`, batch innermost, with `N = C * H * W` of its shape.
 ///
 /// A layer owns its scratch memory; its weights live in the store and come in as one slice per call, cut by
-/// [`tensor_ranges`] in the order of [`Layer::tensors`]. `backward` always follows the `forward` of the same batch.
-pub trait Layer: Send {
+/// [`tensor_ranges`] in the order of [`Layer::tensors`]. `backward` always follows the `forward` of the same images.
+/// The network gives each slice of a batch a replica of every layer; a layer whose images meet is a [`Meeting`].
+pub trait Layer: Send + Sync {
     /// Name in the configuration, e.g. `conv`.
     fn name(&self) -> &'static str;
 
@@ -72,13 +78,37 @@ pub trait Layer: Send {
         Vec::new()
     }
 
+    /// The same layer with scratch memory of its own.
+    fn replicate(&self) -> Box<dyn Layer>;
+
     /// What it computes in evaluation; `None` where no other program is told.
     fn operation(&self) -> Option<Operation<'_>> {
         None
     }
 
     /// `y = f(x)`: `x (N_pre, B)`, `y (N_post, B)`.
-    fn forward(&mut self, pass: &Pass, weights: &[f32], buffers: &mut [f32], x: &[f32], y: &mut [f32]);
+    fn forward(&mut self, pass: &Pass, weights: &[f32], buffers: &[f32], x: &[f32], y: &mut [f32]);
+
+    /// Moves the running statistics `buffers` towards those of the last training pass.
+    fn follow(&self, _buffers: &mut [f32]) {}
+
+    /// [`Layer::backward`] but for the gradients that [`Layer::outer`] names, which it leaves alone.
+    fn backward_part(
+        &mut self,
+        pass: &Pass,
+        weights: &[f32],
+        x: &[f32],
+        y: &[f32],
+        dy: &[f32],
+        dx: Option<&mut [f32]>,
+        dweights: &mut [f32],
+    );
+
+    /// Gradients that are one product `dW = dy xᵀ` and as large as the layer: the network computes them once for all
+    /// slices of a batch. `x` and `dy` are those of the last `backward_part`.
+    fn outer<'a>(&'a self, _x: &'a [f32], _dy: &'a [f32]) -> Vec<Outer<'a>> {
+        Vec::new()
+    }
 
     /// Overwrites `dweights` with the gradient of the weights and, if `dx` is there, `dx (N_pre, B)` with that of `x`.
     /// `x` and `y` are those of `forward`.
@@ -91,12 +121,63 @@ pub trait Layer: Send {
         dy: &[f32],
         dx: Option<&mut [f32]>,
         dweights: &mut [f32],
-    );
+    ) {
+        self.backward_part(pass, weights, x, y, dy, dx, dweights);
+        let ranges = tensor_ranges(&self.tensors());
+        for o in self.outer(x, dy) {
+            let (mut xt, dw) = (vec![0.0; o.x.len()], &mut dweights[ranges[o.tensor].clone()]);
+            backward_weights_parts(o.n_post, o.n_pre, &[(o.x, o.dy)], &mut xt, dw);
+        }
+    }
+
+    /// The layer as one whose images meet (statistics over the batch), if it is one.
+    fn meeting(&mut self) -> Option<&mut dyn Meeting> {
+        None
+    }
 
     /// Projections that Hebbian rules may change, with their activity in the last training forward pass.
     fn plastic<'a>(&'a self, _x: &'a [f32], _y: &'a [f32], _pass: &Pass) -> Vec<Plastic<'a>> {
         Vec::new()
     }
+}
+
+/// A layer that treats an image by the whole batch in training. Each slice tells what it has (`tell`), and each goes on
+/// with what all have told, in the order of the slices.
+pub trait Meeting {
+    /// What this slice adds to the batch before `forward_with`; `x (N, B)`.
+    fn tell_forward(&self, x: &[f32]) -> Vec<f64>;
+
+    /// [`Layer::forward`] in training, given what all slices told.
+    fn forward_with(&mut self, told: &[Vec<f64>], weights: &[f32], x: &[f32], y: &mut [f32]);
+
+    /// What this slice adds to the batch before `backward_with`; `x`, `dy` `(N, B)`.
+    fn tell_backward(&self, x: &[f32], dy: &[f32]) -> Vec<f64>;
+
+    /// [`Layer::backward`] in training, given what all slices told, of which the one at `own` is this slice's.
+    fn backward_with(
+        &mut self,
+        told: &[Vec<f64>],
+        own: usize,
+        weights: &[f32],
+        x: &[f32],
+        dy: &[f32],
+        dx: Option<&mut [f32]>,
+        dweights: &mut [f32],
+    );
+}
+
+/// A weight gradient that is one product, `dW = dy xᵀ`.
+pub struct Outer<'a> {
+    /// Index of the weight tensor `(N_post, N_pre)` in [`Layer::tensors`].
+    pub tensor: usize,
+    /// Postsynaptic neurons.
+    pub n_post: usize,
+    /// Presynaptic neurons.
+    pub n_pre: usize,
+    /// Presynaptic activity `(N_pre, B)`.
+    pub x: &'a [f32],
+    /// Gradient on the postsynaptic side `(N_post, B)`.
+    pub dy: &'a [f32],
 }
 
 /// A projection that Hebbian rules may change, and the activity on both sides of its synapses.
@@ -182,7 +263,7 @@ mod tests {
     fn step(mut layer: Box<dyn Layer>, input: Shape, batch: usize) -> [Vec<f32>; 4] {
         let mut rng = Rng::stream(1, "step", &[]);
         let mut draw = |n: usize| (0..n).map(|_| rng.normal()).collect::<Vec<f32>>();
-        let pass = Pass { training: true, batch, seed: 1, step: 2 };
+        let pass = Pass { training: true, batch, slice: 0, seed: 1, step: 2 };
         let (tensors, n_post) = (layer.tensors(), layer.output().n() * batch);
         let (x, dy, weights) = (draw(input.n() * batch), draw(n_post), draw(spec::tensors_len(&tensors)));
         let mut buffers = vec![1.0; spec::tensors_len(&layer.buffers())];

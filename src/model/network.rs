@@ -1,6 +1,7 @@
 //! The network: a stem from the configuration, the column, and a linear read-out, run forward and backward.
 
-use super::{Layer, Params, Pass, Plastic, Shape, TensorSpec, column, dense, layer_kind, tensor_ranges};
+use super::slices::Replica;
+use super::{Layer, Params, Shape, TensorSpec, column, dense, layer_kind, tensor_ranges};
 use crate::config::Config;
 use crate::connectome::Connectome;
 use crate::data::{EXPRESSIONS, SIDE};
@@ -25,19 +26,21 @@ pub struct Tensor {
     pub range: Range<usize>,
 }
 
-/// A feed-forward chain of layers. Weights and running statistics live outside, in the store.
+/// A feed-forward chain of layers. Weights and running statistics live outside, in the store. Its passes are in
+/// `slices.rs`.
 pub struct Network {
-    layers: Vec<Box<dyn Layer>>,
-    input: Shape,
+    /// The layers, once for each slice of a batch; at least one.
+    pub(super) replicas: Vec<Replica>,
+    pub(super) input: Shape,
     /// Slices of each layer in the weights and in the buffers.
-    weights: Vec<Range<usize>>,
-    buffers: Vec<Range<usize>>,
-    tensors: Vec<Tensor>,
+    pub(super) weights: Vec<Range<usize>>,
+    pub(super) buffers: Vec<Range<usize>>,
+    pub(super) tensors: Vec<Tensor>,
     buffer_tensors: Vec<Tensor>,
-    /// Output of each layer in the last pass `(N, B)`.
-    outputs: Vec<Vec<f32>>,
-    /// Gradient of each layer's output `(N, B)`.
-    d_outputs: Vec<Vec<f32>>,
+    /// Layers in which the images of a batch meet.
+    pub(super) meetings: Vec<usize>,
+    /// Scratch: the activity of all slices, turned round.
+    pub(super) turned: Vec<f32>,
 }
 
 impl Network {
@@ -78,9 +81,10 @@ impl Network {
             place(i, layer.as_ref(), layer.tensors(), &mut weights, &mut tensors);
             place(i, layer.as_ref(), layer.buffers(), &mut buffers, &mut buffer_tensors);
         }
-        let outputs = layers.iter().map(|_| Vec::new()).collect();
-        let d_outputs = layers.iter().map(|_| Vec::new()).collect();
-        Self { layers, input, weights, buffers, tensors, buffer_tensors, outputs, d_outputs }
+        let mut replica = Replica::new(layers);
+        let meetings = (0..replica.layers.len()).filter(|&i| replica.layers[i].meeting().is_some()).collect();
+        let (replicas, turned) = (vec![replica], Vec::new());
+        Self { replicas, input, weights, buffers, tensors, buffer_tensors, meetings, turned }
     }
 
     /// Shape of an input image.
@@ -90,7 +94,7 @@ impl Network {
 
     /// The layers, first to last.
     pub fn layers(&self) -> &[Box<dyn Layer>] {
-        &self.layers
+        &self.replicas[0].layers
     }
 
     /// Every trained tensor, in the order of the weights.
@@ -120,7 +124,7 @@ impl Network {
 
     /// Synapses of the connectome that carry a weight.
     pub fn synapses(&self) -> usize {
-        self.layers.iter().map(|l| l.synapses()).sum()
+        self.layers().iter().map(|l| l.synapses()).sum()
     }
 
     /// Draws the first values of all tensors, each from its own stream.
@@ -132,62 +136,6 @@ impl Network {
                 t.spec.init.draw(&mut rng, &mut values[t.range.clone()]);
             }
         }
-    }
-
-    /// Logits `(7, B)` of the images `x (1, 48, 48, B)`.
-    pub fn forward(&mut self, pass: &Pass, weights: &[f32], buffers: &mut [f32], x: &[f32]) -> &[f32] {
-        assert_eq!(x.len(), self.input.n() * pass.batch, "x must be (N_input, B)");
-        for i in 0..self.layers.len() {
-            let (done, rest) = self.outputs.split_at_mut(i);
-            let input = if i == 0 { x } else { done[i - 1].as_slice() };
-            let layer = &mut self.layers[i];
-            rest[0].resize(layer.output().n() * pass.batch, 0.0);
-            let (w, b) = (&weights[self.weights[i].clone()], &mut buffers[self.buffers[i].clone()]);
-            layer.forward(pass, w, b, input, &mut rest[0]);
-        }
-        self.outputs.last().map_or(&[], Vec::as_slice)
-    }
-
-    /// Overwrites `dweights` of the layers from `from` to the last with the gradient, given that of the logits.
-    /// Layers before `from` are not touched. Follows [`Network::forward`] of the same batch.
-    pub fn backward(
-        &mut self,
-        pass: &Pass,
-        weights: &[f32],
-        x: &[f32],
-        dlogits: &[f32],
-        from: usize,
-        dweights: &mut [f32],
-    ) {
-        let last = self.layers.len() - 1;
-        self.d_outputs[last].clear();
-        self.d_outputs[last].extend_from_slice(dlogits);
-        for i in (from..=last).rev() {
-            let (before, rest) = self.d_outputs.split_at_mut(i);
-            let input = if i == 0 { x } else { self.outputs[i - 1].as_slice() };
-            let dx = match before.last_mut() {
-                Some(dx) if i > from => {
-                    dx.resize(input.len(), 0.0);
-                    Some(dx.as_mut_slice())
-                }
-                _ => None,
-            };
-            let range = self.weights[i].clone();
-            let (w, dw) = (&weights[range.clone()], &mut dweights[range]);
-            self.layers[i].backward(pass, w, input, &self.outputs[i], &rest[0], dx, dw);
-        }
-    }
-
-    /// Every projection that Hebbian rules may change, with its layer and its activity in the last pass over `x`.
-    /// With `pass.batch = 0` and an empty `x` it lists the projections without activity.
-    pub fn plastic<'a>(&'a self, pass: &Pass, x: &'a [f32]) -> Vec<(usize, Plastic<'a>)> {
-        let mut list = Vec::new();
-        for (i, layer) in self.layers.iter().enumerate() {
-            let output = |j: usize| -> &'a [f32] { if pass.batch == 0 { &[] } else { &self.outputs[j] } };
-            let input = if i == 0 { x } else { output(i - 1) };
-            list.extend(layer.plastic(input, output(i), pass).into_iter().map(|p| (i, p)));
-        }
-        list
     }
 
     /// Index in [`Network::tensors`] of tensor `tensor` of layer `layer`.

@@ -8,6 +8,7 @@ use crate::kernels::elementwise;
 pub const KIND: LayerKind = LayerKind { name: "relu", doc: "cuts activity below zero", build };
 
 /// `y = max(x, 0)`.
+#[derive(Clone)]
 struct Relu {
     shape: Shape,
 }
@@ -30,15 +31,19 @@ impl Layer for Relu {
         self.shape
     }
 
+    fn replicate(&self) -> Box<dyn Layer> {
+        Box::new(self.clone())
+    }
+
     fn operation(&self) -> Option<Operation<'_>> {
         Some(Operation::Relu)
     }
 
-    fn forward(&mut self, _pass: &Pass, _weights: &[f32], _buffers: &mut [f32], x: &[f32], y: &mut [f32]) {
+    fn forward(&mut self, _pass: &Pass, _weights: &[f32], _buffers: &[f32], x: &[f32], y: &mut [f32]) {
         elementwise::relu(x, y);
     }
 
-    fn backward(
+    fn backward_part(
         &mut self,
         _pass: &Pass,
         _weights: &[f32],

@@ -16,6 +16,7 @@ pub const KIND: LayerKind = LayerKind {
 };
 
 /// `y = x * sigmoid(conv([mean over maps, maximum over maps]) + bias)`, one `K x K` filter over both, zero padding.
+#[derive(Clone)]
 struct SpatialAttention {
     shape: Shape,
     /// Filter side K, odd.
@@ -79,11 +80,15 @@ impl Layer for SpatialAttention {
         ]
     }
 
+    fn replicate(&self) -> Box<dyn Layer> {
+        Box::new(self.clone())
+    }
+
     fn operation(&self) -> Option<Operation<'_>> {
         Some(Operation::SpatialAttention)
     }
 
-    fn forward(&mut self, pass: &Pass, weights: &[f32], _buffers: &mut [f32], x: &[f32], y: &mut [f32]) {
+    fn forward(&mut self, pass: &Pass, weights: &[f32], _buffers: &[f32], x: &[f32], y: &mut [f32]) {
         let (map, k) = (self.map(pass.batch), self.k);
         self.pools.resize(map.h * 2 * (map.w + k - 1) * map.batch, 0.0);
         self.peak.resize(map.len(), 0);
@@ -96,7 +101,7 @@ impl Layer for SpatialAttention {
         scale_pixels(&self.gate, x, y);
     }
 
-    fn backward(
+    fn backward_part(
         &mut self,
         pass: &Pass,
         weights: &[f32],
@@ -136,8 +141,8 @@ mod tests {
         let weights = parity::random("weights", spec::tensors_len(&tensors));
         let x = parity::random("x", c * h * w * batch);
         let mut y = vec![f32::NAN; x.len()];
-        let pass = Pass { training: false, batch, seed: 1, step: 0 };
-        layer.forward(&pass, &weights, &mut [], &x, &mut y);
+        let pass = Pass { training: false, batch, slice: 0, seed: 1, step: 0 };
+        layer.forward(&pass, &weights, &[], &x, &mut y);
 
         let bias = weights[tensor_ranges(&tensors)[1].start];
         let mut want = vec![f32::NAN; x.len()];

@@ -80,6 +80,7 @@ mod tests {
     use crate::model::{Layer, Network, Pass, presets};
     use crate::train::Trained;
 
+    #[derive(Clone)]
     struct Silent;
 
     impl Layer for Silent {
@@ -89,8 +90,11 @@ mod tests {
         fn output(&self) -> Shape {
             Shape::flat(1)
         }
-        fn forward(&mut self, _: &Pass, _: &[f32], _: &mut [f32], _: &[f32], _: &mut [f32]) {}
-        fn backward(
+        fn replicate(&self) -> Box<dyn Layer> {
+            Box::new(self.clone())
+        }
+        fn forward(&mut self, _: &Pass, _: &[f32], _: &[f32], _: &[f32], _: &mut [f32]) {}
+        fn backward_part(
             &mut self,
             _: &Pass,
             _: &[f32],

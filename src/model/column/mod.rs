@@ -15,7 +15,7 @@ mod population;
 mod projection;
 mod wiring;
 
-use super::{Layer, Operation, Pass, Plastic, Shape, TensorSpec, tensor_ranges};
+use super::{Layer, Operation, Outer, Pass, Plastic, Shape, TensorSpec, tensor_ranges};
 use crate::connectome::Synapses;
 use projection::InputGradient;
 use std::ops::Range;
@@ -25,6 +25,7 @@ pub(crate) use projection::Projection;
 pub use wiring::build;
 
 /// The column. Input `(N_features, B)`, output the activity of the laminae that the read-out sees, one after another.
+#[derive(Clone)]
 pub struct Column {
     input: Shape,
     populations: Vec<Population>,
@@ -94,11 +95,15 @@ impl Layer for Column {
         self.projections().filter_map(|p| Some((p.tensor, p.mask.synapses()?))).collect()
     }
 
+    fn replicate(&self) -> Box<dyn Layer> {
+        Box::new(self.clone())
+    }
+
     fn operation(&self) -> Option<Operation<'_>> {
         Some(Operation::Column(self))
     }
 
-    fn forward(&mut self, pass: &Pass, weights: &[f32], _buffers: &mut [f32], x: &[f32], y: &mut [f32]) {
+    fn forward(&mut self, pass: &Pass, weights: &[f32], _buffers: &[f32], x: &[f32], y: &mut [f32]) {
         let batch = pass.batch;
         assert_eq!(x.len(), self.input.n() * batch, "x must be (N_features, B)");
         assert_eq!(y.len(), self.output().n() * batch, "y must be (N_readout, B)");
@@ -119,7 +124,7 @@ impl Layer for Column {
         }
     }
 
-    fn backward(
+    fn backward_part(
         &mut self,
         pass: &Pass,
         weights: &[f32],
@@ -179,6 +184,11 @@ impl Layer for Column {
                 }
             }
         }
+    }
+
+    fn outer<'a>(&'a self, x: &'a [f32], _dy: &'a [f32]) -> Vec<Outer<'a>> {
+        // Only the input may be dense.
+        self.populations.iter().flat_map(Population::afferents_done).filter_map(|(p, du)| p.outer(x, du)).collect()
     }
 
     fn plastic<'a>(&'a self, x: &'a [f32], _y: &'a [f32], pass: &Pass) -> Vec<Plastic<'a>> {

@@ -19,6 +19,7 @@ use std::ops::Range;
 pub(crate) const LAYER_NORM_EPSILON: f32 = 1e-5;
 
 /// How a population is inhibited.
+#[derive(Clone)]
 pub(crate) enum Inhibition {
     None,
     Graded {
@@ -33,6 +34,7 @@ pub(crate) enum Inhibition {
 }
 
 /// The inhibitory cells of a lamina, and their projections.
+#[derive(Clone)]
 pub(crate) struct Interneurons {
     pub(crate) n: usize,
     /// E (earlier populations, features) to I.
@@ -74,6 +76,7 @@ pub(crate) struct Norm {
 }
 
 /// One lamina's excitatory neurons.
+#[derive(Clone)]
 pub(crate) struct Population {
     pub(crate) lamina: String,
     pub(crate) n: usize,
@@ -90,7 +93,7 @@ pub(crate) struct Population {
 }
 
 /// Activity of the last pass, each `(N, B)` unless said otherwise.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Scratch {
     /// First response φ(u).
     a: Vec<f32>,
@@ -108,6 +111,8 @@ struct Scratch {
     du: Vec<f32>,
     /// Gradient of a.
     da: Vec<f32>,
+    /// Noise of each unit; empty where there is none.
+    noise: Vec<f32>,
 }
 
 impl Population {
@@ -156,7 +161,7 @@ impl Population {
         activity: &impl Fn(super::Source) -> &'a [f32],
     ) {
         let (batch, len) = (pass.batch, self.n * pass.batch);
-        let Scratch { a, u, v, y, mean, inv_sd, .. } = &mut self.scratch;
+        let Scratch { a, u, v, y, mean, inv_sd, noise, .. } = &mut self.scratch;
         for buffer in [&mut *a, &mut *u, &mut *v, &mut *y] {
             buffer.resize(len, 0.0);
         }
@@ -204,8 +209,10 @@ impl Population {
             }
         }
         if pass.training && self.unit_noise > 0.0 {
-            let mut rng = Rng::stream(pass.seed, "unit noise", &[pass.step, self.bias as u64]);
-            v.iter_mut().for_each(|v| *v += self.unit_noise * rng.normal_fast());
+            let mut rng = Rng::stream(pass.seed, "unit noise", &[pass.step, self.bias as u64, pass.slice]);
+            noise.resize(len, 0.0);
+            rng.fill_normal_fast(noise);
+            v.iter_mut().zip(noise).for_each(|(v, noise)| *v += self.unit_noise * *noise);
         }
         match self.norm {
             Some(n) => {
@@ -239,7 +246,7 @@ impl Population {
         dweights: &mut [f32],
     ) {
         let (batch, len) = (pass.batch, self.n * pass.batch);
-        let Scratch { a, u, v, y, mean, inv_sd, dv, du, da } = &mut self.scratch;
+        let Scratch { a, u, v, y, mean, inv_sd, dv, du, da, .. } = &mut self.scratch;
         for buffer in [&mut *dv, &mut *du, &mut *da] {
             buffer.resize(len, 0.0);
         }
@@ -344,6 +351,16 @@ impl Population {
             _ => None,
         };
         self.excitatory.iter_mut().map(move |p| (p, du)).chain(to_interneurons.into_iter().flatten())
+    }
+
+    /// The same projections after [`Population::backward_local`], unchanged.
+    pub(crate) fn afferents_done(&self) -> impl Iterator<Item = (&Projection, &[f32])> {
+        let du = self.scratch.du.as_slice();
+        let to_interneurons = match &self.inhibition {
+            Inhibition::Interneurons(cells) => Some(cells.afferents.iter().map(|p| (p, cells.dh.as_slice()))),
+            _ => None,
+        };
+        self.excitatory.iter().map(move |p| (p, du)).chain(to_interneurons.into_iter().flatten())
     }
 }
 

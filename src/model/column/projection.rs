@@ -3,20 +3,17 @@
 use super::Source;
 use crate::connectome::Synapses;
 use crate::kernels::{dense, sparse};
-use crate::model::{Pass, Plastic, Wiring};
+use crate::model::{Outer, Pass, Plastic, Wiring};
 use crate::rng::Rng;
+use std::sync::Arc;
 
 /// Connectivity of a projection.
+#[derive(Clone)]
 pub(crate) enum Mask {
     /// All to all, weights `(N_post, N_pre)`.
-    Dense {
-        n_post: usize,
-        n_pre: usize,
-        /// Transposed activity for the weight gradient `(B, N_pre)`.
-        transposed: Vec<f32>,
-    },
-    /// Stored synapses only, weights `(S)`.
-    Synapses(Synapses),
+    Dense { n_post: usize, n_pre: usize },
+    /// Stored synapses only, weights `(S)`; one mask for all replicas.
+    Synapses(Arc<Synapses>),
 }
 
 impl Mask {
@@ -39,6 +36,7 @@ pub(crate) enum InputGradient<'a> {
 }
 
 /// A projection. Its weights are tensor `tensor` of the column.
+#[derive(Clone)]
 pub(crate) struct Projection {
     pub(crate) source: Source,
     pub(crate) tensor: usize,
@@ -67,7 +65,7 @@ impl Projection {
 
     pub(crate) fn weights_len(&self) -> usize {
         match &self.mask {
-            Mask::Dense { n_post, n_pre, .. } => n_post * n_pre,
+            Mask::Dense { n_post, n_pre } => n_post * n_pre,
             Mask::Synapses(s) => s.len(),
         }
     }
@@ -82,7 +80,7 @@ impl Projection {
         self.draw_noise(pass, w);
         let w = if self.noisy.is_empty() { w } else { &self.noisy };
         match &self.mask {
-            Mask::Dense { n_post, n_pre, .. } => {
+            Mask::Dense { n_post, n_pre } => {
                 assert!(!accumulate, "a dense projection comes first");
                 dense::forward(*n_post, *n_pre, pass.batch, w, None, x, y);
             }
@@ -90,7 +88,8 @@ impl Projection {
         }
     }
 
-    /// `dw = dy xᵀ` at the stored synapses, and `W̃ᵀ dy` for the input as `dx` says. A dense projection never adds to `dx`.
+    /// `dw = dy xᵀ` at the stored synapses, and `W̃ᵀ dy` for the input as `dx` says. A dense projection never adds to
+    /// `dx`, and leaves `dw` to [`Projection::outer`].
     pub(crate) fn backward(
         &mut self,
         w: &[f32],
@@ -101,16 +100,12 @@ impl Projection {
         dw: &mut [f32],
     ) {
         let w = if self.noisy.is_empty() { w } else { &self.noisy };
-        match &mut self.mask {
-            Mask::Dense { n_post, n_pre, transposed } => {
-                transposed.resize(batch * *n_pre, 0.0);
-                dense::backward_weights(*n_post, *n_pre, batch, dy, x, transposed, dw);
-                match dx {
-                    InputGradient::Skip => {}
-                    InputGradient::Overwrite(dx) => dense::backward_input(*n_post, *n_pre, batch, w, dy, dx),
-                    InputGradient::Add(_) => panic!("a dense projection overwrites dx"),
-                }
-            }
+        match &self.mask {
+            Mask::Dense { n_post, n_pre } => match dx {
+                InputGradient::Skip => {}
+                InputGradient::Overwrite(dx) => dense::backward_input(*n_post, *n_pre, batch, w, dy, dx),
+                InputGradient::Add(_) => panic!("a dense projection overwrites dx"),
+            },
             Mask::Synapses(s) => {
                 sparse::backward_weights(s.pattern(), batch, dy, x, dw);
                 match dx {
@@ -118,10 +113,18 @@ impl Projection {
                     InputGradient::Overwrite(dx) => sparse::backward_input(s.pattern(), batch, w, dy, dx, false),
                     InputGradient::Add(dx) => sparse::backward_input(s.pattern(), batch, w, dy, dx, true),
                 }
+                for (d, f) in dw.iter_mut().zip(&self.factors) {
+                    *d *= f;
+                }
             }
         }
-        for (d, f) in dw.iter_mut().zip(&self.factors) {
-            *d *= f;
+    }
+
+    /// The weight gradient of a dense projection, which has no noise.
+    pub(crate) fn outer<'a>(&self, x: &'a [f32], dy: &'a [f32]) -> Option<Outer<'a>> {
+        match self.mask {
+            Mask::Dense { n_post, n_pre } => Some(Outer { tensor: self.tensor, n_post, n_pre, x, dy }),
+            Mask::Synapses(_) => None,
         }
     }
 
@@ -133,7 +136,7 @@ impl Projection {
         post: &'a [f32],
     ) -> Plastic<'a> {
         let wiring = match &self.mask {
-            Mask::Dense { n_post, n_pre, .. } => Wiring::Dense { n_post: *n_post, n_pre: *n_pre },
+            Mask::Dense { n_post, n_pre } => Wiring::Dense { n_post: *n_post, n_pre: *n_pre },
             Mask::Synapses(s) => Wiring::Masked(s),
         };
         Plastic { weight: self.tensor, bias, wiring, between_neurons: self.source != Source::Input, samples, pre, post }
@@ -145,8 +148,11 @@ impl Projection {
         if !pass.training || self.noise_sigma == 0.0 {
             return;
         }
+        // The same for every slice of the step: one draw per synapse.
         let mut rng = Rng::stream(pass.seed, "synaptic noise", &[pass.step, self.tensor as u64]);
-        self.factors.extend(w.iter().map(|_| (1.0 + self.noise_sigma * rng.normal_fast()).max(0.0)));
+        self.factors.resize(w.len(), 0.0);
+        rng.fill_normal_fast(&mut self.factors);
+        self.factors.iter_mut().for_each(|f| *f = (1.0 + self.noise_sigma * *f).max(0.0));
         self.noisy.extend(w.iter().zip(&self.factors).map(|(w, f)| w * f));
     }
 }

@@ -64,7 +64,7 @@ fn config() -> Config {
 }
 
 fn pass(training: bool, batch: usize, step: u64) -> Pass {
-    Pass { training, batch, seed: 1, step }
+    Pass { training, batch, slice: 0, seed: 1, step }
 }
 
 /// Random strengths for every tensor of the column, well above zero where they may not be negative.
@@ -93,7 +93,7 @@ fn features(batch: usize, rng: &mut Rng) -> Vec<f32> {
 /// Output of one pass, pre-filled with NaN.
 fn run(column: &mut Column, pass: &Pass, weights: &[f32], x: &[f32]) -> Vec<f32> {
     let mut y = vec![f32::NAN; column.output().n() * pass.batch];
-    column.forward(pass, weights, &mut [], x, &mut y);
+    column.forward(pass, weights, &[], x, &mut y);
     assert!(y.iter().all(|v| v.is_finite()));
     y
 }

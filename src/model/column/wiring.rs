@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::connectome::{Connectome, Polarity, Synapses};
 use crate::error::{Error, Result};
 use crate::model::{Init, Role, Shape, TensorSpec};
+use std::sync::Arc;
 
 /// Builds the column that `config.column` describes, wired by `connectome`, for features of shape `input`.
 ///
@@ -154,7 +155,7 @@ impl Builder<'_> {
         }
         let sigma = if column.noise == "synapse" { column.noise_sigma } else { 0.0 };
         let tensor = self.masked_tensor(name, &synapses, dale, sd);
-        Some(Projection::new(source, tensor, Mask::Synapses(synapses), column.masks, sigma))
+        Some(Projection::new(source, tensor, Mask::Synapses(Arc::new(synapses)), column.masks, sigma))
     }
 
     fn input_projection(&mut self, post: &[usize], name: &str, dale: bool) -> Result<Projection> {
@@ -163,13 +164,13 @@ impl Builder<'_> {
         if self.config.column.input == "retinotopic" {
             let synapses = self.retinotopic(post)?;
             let tensor = self.masked_tensor(&name, &synapses, dale, feedforward);
-            return Ok(Projection::new(Source::Input, tensor, Mask::Synapses(synapses), false, 0.0));
+            return Ok(Projection::new(Source::Input, tensor, Mask::Synapses(Arc::new(synapses)), false, 0.0));
         }
         let sd = (1.0 / n_pre as f32).sqrt();
         let init = if dale { Init::HalfNormal(sd) } else { Init::Normal(sd) };
         let spec = TensorSpec::new(name, &[n_post, n_pre], Role::Weight, init);
         let tensor = self.add(if dale { spec.non_negative() } else { spec });
-        Ok(Projection::new(Source::Input, tensor, Mask::Dense { n_post, n_pre, transposed: Vec::new() }, false, 0.0))
+        Ok(Projection::new(Source::Input, tensor, Mask::Dense { n_post, n_pre }, false, 0.0))
     }
 
     /// Each neuron sees all channels of a square of the visual field, centred where its place in the cortical sheet

@@ -1,0 +1,439 @@
+//! The passes over a batch in slices: each slice of up to [`SLICE`] images goes through the layers on one thread, with
+//! replicas of its own, so that its activity stays in the cache of one core and threads wait for each other once a pass.
+//!
+//! How a batch is cut depends on its size alone, and what slices add up (gradients, statistics of the batch) is added in
+//! their order: any number of threads gives the same bits. Layers whose images meet ([`super::Meeting`]) are the only
+//! places in a pass where slices wait for each other.
+
+use super::{Layer, Network, Outer, Pass, Plastic};
+use crate::kernels::{dense, threads};
+use std::ops::Range;
+
+/// Images of a slice: one vector of 16 lanes for each unit.
+pub const SLICE: usize = 16;
+
+/// The slices of `batch` images, in order.
+pub fn slices(batch: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..batch).step_by(SLICE).map(move |start| start..batch.min(start + SLICE))
+}
+
+/// One slice's layers and activity.
+pub(super) struct Replica {
+    pub(super) layers: Vec<Box<dyn Layer>>,
+    /// Images of the slice in the last pass.
+    images: usize,
+    /// Input `(N_input, B)` of the last pass.
+    x: Vec<f32>,
+    /// Output of each layer in the last pass `(N, B)`.
+    outputs: Vec<Vec<f32>>,
+    /// Gradient of each layer's output `(N, B)`.
+    d_outputs: Vec<Vec<f32>>,
+    /// This slice's part of the gradient of all weights, but for those of [`Layer::outer`].
+    dweights: Vec<f32>,
+}
+
+/// Where each layer's weights and buffers lie, and the values of the weights.
+#[derive(Clone, Copy)]
+struct Memory<'a> {
+    ranges: &'a [Range<usize>],
+    weights: &'a [f32],
+}
+
+impl Memory<'_> {
+    fn of(&self, layer: usize) -> &[f32] {
+        &self.weights[self.ranges[layer].clone()]
+    }
+}
+
+impl Replica {
+    pub(super) fn new(layers: Vec<Box<dyn Layer>>) -> Self {
+        let empty = vec![Vec::new(); layers.len()];
+        let (x, dweights) = (Vec::new(), Vec::new());
+        Self { images: 0, x, outputs: empty.clone(), d_outputs: empty, dweights, layers }
+    }
+
+    fn replicate(&self) -> Self {
+        Self::new(self.layers.iter().map(|l| l.replicate()).collect())
+    }
+
+    /// Input of layer `i`, its scratch and output.
+    fn at(&mut self, i: usize) -> (&[f32], &mut dyn Layer, &mut Vec<f32>) {
+        let (done, rest) = self.outputs.split_at_mut(i);
+        let x = done.last().unwrap_or(&self.x);
+        (x, self.layers[i].as_mut(), &mut rest[0])
+    }
+
+    fn forward(&mut self, layers: Range<usize>, pass: &Pass, w: Memory, b: Memory) {
+        for i in layers {
+            let (x, layer, y) = self.at(i);
+            y.resize(layer.output().n() * pass.batch, 0.0);
+            layer.forward(pass, w.of(i), b.of(i), x, y);
+        }
+    }
+
+    /// Layer `i` forward with what all slices told.
+    fn forward_with(&mut self, i: usize, told: &[Vec<f64>], pass: &Pass, w: Memory) {
+        let (x, layer, y) = self.at(i);
+        y.resize(layer.output().n() * pass.batch, 0.0);
+        if let Some(layer) = layer.meeting() {
+            layer.forward_with(told, w.of(i), x, y);
+        }
+    }
+
+    fn tell_forward(&mut self, i: usize) -> Vec<f64> {
+        let (x, layer, _) = self.at(i);
+        layer.meeting().map_or_else(Vec::new, |layer| layer.tell_forward(x))
+    }
+
+    /// Layer `i` backward, with what all slices told where images meet; the gradient of its input only if it is above
+    /// layer `from`.
+    fn backward(&mut self, i: usize, from: usize, told: Option<(&[Vec<f64>], usize)>, pass: &Pass, w: Memory) {
+        let x = if i == 0 { &self.x } else { &self.outputs[i - 1] };
+        let (before, rest) = self.d_outputs.split_at_mut(i);
+        let dx = before.last_mut().filter(|_| i > from).map(|dx| {
+            dx.resize(x.len(), 0.0);
+            dx.as_mut_slice()
+        });
+        let (dy, dw) = (&rest[0], &mut self.dweights[w.ranges[i].clone()]);
+        match (told, self.layers[i].meeting()) {
+            (Some((told, own)), Some(layer)) => layer.backward_with(told, own, w.of(i), x, dy, dx, dw),
+            _ => self.layers[i].backward_part(pass, w.of(i), x, &self.outputs[i], dy, dx, dw),
+        }
+    }
+
+    fn tell_backward(&mut self, i: usize) -> Vec<f64> {
+        let x = if i == 0 { &self.x } else { &self.outputs[i - 1] };
+        let dy = &self.d_outputs[i];
+        self.layers[i].meeting().map_or_else(Vec::new, |layer| layer.tell_backward(x, dy))
+    }
+
+    /// Products of the weight gradient that layer `i` left to the network.
+    fn outer(&self, i: usize) -> Vec<Outer<'_>> {
+        let x = if i == 0 { &self.x } else { &self.outputs[i - 1] };
+        self.layers[i].outer(x, &self.d_outputs[i])
+    }
+}
+
+impl Network {
+    /// As many replicas as there are slices in `batch` images, each knowing its images; returns how many.
+    fn cut(&mut self, batch: usize) -> usize {
+        let count = slices(batch).count();
+        self.replicate(count);
+        for (replica, images) in self.replicas.iter_mut().zip(slices(batch)) {
+            replica.images = images.len();
+        }
+        count
+    }
+
+    fn replicate(&mut self, count: usize) {
+        while self.replicas.len() < count {
+            self.replicas.push(self.replicas[0].replicate());
+        }
+    }
+
+    /// One pass up: `fill(images, x)` writes the images of a slice `(N_input, B)`, `read(images, logits, dlogits)` sees its
+    /// logits `(7, B)` and may write their gradient `(7, B)` for [`Network::descend`]. Returns what `read` gave, slice
+    /// by slice. In training the running statistics `buffers` follow.
+    pub fn ascend<T: Send>(
+        &mut self,
+        pass: &Pass,
+        weights: &[f32],
+        buffers: &mut [f32],
+        fill: impl Fn(Range<usize>, &mut [f32]) + Sync + Send,
+        read: impl Fn(Range<usize>, &[f32], &mut [f32]) -> T + Sync + Send,
+    ) -> Vec<T> {
+        let (count, input, last) = (self.cut(pass.batch), self.input.n(), self.layers().len());
+        let w = Memory { ranges: &self.weights, weights };
+        let b = Memory { ranges: &self.buffers, weights: buffers };
+        let part = |i: usize, images: usize| Pass { batch: images, slice: i as u64, ..*pass };
+        let meetings = if pass.training { self.meetings.as_slice() } else { &[] };
+        let replicas = &mut self.replicas[..count];
+        let begin = |i: usize, replica: &mut Replica| {
+            replica.x.resize(input * replica.images, 0.0);
+            fill(i * SLICE..i * SLICE + replica.images, &mut replica.x);
+        };
+        // The layer that slices stopped at, and what they told there.
+        let mut stopped: Option<(usize, Vec<Vec<f64>>)> = None;
+        let go_on = |i: usize, replica: &mut Replica, stopped: &Option<(usize, Vec<Vec<f64>>)>, to: usize| {
+            let pass = part(i, replica.images);
+            let start = match stopped {
+                None => {
+                    begin(i, replica);
+                    0
+                }
+                Some((at, told)) => {
+                    replica.forward_with(*at, told, &pass, w);
+                    at + 1
+                }
+            };
+            replica.forward(start..to, &pass, w, b);
+        };
+        for &meeting in meetings {
+            let told = threads::map_slices(replicas, |i, replica| {
+                go_on(i, replica, &stopped, meeting);
+                replica.tell_forward(meeting)
+            });
+            stopped = Some((meeting, told));
+        }
+        let results = threads::map_slices(replicas, |i, replica| {
+            go_on(i, replica, &stopped, last);
+            let logits = &replica.outputs[last - 1];
+            let dlogits = &mut replica.d_outputs[last - 1];
+            dlogits.resize(logits.len(), 0.0);
+            read(i * SLICE..i * SLICE + replica.images, logits, dlogits)
+        });
+        if pass.training {
+            for (layer, range) in self.replicas[0].layers.iter().zip(&self.buffers) {
+                layer.follow(&mut buffers[range.clone()]);
+            }
+        }
+        results
+    }
+
+    /// One pass down after [`Network::ascend`] of the same batch: overwrites `dweights` of the layers from `from` to the
+    /// last with the gradient. Layers before `from` are not touched.
+    pub fn descend(&mut self, pass: &Pass, weights: &[f32], from: usize, dweights: &mut [f32]) {
+        let (count, len) = (self.cut(pass.batch), self.weights_len());
+        let w = Memory { ranges: &self.weights, weights };
+        let replicas = &mut self.replicas[..count];
+        let part = |i: usize, images: usize| Pass { batch: images, slice: i as u64, ..*pass };
+        let meetings = self.meetings.iter().rev().copied().filter(|&m| pass.training && m >= from);
+        let mut stopped: Option<(usize, Vec<Vec<f64>>)> = None;
+        let last = replicas[0].layers.len();
+        let go_on = |i: usize, replica: &mut Replica, stopped: &Option<(usize, Vec<Vec<f64>>)>, down_to: usize| {
+            let pass = part(i, replica.images);
+            replica.dweights.resize(len, 0.0);
+            let above = match stopped {
+                None => last,
+                Some((at, told)) => {
+                    replica.backward(*at, from, Some((told, i)), &pass, w);
+                    *at
+                }
+            };
+            for layer in (down_to..above).rev() {
+                replica.backward(layer, from, None, &pass, w);
+            }
+        };
+        for meeting in meetings {
+            let told = threads::map_slices(replicas, |i, replica| {
+                go_on(i, replica, &stopped, meeting + 1);
+                replica.tell_backward(meeting)
+            });
+            stopped = Some((meeting, told));
+        }
+        threads::map_slices(replicas, |i, replica| go_on(i, replica, &stopped, from));
+        self.add_up(count, from, dweights);
+    }
+
+    /// The gradient of the layers from `from` out of the slices' parts.
+    fn add_up(&mut self, count: usize, from: usize, dweights: &mut [f32]) {
+        let Self { replicas, tensors, turned, .. } = self;
+        let (first, others) = replicas[..count].split_at(1);
+        for i in from..first[0].layers.len() {
+            let outer: Vec<Vec<Outer>> = replicas[..count].iter().map(|r| r.outer(i)).collect();
+            let start = tensors.iter().position(|t| t.layer == i).unwrap_or(0);
+            for (t, tensor) in tensors[start..].iter().take_while(|t| t.layer == i).enumerate() {
+                let sum = &mut dweights[tensor.range.clone()];
+                if let Some(k) = outer[0].iter().position(|o| o.tensor == t) {
+                    let parts: Vec<(&[f32], &[f32])> = outer.iter().map(|o| (o[k].x, o[k].dy)).collect();
+                    turned.resize(parts.iter().map(|(x, _)| x.len()).sum(), 0.0);
+                    dense::backward_weights_parts(outer[0][k].n_post, outer[0][k].n_pre, &parts, turned, sum);
+                } else {
+                    sum.copy_from_slice(&first[0].dweights[tensor.range.clone()]);
+                    for other in others {
+                        sum.iter_mut().zip(&other.dweights[tensor.range.clone()]).for_each(|(sum, d)| *sum += d);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Logits `(7, B)` of the images `x`: the slices of the batch one after another, each `(1, 48, 48, B)`.
+    pub fn forward(&mut self, pass: &Pass, weights: &[f32], buffers: &mut [f32], x: &[f32]) -> Vec<f32> {
+        let (input, batch) = (self.input.n(), pass.batch);
+        assert_eq!(x.len(), input * batch, "x must be (N_input, B)");
+        let fill = |images: Range<usize>, out: &mut [f32]| out.copy_from_slice(&x[images.start * input..][..out.len()]);
+        let parts = self.ascend(pass, weights, buffers, fill, |images, logits, _| (images, logits.to_vec()));
+        let classes = self.layers().last().map_or(0, |l| l.output().n());
+        let mut all = vec![0.0; classes * batch];
+        for (images, logits) in parts {
+            for (k, row) in logits.chunks_exact(images.len()).enumerate() {
+                all[k * batch..][images.clone()].copy_from_slice(row);
+            }
+        }
+        all
+    }
+
+    /// [`Network::descend`] from the gradient of the logits `(7, B)`. Follows [`Network::forward`] of the same batch.
+    pub fn backward(&mut self, pass: &Pass, weights: &[f32], dlogits: &[f32], from: usize, dweights: &mut [f32]) {
+        let batch = pass.batch;
+        for (replica, images) in self.replicas.iter_mut().zip(slices(batch)) {
+            let Some(own) = replica.d_outputs.last_mut() else { continue };
+            for (row, all) in own.chunks_exact_mut(images.len()).zip(dlogits.chunks_exact(batch)) {
+                row.copy_from_slice(&all[images.clone()]);
+            }
+        }
+        self.descend(pass, weights, from, dweights);
+    }
+
+    /// Outputs in evaluation of `n` images, each seen in `views` ways: `fill(images, view, x)` writes a slice's images
+    /// `(N_input, B)`, `read(logits, out)` adds what it wants of the logits `(7, B)` to the slice's part of `out (n, 7)`.
+    pub fn evaluate(
+        &mut self,
+        weights: &[f32],
+        buffers: &[f32],
+        views: usize,
+        fill: impl Fn(Range<usize>, usize, &mut [f32]) + Sync + Send,
+        read: impl Fn(&[f32], &mut [f32]) + Sync + Send,
+        out: &mut [f32],
+    ) {
+        let classes = self.layers().last().map_or(1, |l| l.output().n());
+        let (input, last, n) = (self.input.n(), self.layers().len() - 1, out.len() / classes);
+        let workers = threads::workers().min(slices(n).count()).max(1);
+        self.replicate(workers);
+        let w = Memory { ranges: &self.weights, weights };
+        let b = Memory { ranges: &self.buffers, weights: buffers };
+        let share = slices(n).count().div_ceil(workers).max(1) * SLICE;
+        let mut jobs: Vec<_> = self.replicas.iter_mut().zip(out.chunks_mut(share * classes)).collect();
+        threads::map_slices(&mut jobs, |job, (replica, out)| {
+            for (k, out) in out.chunks_mut(SLICE * classes).enumerate() {
+                let (start, images) = (job * share + k * SLICE, out.len() / classes);
+                let pass = Pass { training: false, batch: images, slice: 0, seed: 0, step: 0 };
+                for view in 0..views {
+                    replica.x.resize(input * images, 0.0);
+                    fill(start..start + images, view, &mut replica.x);
+                    replica.forward(0..last + 1, &pass, w, b);
+                    read(&replica.outputs[last], out);
+                }
+            }
+        });
+    }
+
+    /// Every projection that Hebbian rules may change: its layer, and its activity in each slice of the last pass. With
+    /// `pass.batch = 0` it lists the projections without activity.
+    pub fn plastic(&self, pass: &Pass) -> Vec<(usize, Vec<Plastic<'_>>)> {
+        let count = slices(pass.batch).count().max(1);
+        let mut list = Vec::new();
+        for i in 0..self.layers().len() {
+            let mut slices = self.replicas[..count].iter().map(|replica| {
+                let (x, y): (&[f32], &[f32]) = match i {
+                    _ if pass.batch == 0 => (&[], &[]),
+                    0 => (&replica.x, &replica.outputs[0]),
+                    _ => (&replica.outputs[i - 1], &replica.outputs[i]),
+                };
+                replica.layers[i].plastic(x, y, &Pass { batch: replica.images.min(pass.batch), ..*pass })
+            });
+            let mut sites: Vec<Vec<Plastic>> = slices.next().into_iter().flatten().map(|p| vec![p]).collect();
+            for slice in slices {
+                sites.iter_mut().zip(slice).for_each(|(site, p)| site.push(p));
+            }
+            list.extend(sites.into_iter().map(|site| (i, site)));
+        }
+        list
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Overrides, effective};
+    use crate::connectome;
+    use crate::kernels::threads::pool;
+    use crate::model::presets::preset;
+    use crate::rng::Rng;
+
+    /// A small network with every kind of layer that slices treat apart: statistics of the batch, a dense projection, masks.
+    fn config(sets: &[&str]) -> Config {
+        let stem = "stem=[{layer=\"conv\", filters=3, kernel=3}, {layer=\"batch_norm\"}, {layer=\"max_pool\", size=6}, \
+                    {layer=\"relu\"}, {layer=\"dense\", units=9}, {layer=\"batch_norm\"}]";
+        let sets = [stem, "column.noise=none"].iter().chain(sets).map(|s| (*s).to_owned()).collect();
+        effective(&preset("bionic").unwrap(), &Overrides { sets, ..Overrides::default() }).unwrap()
+    }
+
+    struct Outcome {
+        logits: Vec<f32>,
+        gradient: Vec<f32>,
+        buffers: Vec<f32>,
+    }
+
+    /// A pass up and down over `images (B, 2304)` with `threads`, from the gradient `(7, B)` of the logits.
+    fn pass(config: &Config, images: &[f32], dlogits: &[f32], threads: usize) -> Outcome {
+        let batch = dlogits.len() / 7;
+        pool(threads).unwrap().run(|| {
+            let wiring = connectome::load(&config.connectome).unwrap();
+            let mut network = Network::build(config, Some(&wiring)).unwrap();
+            let (mut weights, mut buffers) = (vec![0.0; network.weights_len()], vec![0.0; network.buffers_len()]);
+            network.initialise(1, &mut weights, &mut buffers);
+            let x: Vec<f32> = slices(batch)
+                .flat_map(|s| (0..2304).flat_map(move |p| s.clone().map(move |b| images[b * 2304 + p])))
+                .collect();
+            let pass = Pass { training: true, batch, slice: 0, seed: 1, step: 0 };
+            let logits = network.forward(&pass, &weights, &mut buffers, &x);
+            let mut gradient = vec![0.0; weights.len()];
+            network.backward(&pass, &weights, dlogits, 0, &mut gradient);
+            Outcome { logits, gradient, buffers }
+        })
+    }
+
+    fn numbers(n: usize) -> Vec<f32> {
+        let mut rng = Rng::stream(1, "slices", &[n as u64]);
+        (0..n).map(|_| rng.normal()).collect()
+    }
+
+    fn close(what: &str, a: &[f32], b: &[f32]) {
+        let size = b.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+        assert!(size > 0.0, "{what}: nothing to compare");
+        assert!(a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 2e-4 * size), "{what} differ");
+    }
+
+    #[test]
+    fn slices_cover_the_batch_once_in_order() {
+        for batch in [0, 1, 15, 16, 17, 32, 41] {
+            assert!(slices(batch).flatten().eq(0..batch) && slices(batch).all(|s| s.len() <= SLICE));
+        }
+    }
+
+    /// Twice the same 16 images, as two slices, are once these images with half the gradient each: nothing depends on
+    /// where a batch is cut, statistics of the batch included.
+    #[test]
+    fn two_slices_are_one_batch() {
+        let (config, images, d) = (config(&[]), numbers(16 * 2304), numbers(16 * 7));
+        let once = pass(&config, &images, &d, 1);
+        let twice: Vec<f32> = d.chunks(16).flat_map(|row| [row, row].concat()).map(|d| 0.5 * d).collect();
+        let two = pass(&config, &[&images[..], &images[..]].concat(), &twice, 1);
+        for (row, both) in once.logits.chunks(16).zip(two.logits.chunks(32)) {
+            close("logits", &both[..16], row);
+            close("logits", &both[16..], row);
+        }
+        close("gradients", &two.gradient, &once.gradient);
+    }
+
+    /// The statistics are those of all 40 images, though slices have 16, 16 and 8 of them.
+    #[test]
+    fn images_of_all_slices_meet_in_batch_norm() {
+        let (config, images, d) = (config(&[]), numbers(40 * 2304), numbers(40 * 7));
+        let order: Vec<usize> = (0..40).map(|b| (b * 7 + 3) % 40).collect();
+        let shuffled: Vec<f32> = order.iter().flat_map(|&b| &images[b * 2304..][..2304]).copied().collect();
+        let d_shuffled: Vec<f32> = d.chunks(40).flat_map(|row| order.iter().map(|&b| row[b])).collect();
+        let (a, b) = (pass(&config, &images, &d, 1), pass(&config, &shuffled, &d_shuffled, 1));
+        close("gradients", &b.gradient, &a.gradient);
+        close("running statistics", &b.buffers, &a.buffers);
+        for (row, moved) in a.logits.chunks(40).zip(b.logits.chunks(40)) {
+            close("logits", moved, &order.iter().map(|&b| row[b]).collect::<Vec<f32>>());
+        }
+    }
+
+    #[test]
+    fn any_number_of_threads_gives_the_same_bits() {
+        let config = config(&["column.noise=synapse"]);
+        for batch in [7, 40] {
+            let (images, d) = (numbers(batch * 2304), numbers(batch * 7));
+            let bits = |threads: usize| {
+                let Outcome { logits, gradient, buffers } = pass(&config, &images, &d, threads);
+                [logits, gradient, buffers].concat().iter().map(|v| v.to_bits()).collect::<Vec<u32>>()
+            };
+            let one = bits(1);
+            assert!(one == bits(2) && one == bits(5), "batch {batch}");
+        }
+    }
+}
