@@ -44,6 +44,7 @@ fn main() {
             beta1: 0.9,
             beta2: 0.999,
             epsilon: 1e-8,
+            gradient_factor: 1.0,
             weight_decay: 0.0,
             decoupled: true,
             bias_correction1: 0.1,

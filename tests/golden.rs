@@ -187,7 +187,7 @@ impl Golden {
             let sum = softmax_cross_entropy(classes, part.len(), &logits, &labels, smoothing, part.len(), &mut dlogits);
             losses.push(sum.loss / part.len() as f64);
             let from = if config.learning.mode == "local" { network.layers().len() - 1 } else { 0 };
-            network.backward(&pass, &weights, &dlogits, from, &mut gradient);
+            let square = network.backward(&pass, &weights, &dlogits, from, &mut gradient);
             if step == 0 {
                 kept.clone_from(&gradient);
             }
@@ -196,7 +196,7 @@ impl Golden {
             let rate = config.learning.learning_rate * factor as f32;
             let count = if fault == Fault::Step { step + 1 } else { step };
             let (m, v) = (&mut first, &mut second);
-            optimizer.step(network.tensors(), active, count, rate, &mut weights, m, v, &mut gradient);
+            optimizer.step(network.tensors(), active, count, rate, &mut weights, m, v, &gradient, square);
             if fault != Fault::Hebbian {
                 hebbian.step(&network, &pass, factor as f32, &optimizer, &mut weights, &mut local);
             }

@@ -22,6 +22,8 @@ pub struct AdamStep {
     pub beta2: f32,
     /// Added to the root of the second moment.
     pub epsilon: f32,
+    /// Factor of the gradient: below 1 where its norm is clipped.
+    pub gradient_factor: f32,
     /// Weight decay λ.
     pub weight_decay: f32,
     /// True: w shrinks by η λ before the step (AdamW); false: λ w is added to the gradient (Adam).
@@ -35,7 +37,7 @@ pub struct AdamStep {
 /// One step of Adam (Kingma & Ba 2015, algorithm 1) or AdamW (Loshchilov & Hutter 2019, algorithm 2), as in PyTorch:
 /// `m ← β₁ m + (1 - β₁) g`, `v ← β₂ v + (1 - β₂) g²`, `w ← w - η (m / c₁) / (√(v / c₂) + ε)`.
 ///
-/// `w`, `m`, `v`, `g` `(n)`. Returns `Σ (w_new - w_old)²`, weight decay included.
+/// `w`, `m`, `v`, `g` `(n)`; g counts times `gradient_factor`. Returns `Σ (w_new - w_old)²`, weight decay included.
 ///
 /// # Panics
 /// If the lengths differ.
@@ -48,12 +50,13 @@ pub fn adam_step(p: &AdamStep, w: &mut [f32], m: &mut [f32], v: &mut [f32], g: &
     let epsilon = f32x16::splat(p.epsilon);
     let shrink = f32x16::splat(if p.decoupled { 1.0 - p.learning_rate * p.weight_decay } else { 1.0 });
     let coupled = f32x16::splat(if p.decoupled { 0.0 } else { p.weight_decay });
+    let factor = f32x16::splat(p.gradient_factor);
     // A division and a square root for each number: about 20 multiply-adds.
     sum_pieces(g.len(), [w, m, v], 20 * g.len(), |range, [w, m, v]| {
         let g = &g[range];
         sum_of_squares(g.len(), |at, n| {
             let old = load_first(w, at, n);
-            let g = coupled.mul_add(old, load_first(g, at, n));
+            let g = coupled.mul_add(old, factor * load_first(g, at, n));
             let first = beta1.mul_add(load_first(m, at, n), rest1 * g);
             let second = beta2.mul_add(load_first(v, at, n), rest2 * g * g);
             let new = old * shrink - step * first / (second.sqrt() * root + epsilon);
@@ -68,7 +71,7 @@ pub fn adam_step(p: &AdamStep, w: &mut [f32], m: &mut [f32], v: &mut [f32], g: &
 /// One step of gradient descent with Nesterov momentum μ, as in PyTorch (no dampening): `d = g + λ w`,
 /// `velocity ← μ velocity + d`, `w ← w - η (d + μ velocity)`.
 ///
-/// `w`, `velocity`, `g` `(n)`; a velocity that starts at 0 gives PyTorch's first step. Returns `Σ (w_new - w_old)²`.
+/// `w`, `velocity`, `g` `(n)`, g counted times `gradient_factor`; a velocity that starts at 0 gives PyTorch's first step. Returns `Σ (w_new - w_old)²`.
 ///
 /// # Panics
 /// If the lengths differ.
@@ -76,18 +79,19 @@ pub fn sgd_nesterov_step(
     learning_rate: f32,
     momentum: f32,
     weight_decay: f32,
+    gradient_factor: f32,
     w: &mut [f32],
     velocity: &mut [f32],
     g: &[f32],
 ) -> f64 {
     assert_eq!(w.len(), g.len(), "w must be as long as g");
     let (rate, momentum) = (f32x16::splat(learning_rate), f32x16::splat(momentum));
-    let weight_decay = f32x16::splat(weight_decay);
+    let (weight_decay, factor) = (f32x16::splat(weight_decay), f32x16::splat(gradient_factor));
     sum_pieces(g.len(), [w, velocity], 4 * g.len(), |range, [w, velocity]| {
         let g = &g[range];
         sum_of_squares(g.len(), |at, n| {
             let old = load_first(w, at, n);
-            let d = weight_decay.mul_add(old, load_first(g, at, n));
+            let d = weight_decay.mul_add(old, factor * load_first(g, at, n));
             let speed = momentum.mul_add(load_first(velocity, at, n), d);
             let new = old - rate * momentum.mul_add(speed, d);
             store_first(velocity, at, n, speed);
@@ -105,23 +109,13 @@ pub fn square_norm(g: &[f32]) -> f64 {
     })
 }
 
-/// `g ← factor g`. `g (n)`.
-pub fn scale(g: &mut [f32], factor: f32) {
-    let factor = f32x16::splat(factor);
-    map(g, |v| v * factor);
-}
-
 /// `w ← max(w, 0)`: what Dale's law leaves of a step. `w (n)`; NaN stays, so that a broken run is seen.
 pub fn clamp_non_negative(w: &mut [f32]) {
-    map(w, |v| v.simd_lt(f32x16::ZERO).select(f32x16::ZERO, v));
-}
-
-fn map(x: &mut [f32], f: impl Fn(f32x16) -> f32x16 + Sync + Send) {
-    let work = x.len();
-    for_pieces(x, PIECE, work, |_, x| {
-        for (at, n) in tiles(x.len()) {
-            let v = f(load_first(x, at, n));
-            store_first(x, at, n, v);
+    let work = w.len();
+    for_pieces(w, PIECE, work, |_, w| {
+        for (at, n) in tiles(w.len()) {
+            let v = load_first(w, at, n);
+            store_first(w, at, n, v.simd_lt(f32x16::ZERO).select(f32x16::ZERO, v));
         }
     });
 }
@@ -161,6 +155,7 @@ mod tests {
             beta1: 0.9,
             beta2: 0.99,
             epsilon: 1e-8,
+            gradient_factor: 1.0,
             weight_decay: 0.5,
             decoupled,
             bias_correction1: 1.0 - 0.9,
@@ -201,9 +196,9 @@ mod tests {
         // η 0.1, μ 0.9, λ 0.5, w = 1. Step 1: d = 2.5, velocity = 2.5, w = 1 - 0.1 (2.5 + 2.25) = 0.525.
         // Step 2: d = -1 + 0.2625, velocity = 1.5125, w = 0.525 - 0.1 (-0.7375 + 1.36125) = 0.462625.
         let (mut w, mut velocity) = ([1.0f32], [0.0]);
-        let square = sgd_nesterov_step(0.1, 0.9, 0.5, &mut w, &mut velocity, &[2.0]);
+        let square = sgd_nesterov_step(0.1, 0.9, 0.5, 1.0, &mut w, &mut velocity, &[2.0]);
         assert!((square - 0.475f64.powi(2)).abs() < 1e-6, "{square}");
-        sgd_nesterov_step(0.1, 0.9, 0.5, &mut w, &mut velocity, &[-1.0]);
+        sgd_nesterov_step(0.1, 0.9, 0.5, 1.0, &mut w, &mut velocity, &[-1.0]);
         assert!((w[0] - 0.462_625).abs() < 1e-6, "{w:?}");
     }
 
@@ -217,7 +212,7 @@ mod tests {
                     let (mut w, mut m, mut v) = (w0.clone(), m0.clone(), v0.clone());
                     let square = adam_step(&adam(false), &mut w, &mut m, &mut v, &g);
                     let (mut w2, mut m2) = (w0.clone(), m0.clone());
-                    let square2 = sgd_nesterov_step(0.1, 0.9, 0.5, &mut w2, &mut m2, &g);
+                    let square2 = sgd_nesterov_step(0.1, 0.9, 0.5, 1.0, &mut w2, &mut m2, &g);
                     ([w, m, v, w2, m2].concat(), [square, square2, square_norm(&g)].map(f64::to_bits))
                 })
             };
@@ -245,14 +240,26 @@ mod tests {
     }
 
     #[test]
-    fn scaling_and_clamping() {
+    fn a_factor_of_the_gradient_is_a_smaller_gradient() {
+        let [w0, g, m0] = ["w", "g", "m"].map(|name| random(name, 100));
+        let smaller: Vec<f32> = g.iter().map(|g| 0.25 * g).collect();
+        let run = |gradient_factor, g: &[f32]| {
+            let (mut w, mut m, mut v) = (w0.clone(), m0.clone(), vec![0.5; 100]);
+            adam_step(&AdamStep { gradient_factor, ..adam(false) }, &mut w, &mut m, &mut v, g);
+            let (mut w2, mut m2) = (w0.clone(), m0.clone());
+            sgd_nesterov_step(0.1, 0.9, 0.5, gradient_factor, &mut w2, &mut m2, g);
+            [w, m, v, w2, m2].concat()
+        };
+        assert_eq!(run(0.25, &g), run(1.0, &smaller));
+    }
+
+    #[test]
+    fn clamping_keeps_what_is_broken() {
         for n in LENGTHS {
             let x = random("x", n);
             let mut y = x.clone();
-            scale(&mut y, 0.25);
-            assert!(x.iter().zip(&y).all(|(x, y)| *y == 0.25 * x));
             clamp_non_negative(&mut y);
-            assert!(x.iter().zip(&y).all(|(x, y)| *y == (0.25 * x).max(0.0)));
+            assert!(x.iter().zip(&y).all(|(x, y)| *y == x.max(0.0)));
         }
         let mut broken = [f32::NAN, -1.0];
         clamp_non_negative(&mut broken);

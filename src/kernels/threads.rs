@@ -154,6 +154,29 @@ impl Pool {
     }
 }
 
+/// As [`for_pieces`], and returns the sum of what `f` gives, added in an order fixed by the number of pieces.
+pub fn sum_rows(out: &mut [f32], piece_len: usize, work: usize, f: &(impl Fn(usize, &mut [f32]) -> f64 + Sync)) -> f64 {
+    fn halve(
+        out: &mut [f32],
+        pieces: Range<usize>,
+        piece_len: usize,
+        parallel: bool,
+        f: &(impl Fn(usize, &mut [f32]) -> f64 + Sync),
+    ) -> f64 {
+        if pieces.len() <= 1 {
+            return f(pieces.start, out);
+        }
+        let middle = pieces.start + pieces.len() / 2;
+        let (left, right) = out.split_at_mut((middle - pieces.start) * piece_len);
+        let mut a = || halve(left, pieces.start..middle, piece_len, parallel, f);
+        let mut b = || halve(right, middle..pieces.end, piece_len, parallel, f);
+        let (a, b) = if parallel { rayon::join(a, b) } else { (a(), b()) };
+        a + b
+    }
+    let piece_len = piece_len.max(1);
+    halve(out, 0..out.len().div_ceil(piece_len), piece_len, shared(work), f)
+}
+
 /// Pieces of [`sum_pieces`] at most; their sums wait on the stack.
 const MOST_PIECES: usize = 256;
 

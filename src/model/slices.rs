@@ -6,6 +6,7 @@
 //! places in a pass where slices wait for each other.
 
 use super::{Layer, Network, Outer, Pass, Plastic};
+use crate::kernels::optimizer::square_norm;
 use crate::kernels::{dense, threads};
 use std::ops::Range;
 
@@ -191,8 +192,8 @@ impl Network {
     }
 
     /// One pass down after [`Network::ascend`] of the same batch: overwrites `dweights` of the layers from `from` to the
-    /// last with the gradient. Layers before `from` are not touched.
-    pub fn descend(&mut self, pass: &Pass, weights: &[f32], from: usize, dweights: &mut [f32]) {
+    /// last with the gradient and returns the sum of its squares. Layers before `from` are not touched.
+    pub fn descend(&mut self, pass: &Pass, weights: &[f32], from: usize, dweights: &mut [f32]) -> f64 {
         let (count, len) = (self.cut(pass.batch), self.weights_len());
         let w = Memory { ranges: &self.weights, weights };
         let replicas = &mut self.replicas[..count];
@@ -222,11 +223,12 @@ impl Network {
             stopped = Some((meeting, told));
         }
         threads::map_slices(replicas, |i, replica| go_on(i, replica, &stopped, from));
-        self.add_up(count, from, dweights);
+        self.add_up(count, from, dweights)
     }
 
-    /// The gradient of the layers from `from` out of the slices' parts.
-    fn add_up(&mut self, count: usize, from: usize, dweights: &mut [f32]) {
+    /// The gradient of the layers from `from` out of the slices' parts; returns the sum of its squares.
+    fn add_up(&mut self, count: usize, from: usize, dweights: &mut [f32]) -> f64 {
+        let mut square = 0.0;
         let Self { replicas, tensors, turned, .. } = self;
         let (first, others) = replicas[..count].split_at(1);
         for i in from..first[0].layers.len() {
@@ -237,15 +239,18 @@ impl Network {
                 if let Some(k) = outer[0].iter().position(|o| o.tensor == t) {
                     let parts: Vec<(&[f32], &[f32])> = outer.iter().map(|o| (o[k].x, o[k].dy)).collect();
                     turned.resize(parts.iter().map(|(x, _)| x.len()).sum(), 0.0);
-                    dense::backward_weights_parts(outer[0][k].n_post, outer[0][k].n_pre, &parts, turned, sum);
+                    let (n_post, n_pre) = (outer[0][k].n_post, outer[0][k].n_pre);
+                    square += dense::backward_weights_parts(n_post, n_pre, &parts, turned, sum);
                 } else {
                     sum.copy_from_slice(&first[0].dweights[tensor.range.clone()]);
                     for other in others {
                         sum.iter_mut().zip(&other.dweights[tensor.range.clone()]).for_each(|(sum, d)| *sum += d);
                     }
+                    square += square_norm(sum);
                 }
             }
         }
+        square
     }
 
     /// Logits `(7, B)` of the images `x`: the slices of the batch one after another, each `(1, 48, 48, B)`.
@@ -265,7 +270,14 @@ impl Network {
     }
 
     /// [`Network::descend`] from the gradient of the logits `(7, B)`. Follows [`Network::forward`] of the same batch.
-    pub fn backward(&mut self, pass: &Pass, weights: &[f32], dlogits: &[f32], from: usize, dweights: &mut [f32]) {
+    pub fn backward(
+        &mut self,
+        pass: &Pass,
+        weights: &[f32],
+        dlogits: &[f32],
+        from: usize,
+        dweights: &mut [f32],
+    ) -> f64 {
         let batch = pass.batch;
         for (replica, images) in self.replicas.iter_mut().zip(slices(batch)) {
             let Some(own) = replica.d_outputs.last_mut() else { continue };
@@ -273,7 +285,7 @@ impl Network {
                 row.copy_from_slice(&all[images.clone()]);
             }
         }
-        self.descend(pass, weights, from, dweights);
+        self.descend(pass, weights, from, dweights)
     }
 
     /// Outputs in evaluation of `n` images, each seen in `views` ways: `fill(images, view, x)` writes a slice's images

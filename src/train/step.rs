@@ -39,7 +39,7 @@ impl Step {
         let sums = network.ascend(&pass, parts.weights, parts.buffers, fill, read);
         // `local` supervises the read-out alone, the last layer.
         let first_layer = if config.learning.mode == "local" { network.layers().len() - 1 } else { 0 };
-        network.descend(&pass, parts.weights, first_layer, &mut self.gradient);
+        let square_norm = network.descend(&pass, parts.weights, first_layer, &mut self.gradient);
         let active = network.tensor_index(first_layer, 0)..network.tensors().len();
         let rate = config.learning.learning_rate * schedule as f32;
         optimizer.step(
@@ -50,7 +50,8 @@ impl Step {
             parts.weights,
             parts.first,
             parts.second,
-            &mut self.gradient,
+            &self.gradient,
+            square_norm,
         );
         hebbian.step(network, &pass, schedule as f32, optimizer, parts.weights, parts.local);
         enforce_dale(network.tensors(), parts.weights);
