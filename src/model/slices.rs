@@ -203,7 +203,10 @@ impl Network {
         let last = replicas[0].layers.len();
         let go_on = |i: usize, replica: &mut Replica, stopped: &Option<(usize, Vec<Vec<f64>>)>, down_to: usize| {
             let pass = part(i, replica.images);
-            replica.dweights.resize(len, 0.0);
+            if replica.dweights.len() != len {
+                // Zeroed by the system: what no layer writes takes no memory.
+                replica.dweights = vec![0.0; len];
+            }
             let above = match stopped {
                 None => last,
                 Some((at, told)) => {
