@@ -1,8 +1,11 @@
 //! Lateral inhibition within a feature map: each unit is suppressed by the mean of its eight neighbours.
 
-use super::lanes::{LANES, load, store};
+use super::lanes::{LANES, load, mask, store, tiles};
 use super::threads;
 use wide::f32x16;
+
+/// Rows of a map that are walked together: four rows of output take six loads, one at a time twelve.
+const ROWS: usize = 4;
 
 /// Height, width and batch of a stack of feature maps.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +24,11 @@ impl MapShape {
         self.h * self.w * self.batch
     }
 
+    /// Elements of one row: `W B`.
+    fn row(&self) -> usize {
+        self.w * self.batch
+    }
+
     /// True if there is no element.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -34,14 +42,25 @@ pub fn inhibit(shape: MapShape, strength: &[f32], x: &[f32], y: &mut [f32]) {
     let n = shape.len();
     assert_eq!(x.len(), strength.len() * n, "x must be (C, H, W, B)");
     assert_eq!(y.len(), x.len(), "y must be (C, H, W, B)");
-    threads::for_pieces(y, n, 4 * x.len(), |c, y| {
-        let share = f32x16::splat(strength[c] / 8.0);
-        for row in 0..shape.h {
-            for_row(shape, &x[c * n..][..n], row, |at, lanes, centre, sum| {
-                store(&mut y[at..at + lanes], share.mul_neg_add(sum, centre));
-            });
+    threads::for_pieces(y, n, 4 * x.len(), |c, y| inhibit_map(shape, strength[c] / 8.0, &x[c * n..][..n], y));
+}
+
+/// [`inhibit`] for one map: `y = x - share * sum of the 8 neighbours`.
+fn inhibit_map(shape: MapShape, share: f32, x: &[f32], y: &mut [f32]) {
+    let share = f32x16::splat(share);
+    if shape.batch.is_multiple_of(LANES) {
+        let (tiled, rest) = y.split_at_mut(shape.h / ROWS * ROWS * shape.row());
+        for (i, y) in tiled.chunks_exact_mut(ROWS * shape.row()).enumerate() {
+            let mut y = rows_mut::<ROWS>(y, shape.row());
+            in_rows::<ROWS>(shape, x, i * ROWS, |at, centre, sum| put(&mut y, at, share, centre, sum));
         }
-    });
+        for (i, y) in rest.chunks_exact_mut(shape.row()).enumerate() {
+            let mut y = rows_mut::<1>(y, shape.row());
+            in_rows::<1>(shape, x, shape.h / ROWS * ROWS + i, |at, centre, sum| put(&mut y, at, share, centre, sum));
+        }
+    } else {
+        in_map(shape, x, |at, lanes, centre, sum| store(&mut y[at..at + lanes], share.mul_neg_add(sum, centre)));
+    }
 }
 
 /// The gradients of [`inhibit`]: `dx = dy - strength_c * surround(dy)` and `dstrength_c = -sum dy * surround(x)`.
@@ -60,85 +79,196 @@ pub fn inhibit_backward(
     assert_eq!(dstrength.len(), strength.len(), "dstrength must be (C)");
     assert_eq!(x.len(), strength.len() * n, "x must be (C, H, W, B)");
     assert_eq!(dy.len(), x.len(), "dy must be (C, H, W, B)");
+    let map = |c: usize| (&x[c * n..][..n], &dy[c * n..][..n]);
     match dx {
         Some(dx) => {
             assert_eq!(dx.len(), x.len(), "dx must be (C, H, W, B)");
             threads::for_piece_pairs(dx, n, dstrength, 1, 5 * x.len(), |c, dx, dstrength| {
-                let share = f32x16::splat(strength[c] / 8.0);
-                dstrength[0] =
-                    strength_gradient(shape, &x[c * n..][..n], &dy[c * n..][..n], |at, lanes, centre, sum| {
-                        store(&mut dx[at..at + lanes], share.mul_neg_add(sum, centre));
-                    });
+                dstrength[0] = backward_map(shape, strength[c] / 8.0, map(c), dx);
             });
         }
         None => threads::for_pieces(dstrength, 1, 4 * x.len(), |c, dstrength| {
-            dstrength[0] = strength_gradient(shape, &x[c * n..][..n], &dy[c * n..][..n], |_, _, _, _| ());
+            dstrength[0] = strength_gradient(shape, map(c));
         }),
     }
 }
 
-/// `-sum x * surround(dy)` of one map; `f` sees what [`for_row`] gives. Sums in f32 within a row, f64 over rows.
-#[inline(always)]
-fn strength_gradient(shape: MapShape, x: &[f32], dy: &[f32], mut f: impl FnMut(usize, usize, f32x16, f32x16)) -> f32 {
-    let mut total = 0.0f64;
-    for row in 0..shape.h {
-        let mut in_row = f32x16::ZERO;
-        for_row(shape, dy, row, |at, lanes, centre, sum| {
-            in_row = load(&x[at..at + lanes]).mul_add(sum, in_row);
-            f(at, lanes, centre, sum);
+/// `dx` of one map, and the gradient of its strength.
+fn backward_map(shape: MapShape, share: f32, maps: (&[f32], &[f32]), dx: &mut [f32]) -> f32 {
+    let (share, len) = (f32x16::splat(share), shape.row());
+    if !shape.batch.is_multiple_of(LANES) {
+        return product_in_map(shape, maps, |at, lanes, centre, sum| {
+            store(&mut dx[at..at + lanes], share.mul_neg_add(sum, centre));
         });
-        total += f64::from(in_row.reduce_add());
     }
-    (-total / 8.0) as f32
+    let whole = shape.h / ROWS * ROWS;
+    let (tiled, rest) = dx.split_at_mut(whole * len);
+    let of_tiles = tiled.chunks_exact_mut(ROWS * len).enumerate().map(|(i, dx)| {
+        let mut dx = rows_mut::<ROWS>(dx, len);
+        product_in_rows::<ROWS>(shape, maps, i * ROWS, |at, centre, sum| put(&mut dx, at, share, centre, sum))
+    });
+    let of_rest = rest.chunks_exact_mut(len).enumerate().map(|(i, dx)| {
+        let mut dx = rows_mut::<1>(dx, len);
+        product_in_rows::<1>(shape, maps, whole + i, |at, centre, sum| put(&mut dx, at, share, centre, sum))
+    });
+    (-of_tiles.chain(of_rest).sum::<f64>() / 8.0) as f32
 }
 
-/// Calls `f(at, lanes, centre, sum of the 8 neighbours)` for every vector of one row; `x (H, W, B)`.
+/// The gradient of the strength of one map alone: the same sums.
+fn strength_gradient(shape: MapShape, maps: (&[f32], &[f32])) -> f32 {
+    if !shape.batch.is_multiple_of(LANES) {
+        return product_in_map(shape, maps, |_, _, _, _| ());
+    }
+    let whole = shape.h / ROWS * ROWS;
+    let of_tiles = (0..whole).step_by(ROWS).map(|row| product_in_rows::<ROWS>(shape, maps, row, |_, _, _| ()));
+    let of_rest = (whole..shape.h).map(|row| product_in_rows::<1>(shape, maps, row, |_, _, _| ()));
+    (-of_tiles.chain(of_rest).sum::<f64>() / 8.0) as f32
+}
+
+/// `sum x * (sum of the 8 neighbours in dy)` over R rows from `row`, in f32; `f` sees what [`in_rows`] gives for `dy`.
 #[inline(always)]
-fn for_row(shape: MapShape, x: &[f32], row: usize, mut f: impl FnMut(usize, usize, f32x16, f32x16)) {
-    for lane in (0..shape.batch).step_by(LANES) {
-        // Two calls, so that the first is compiled for full vectors.
-        if shape.batch - lane >= LANES {
-            for_strip(shape, x, row, lane, LANES, &mut f);
-        } else {
-            for_strip(shape, x, row, lane, shape.batch - lane, &mut f);
+fn product_in_rows<const R: usize>(
+    shape: MapShape,
+    (x, dy): (&[f32], &[f32]),
+    row: usize,
+    mut f: impl FnMut(usize, &[f32x16; R], &[f32x16; R]),
+) -> f64 {
+    let x: [&[[f32; LANES]]; R] = std::array::from_fn(|k| vectors(x, shape.row(), row + k));
+    let mut sums = [f32x16::ZERO; R];
+    in_rows::<R>(shape, dy, row, |at, centre, sum| {
+        for k in 0..R {
+            sums[k] = f32x16::new(x[k][at]).mul_add(sum[k], sums[k]);
         }
+        f(at, centre, sum);
+    });
+    sums.iter().map(|sum| f64::from(sum.reduce_add())).sum()
+}
+
+/// The gradient of the strength of one map; `f` sees what [`in_map`] gives for `dy`. Sums in f32 within a strip of
+/// [`LANES`] floats a row, f64 over strips.
+#[inline(always)]
+fn product_in_map(shape: MapShape, (x, dy): (&[f32], &[f32]), mut f: impl FnMut(usize, usize, f32x16, f32x16)) -> f32 {
+    let (mut total, mut in_strip, mut next) = (0.0f64, f32x16::ZERO, 0);
+    in_map(shape, dy, |at, lanes, centre, sum| {
+        if at < next {
+            total += f64::from(std::mem::replace(&mut in_strip, f32x16::ZERO).reduce_add());
+        }
+        next = at;
+        in_strip = load(&x[at..at + lanes]).mul_add(if lanes == LANES { sum } else { sum & mask(lanes) }, in_strip);
+        f(at, lanes, centre, sum);
+    });
+    (-(total + f64::from(in_strip.reduce_add())) / 8.0) as f32
+}
+
+/// Row `row` of `x (H, W, B)`, rows `len` long, as vectors.
+#[inline(always)]
+fn vectors(x: &[f32], len: usize, row: usize) -> &[[f32; LANES]] {
+    x[row * len..][..len].as_chunks().0
+}
+
+/// The R rows of `y (R, W, B)`, each `len` long, as vectors.
+#[inline(always)]
+fn rows_mut<const R: usize>(y: &mut [f32], len: usize) -> [&mut [[f32; LANES]]; R] {
+    let mut rest = y;
+    std::array::from_fn(|_| {
+        let (row, after) = std::mem::take(&mut rest).split_at_mut(len);
+        rest = after;
+        row.as_chunks_mut().0
+    })
+}
+
+/// Writes `centre - share * sum` to vector `at` of each row.
+#[inline(always)]
+fn put<const R: usize>(
+    y: &mut [&mut [[f32; LANES]]; R],
+    at: usize,
+    share: f32x16,
+    centre: &[f32x16; R],
+    sum: &[f32x16; R],
+) {
+    for k in 0..R {
+        y[k][at] = share.mul_neg_add(sum[k], centre[k]).to_array();
     }
 }
 
-/// [`for_row`] for the `lanes` images from `lane`: walks along the row and keeps the sums of three columns.
+/// Calls `f(at, centre, sum of the 8 neighbours)` for every vector of the R rows from `row` of a map `x (H, W, B)`, B a
+/// multiple of [`LANES`]: `at` in vectors from the start of each row.
+///
+/// Goes along the rows and keeps the sums of three columns, which share the rows that they have in common.
 #[inline(always)]
-fn for_strip(
+fn in_rows<const R: usize>(
     shape: MapShape,
     x: &[f32],
     row: usize,
-    lane: usize,
-    lanes: usize,
-    f: &mut impl FnMut(usize, usize, f32x16, f32x16),
+    mut f: impl FnMut(usize, &[f32x16; R], &[f32x16; R]),
 ) {
-    let MapShape { h, w, batch } = shape;
-    let run = |row: usize| &x[row * w * batch..][..w * batch];
-    let rows = [if row > 0 { run(row - 1) } else { &[] }, run(row), if row + 1 < h { run(row + 1) } else { &[] }];
-    let mut before = f32x16::ZERO;
-    let (mut centre, mut here) = column(rows, lane, lanes);
-    for col in 0..w {
-        let at = col * batch + lane;
-        let (next, after) = if col + 1 < w { column(rows, at + batch, lanes) } else { (f32x16::ZERO, f32x16::ZERO) };
-        f(row * w * batch + at, lanes, centre, before + here + after - centre);
-        (before, here, centre) = (here, after, next);
+    let (len, step) = (shape.row(), shape.batch / LANES);
+    let has_below = row + R < shape.h;
+    let rows: [&[[f32; LANES]]; R] = std::array::from_fn(|k| vectors(x, len, row + k));
+    // A row outside of the map is any row, zeroed.
+    let (above, keep_above) = (vectors(x, len, row.saturating_sub(1)), mask(if row > 0 { LANES } else { 0 }));
+    let below = vectors(x, len, if has_below { row + R } else { row });
+    let keep_below = mask(if has_below { LANES } else { 0 });
+    let column = |at: usize| {
+        let centre: [f32x16; R] = std::array::from_fn(|k| f32x16::new(rows[k][at]));
+        let (above, below) = (f32x16::new(above[at]) & keep_above, f32x16::new(below[at]) & keep_below);
+        let sum = std::array::from_fn(|k| {
+            let before = if k == 0 { above } else { centre[k - 1] };
+            centre[k] + before + if k + 1 == R { below } else { centre[k + 1] }
+        });
+        (centre, sum)
+    };
+    for first in 0..step {
+        let mut before = [f32x16::ZERO; R];
+        let (mut centre, mut here) = column(first);
+        let mut at = first;
+        while at + step < rows[0].len() {
+            let (next, after) = column(at + step);
+            f(at, &centre, &std::array::from_fn(|k| before[k] + here[k] + after[k] - centre[k]));
+            (before, here, centre) = (here, after, next);
+            at += step;
+        }
+        f(at, &centre, &std::array::from_fn(|k| before[k] + here[k] - centre[k]));
     }
 }
 
-/// The middle value of a column of three rows, and the sum of all three; `rows` `(W, B)`, empty outside the image.
+/// Calls `f(at, lanes, centre, sum of the 8 neighbours)` for every vector of a map `x (H, W, B)` of any batch: 16 floats
+/// of a row from `at`, whatever their columns; the next column is B floats away. Lanes from `lanes` on hold anything.
+///
+/// Goes down the rows and keeps the sums of three of them.
 #[inline(always)]
-fn column(rows: [&[f32]; 3], at: usize, lanes: usize) -> (f32x16, f32x16) {
-    let centre = load(&rows[1][at..at + lanes]);
-    let mut sum = centre;
-    for row in [rows[0], rows[2]] {
-        if !row.is_empty() {
-            sum += load(&row[at..at + lanes]);
+fn in_map(shape: MapShape, x: &[f32], mut f: impl FnMut(usize, usize, f32x16, f32x16)) {
+    let (len, batch) = (shape.row(), shape.batch);
+    for (first, lanes) in tiles(len) {
+        let left = !mask(batch.saturating_sub(first).min(LANES));
+        let right = mask((len - first).saturating_sub(batch).min(LANES));
+        // The values of a row, and of their neighbours to the left and right.
+        let row = |at: usize| {
+            [load_around(x, at.wrapping_sub(batch)) & left, load_around(x, at), load_around(x, at + batch) & right]
+        };
+        let (mut above, mut here) = ([f32x16::ZERO; 3], row(first));
+        for h in 0..shape.h {
+            let at = first + h * len;
+            let below = if h + 1 < shape.h { row(at + len) } else { [f32x16::ZERO; 3] };
+            let sums: [f32x16; 3] = std::array::from_fn(|j| here[j] + above[j] + below[j]);
+            f(at, lanes, here[1], sums[0] + sums[1] + sums[2] - here[1]);
+            (above, here) = (here, below);
         }
     }
-    (centre, sum)
+}
+
+/// The 16 floats of `x` from `at`, which may have wrapped below zero; zeros outside of `x`.
+#[inline(always)]
+fn load_around(x: &[f32], at: usize) -> f32x16 {
+    match x.get(at..).and_then(<[f32]>::first_chunk) {
+        Some(run) => f32x16::new(*run),
+        None => load_edge(x, at),
+    }
+}
+
+#[cold]
+fn load_edge(x: &[f32], at: usize) -> f32x16 {
+    f32x16::new(std::array::from_fn(|lane| x.get(at.wrapping_add(lane)).map_or(0.0, |v| *v)))
 }
 
 /// [`inhibit`] as loops to read.

@@ -1,6 +1,8 @@
 //! Maximum over square windows that do not overlap.
 
+use super::lanes::{LANES, load_first, load_whole, store_first, store_whole, tiles};
 use super::threads;
+use wide::f32x16;
 
 /// Largest window side: the place of the maximum is kept in a byte.
 pub const MAX_SIDE: usize = 16;
@@ -54,34 +56,56 @@ pub fn max_pool(shape: PoolShape, x: &[f32], y: &mut [f32], place: &mut [u8]) {
     let (pre, post) = (shape.pre() / shape.c.max(1), shape.post() / shape.c.max(1));
     threads::for_piece_pairs(y, post, place, post, shape.pre(), |c, y, place| {
         let x = &x[c * pre..][..pre];
+        if shape.side == 2 {
+            let (row, pooled) = (shape.w * shape.batch, shape.w_post() * shape.batch);
+            let posts = y.chunks_exact_mut(pooled.max(1)).zip(place.chunks_exact_mut(pooled.max(1)));
+            for ((y, place), x) in posts.zip(x.chunks_exact(2 * row)) {
+                let (top, low) = x.split_at(row);
+                halve_rows(shape.batch, &top[..2 * pooled], &low[..2 * pooled], y, place);
+            }
+            return;
+        }
         let windows = y.chunks_exact_mut(shape.batch).zip(place.chunks_exact_mut(shape.batch));
         for (i, (y, place)) in windows.enumerate() {
             let (row, col) = (i / shape.w_post(), i % shape.w_post());
             let lanes = |k| &x[shape.at(row, col, k)..][..shape.batch];
-            if shape.side == 2 {
-                best_of_four([lanes(0), lanes(1), lanes(2), lanes(3)], y, place);
-            } else {
-                y.copy_from_slice(lanes(0));
-                place.fill(0);
-                for k in 1..shape.side * shape.side {
-                    for ((y, place), &x) in y.iter_mut().zip(place.iter_mut()).zip(lanes(k)) {
-                        (*y, *place) = if x > *y { (x, k as u8) } else { (*y, *place) };
-                    }
+            y.copy_from_slice(lanes(0));
+            place.fill(0);
+            for k in 1..shape.side * shape.side {
+                for ((y, place), &x) in y.iter_mut().zip(place.iter_mut()).zip(lanes(k)) {
+                    (*y, *place) = if x > *y { (x, k as u8) } else { (*y, *place) };
                 }
             }
         }
     });
 }
 
-/// Maximum of a 2x2 window in one pass; each `x` `(B)`.
-#[inline(always)]
-fn best_of_four(x: [&[f32]; 4], y: &mut [f32], place: &mut [u8]) {
-    let pairs = x[0].iter().zip(x[1]).zip(x[2].iter().zip(x[3]));
-    for ((y, place), ((&a, &b), (&c, &d))) in y.iter_mut().zip(place).zip(pairs) {
-        let (top, top_place) = if b > a { (b, 1) } else { (a, 0) };
-        let (low, low_place) = if d > c { (d, 3) } else { (c, 2) };
-        (*y, *place) = if low > top { (low, low_place) } else { (top, top_place) };
+/// A row of windows of side 2: `top` and `low (2 W', B)`, `y` and `place (W', B)`.
+fn halve_rows(batch: usize, top: &[f32], low: &[f32], y: &mut [f32], place: &mut [u8]) {
+    if batch == 1 {
+        // Both columns of a window lie in one pair.
+        let pairs = top.as_chunks().0.iter().zip(low.as_chunks().0);
+        for ((y, place), (&[a, b], &[c, d])) in y.iter_mut().zip(place).zip(pairs) {
+            (*y, *place) = best_of_four(a, b, c, d);
+        }
+        return;
     }
+    let posts = y.chunks_exact_mut(batch).zip(place.chunks_exact_mut(batch));
+    for ((y, place), (top, low)) in posts.zip(top.chunks_exact(2 * batch).zip(low.chunks_exact(2 * batch))) {
+        // The compiler makes better code of this than of vectors: it packs the places into bytes.
+        let pairs = top.iter().zip(&top[batch..]).zip(low.iter().zip(&low[batch..]));
+        for ((y, place), ((&a, &b), (&c, &d))) in y.iter_mut().zip(place).zip(pairs) {
+            (*y, *place) = best_of_four(a, b, c, d);
+        }
+    }
+}
+
+/// Largest of a window `a b / c d`, and its place; the first of equals.
+#[inline(always)]
+fn best_of_four(a: f32, b: f32, c: f32, d: f32) -> (f32, u8) {
+    let (top, top_place) = if b > a { (b, 1) } else { (a, 0) };
+    let (low, low_place) = if d > c { (d, 3) } else { (c, 2) };
+    if low > top { (low, low_place) } else { (top, top_place) }
 }
 
 /// `dx = dy` at the place of each maximum, 0 elsewhere; shapes as in [`max_pool`]. Writes every element of `dx`.
@@ -91,6 +115,16 @@ pub fn max_pool_backward(shape: PoolShape, dy: &[f32], place: &[u8], dx: &mut [f
     let (side, batch) = (shape.side, shape.batch);
     threads::for_pieces(dx, pre, shape.pre(), |c, dx| {
         let (dy, place) = (&dy[c * post..][..post], &place[c * post..][..post]);
+        let pooled = shape.w_post() * batch;
+        if side == 2 && batch > 1 && shape.w.is_multiple_of(2) {
+            let rows = dy.chunks_exact(pooled).zip(place.chunks_exact(pooled));
+            let mut pairs = dx.chunks_exact_mut(4 * pooled);
+            for (dx, (dy, place)) in pairs.by_ref().zip(rows) {
+                double_row(batch, dy, place, dx);
+            }
+            pairs.into_remainder().fill(0.0);
+            return;
+        }
         for (h, dx) in dx.chunks_exact_mut(shape.w * batch).enumerate() {
             if h / side >= shape.h_post() {
                 dx.fill(0.0);
@@ -111,6 +145,38 @@ pub fn max_pool_backward(shape: PoolShape, dy: &[f32], place: &[u8], dx: &mut [f
             }
         }
     });
+}
+
+/// The way back of a row of windows of side 2: `dy` and `place (W', B)`, `dx (2, 2 W', B)`.
+fn double_row(batch: usize, dy: &[f32], place: &[u8], dx: &mut [f32]) {
+    let (top, low) = dx.split_at_mut(2 * dy.len());
+    let dx = top.chunks_exact_mut(2 * batch).zip(low.chunks_exact_mut(2 * batch));
+    for ((dy, place), (top, low)) in dy.chunks_exact(batch).zip(place.chunks_exact(batch)).zip(dx) {
+        for (at, n) in tiles(batch) {
+            // Two calls, so that the first is compiled for full vectors.
+            if n == LANES {
+                let which = place[at..at + LANES].first_chunk().map_or([0; LANES], |p| *p);
+                route(load_whole(dy, at), which, |k, v| {
+                    store_whole(if k < 2 { &mut *top } else { &mut *low }, k % 2 * batch + at, v)
+                });
+            } else {
+                let mut which = [0; LANES];
+                which[..n].copy_from_slice(&place[at..]);
+                route(load_first(dy, at, n), which, |k, v| {
+                    store_first(if k < 2 { &mut *top } else { &mut *low }, k % 2 * batch + at, n, v)
+                });
+            }
+        }
+    }
+}
+
+/// Calls `f` for each place of a window of side 2, with `dy` in the lanes whose maximum was there and 0 elsewhere.
+#[inline(always)]
+fn route(dy: f32x16, place: [u8; LANES], mut f: impl FnMut(usize, f32x16)) {
+    let place = f32x16::new(place.map(f32::from));
+    for k in 0..4u8 {
+        f(usize::from(k), dy & place.simd_eq(f32x16::splat(f32::from(k))));
+    }
 }
 
 fn check(shape: PoolShape, pre: &[f32], post: &[f32], place: &[u8]) {
