@@ -4,8 +4,9 @@
 //! activity by a gate between 0 and 1. What computes the gate from the pools is in `gate_mlp` and `map_filter`.
 //! Woo et al. 2018, "CBAM: Convolutional Block Attention Module", equations 2 and 3.
 
-use super::lanes::{LANES, load, store};
+use super::lanes::{LANES, load, load_or, store, tiles};
 use super::lateral::MapShape;
+use super::reduce::sum;
 use super::threads;
 use wide::f32x16;
 
@@ -45,6 +46,10 @@ pub fn pool_pixels(shape: MapShape, x: &[f32], pools: &mut [f32], peak: &mut [f3
         mean.fill(0.0);
         max.fill(f32::NEG_INFINITY);
         peak.fill(0.0);
+        if batch == 1 {
+            (mean[0], max[0], peak[0]) = pool_image(&x[c * n..][..n]);
+            return;
+        }
         for (row, x) in x[c * n..][..n].chunks_exact(w * batch).enumerate() {
             for lane in (0..batch).step_by(LANES) {
                 let end = batch.min(lane + LANES);
@@ -65,6 +70,16 @@ pub fn pool_pixels(shape: MapShape, x: &[f32], pools: &mut [f32], peak: &mut [f3
     });
 }
 
+/// Mean, maximum, and place of the first maximum of one image's map `x (H, W)`.
+fn pool_image(x: &[f32]) -> (f32, f32, f32) {
+    let best = tiles(x.len()).fold(f32x16::splat(f32::NEG_INFINITY), |best, (at, n)| {
+        let v = load_or(f32::NEG_INFINITY, &x[at..at + n]);
+        v.simd_gt(best).bitselect(v, best)
+    });
+    let max = best.to_array().into_iter().fold(f32::NEG_INFINITY, |max, v| if v > max { v } else { max });
+    (sum(x) / x.len() as f32, max, x.iter().position(|&v| v == max).unwrap_or(0) as f32)
+}
+
 /// `y = x * gate`, one gate per map and image; `gate (C, B)`, `x (C, H, W, B)`, `y (C, H, W, B)`.
 pub fn scale_maps(shape: MapShape, gate: &[f32], x: &[f32], y: &mut [f32]) {
     let (n, batch) = (shape.len(), shape.batch);
@@ -72,6 +87,10 @@ pub fn scale_maps(shape: MapShape, gate: &[f32], x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len() * batch, gate.len() * n, "gate must be (C, B)");
     threads::for_pieces(y, n, x.len(), |c, y| {
         let gate = &gate[c * batch..][..batch];
+        if let [gate] = gate {
+            y.iter_mut().zip(&x[c * n..]).for_each(|(y, x)| *y = x * gate);
+            return;
+        }
         for (y, x) in y.chunks_exact_mut(batch).zip(x[c * n..].chunks_exact(batch)) {
             for ((y, &x), &gate) in y.iter_mut().zip(x).zip(gate) {
                 *y = x * gate;

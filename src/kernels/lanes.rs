@@ -111,7 +111,17 @@ pub fn sum(x: &[f32]) -> f32 {
 /// All bits set in the first `n` lanes: `v & mask(n)` keeps these and zeroes the others, NaN or not.
 #[inline]
 pub fn mask(n: usize) -> f32x16 {
-    f32x16::new(std::array::from_fn(|lane| f32::from_bits(if lane < n { u32::MAX } else { 0 })))
+    const ALL: f32 = f32::from_bits(u32::MAX);
+    const EDGE: [f32; 2 * LANES] = {
+        let mut edge = [0.0; 2 * LANES];
+        let mut lane = 0;
+        while lane < LANES {
+            edge[lane] = ALL;
+            lane += 1;
+        }
+        edge
+    };
+    load_whole(&EDGE, LANES - n)
 }
 
 #[cfg(test)]

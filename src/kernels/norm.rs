@@ -4,6 +4,7 @@
 //! neurons, so nothing is transposed.
 
 use super::lanes::{LANES, load_first, load_padded, mask, store_first, sum, tiles};
+use super::reduce;
 use super::threads::{for_piece_pairs, for_pieces};
 use wide::f32x16;
 
@@ -36,6 +37,14 @@ pub fn layer_norm(
     assert_eq!(y.len(), n * batch, "y must be (N, B)");
     assert_eq!(mean.len(), batch, "mean must be (B)");
     assert_eq!(inv_sd.len(), batch, "inv_sd must be (B)");
+    if batch == 1 {
+        mean[0] = reduce::sum(x) / n.max(1) as f32;
+        inv_sd[0] = 1.0 / (reduce::square_about(mean[0], x) / n.max(1) as f32 + eps).sqrt();
+        for ((y, x), (gain, bias)) in y.iter_mut().zip(x).zip(gain.iter().zip(bias)) {
+            *y = ((x - mean[0]) * inv_sd[0]).mul_add(*gain, *bias);
+        }
+        return;
+    }
     let share = f32x16::splat(1.0 / n.max(1) as f32);
     for_piece_pairs(mean, LANES, inv_sd, LANES, 2 * x.len(), |i, mean, inv_sd| {
         let (b, lanes) = (i * LANES, mean.len());
@@ -92,7 +101,9 @@ pub fn layer_norm_backward(
     for_piece_pairs(dgain, ROWS, dbias, ROWS, 2 * x.len(), |i, dgain, dbias| {
         for (k, (dgain, dbias)) in (i * ROWS..).zip(dgain.iter_mut().zip(dbias)) {
             let product = |sum: f32x16, (b, lanes): (usize, usize)| {
-                load_padded(dy, k * batch + b, lanes).mul_add(x_hat(k, b, lanes) & mask(lanes), sum)
+                let x_hat = x_hat(k, b, lanes);
+                let x_hat = if lanes == LANES { x_hat } else { x_hat & mask(lanes) };
+                load_padded(dy, k * batch + b, lanes).mul_add(x_hat, sum)
             };
             *dgain = tiles(batch).fold(f32x16::ZERO, product).reduce_add();
             *dbias = sum(&dy[k * batch..][..batch]);
