@@ -21,13 +21,13 @@ fn main() {
         let pixels = side * side * batch;
         let (w, x, dy) = (numbers(shape.weights_len()), numbers(c_in * pixels), numbers(c_out * pixels));
         let (mut y, mut dx, mut dw) = (vec![0.0; dy.len()], vec![0.0; x.len()], vec![0.0; w.len()]);
-        let (mut packed, mut partial) = (vec![0.0; w.len()], vec![0.0; shape.partial_len()]);
+        let (mut scratch, mut partial) = (vec![0.0; shape.scratch_len(batch)], vec![0.0; shape.partial_len()]);
         let flops = 2.0 * (shape.work() * batch) as f64;
         bench(&mut criterion, &format!("conv {label} y"), flops, || {
-            conv::forward(&shape, batch, &w, None, &mut packed, &x, &mut y);
+            conv::forward(&shape, batch, &w, None, &mut scratch, &x, &mut y);
         });
         bench(&mut criterion, &format!("conv {label} dx"), flops, || {
-            conv::backward_input(&shape, batch, &w, &mut packed, &dy, &mut dx);
+            conv::backward_input(&shape, batch, &w, &mut scratch, &dy, &mut dx);
         });
         bench(&mut criterion, &format!("conv {label} dw"), flops, || {
             conv::backward_weights(&shape, batch, &dy, &x, &mut partial, &mut dw);
@@ -40,13 +40,13 @@ fn main() {
 fn check(shape: &ConvShape) {
     let (batch, pixels) = (2, shape.h * shape.w * 2);
     let (w, x, dy) = (numbers(shape.weights_len()), numbers(shape.c_in * pixels), numbers(shape.c_out * pixels));
-    let (mut packed, mut partial) = (vec![0.0; w.len()], vec![0.0; shape.partial_len()]);
+    let (mut scratch, mut partial) = (vec![0.0; shape.scratch_len(batch)], vec![0.0; shape.partial_len()]);
     let (mut got, mut expected) = (vec![f32::NAN; dy.len()], vec![0.0; dy.len()]);
-    conv::forward(shape, batch, &w, None, &mut packed, &x, &mut got);
+    conv::forward(shape, batch, &w, None, &mut scratch, &x, &mut got);
     conv::forward_reference(shape, batch, &w, None, &x, &mut expected);
     same("y", &got, &expected);
     let (mut got, mut expected) = (vec![f32::NAN; x.len()], vec![0.0; x.len()]);
-    conv::backward_input(shape, batch, &w, &mut packed, &dy, &mut got);
+    conv::backward_input(shape, batch, &w, &mut scratch, &dy, &mut got);
     conv::backward_input_reference(shape, batch, &w, &dy, &mut expected);
     same("dx", &got, &expected);
     let (mut got, mut expected) = (vec![f32::NAN; w.len()], vec![0.0; w.len()]);

@@ -1,23 +1,13 @@
 //! Two-dimensional convolution (stride 1, zero padding that keeps the size, odd kernel) and its gradients.
 //!
-//! With the batch innermost, the inputs under one tap of the kernel are one contiguous run for a whole row of output
-//! pixels. The unfolded (im2col) matrix is therefore never written: the micro-kernel walks the taps of a tile of
-//! output channels x lanes and reads each run where it lies. Taps outside the image are left out, which only concerns
-//! the first and last `k / 2` pixels of a row; the pixels between form one segment of `(W - k + 1) * B` lanes, so
-//! that vectors are full even for a batch of one.
+//! Two ways: [`super::winograd`] for 3 x 3 kernels between several channels, [`super::conv_direct`] for the rest. The
+//! shape alone decides.
 
+use super::conv_direct;
 use super::conv_weights::accumulate;
-use super::dense::{ROWS, VECS};
-use super::lanes::{LANES, load_at, store};
-use super::threads::{for_pieces, for_plane_pieces};
-use std::ops::Range;
-use wide::f32x16;
-
-/// Output channels computed together, so that the taps of a tile come from the first-level cache for all but one.
-const GROUP: usize = 32;
-
-/// Taps of a tile that stay in the first-level cache: 144 taps x 2 vectors = 18 KiB.
-const TAPS_IN_CACHE: usize = 144;
+use super::dense::ROWS;
+use super::threads::for_pieces;
+use super::winograd;
 
 /// Sizes of a convolution; `x` is `(C_in, H, W, B)`, `y` is `(C_out, H, W, B)`, weights are `(C_out, C_in, k, k)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,9 +30,32 @@ impl ConvShape {
         self.c_in * self.k * self.k
     }
 
-    /// Weights: `C_out * C_in * k * k`; also the length of the scratch `packed`.
+    /// Weights: `C_out * C_in * k * k`.
     pub fn weights_len(&self) -> usize {
         self.c_out * self.taps()
+    }
+
+    /// Length of the weights as [`forward_packed`] and [`backward_input_packed`] read them.
+    pub fn packed_len(&self, batch: usize) -> usize {
+        if winograd::pays(self, batch) {
+            winograd::packed_len(self).max(winograd::packed_len(&self.swapped()))
+        } else {
+            self.weights_len()
+        }
+    }
+
+    /// Length of the scratch `tiles` of [`forward_packed`] and [`backward_input_packed`].
+    pub fn tiles_len(&self, batch: usize) -> usize {
+        if winograd::pays(self, batch) {
+            winograd::scratch_len(self, batch).max(winograd::scratch_len(&self.swapped(), batch))
+        } else {
+            0
+        }
+    }
+
+    /// Length of the scratch of [`forward`] and [`backward_input`]: packed weights and tiles.
+    pub fn scratch_len(&self, batch: usize) -> usize {
+        self.packed_len(batch) + self.tiles_len(batch)
     }
 
     /// Length of the scratch `partial` of [`backward_weights`].
@@ -63,7 +76,7 @@ impl ConvShape {
     }
 
     /// Image rows per chunk if there are to be about `chunks`.
-    fn rows_per(&self, chunks: usize) -> usize {
+    pub(super) fn rows_per(&self, chunks: usize) -> usize {
         self.h.div_ceil(chunks).max(1)
     }
 
@@ -72,17 +85,39 @@ impl ConvShape {
         Self { c_in: self.c_out, c_out: self.c_in, ..*self }
     }
 
-    fn check(&self, batch: usize, weights: &[f32], x: &[f32], y: &[f32]) {
+    fn check(&self, batch: usize, x: &[f32], y: &[f32]) {
         assert!(self.k % 2 == 1, "the kernel side must be odd");
-        assert_eq!(weights.len(), self.weights_len(), "weights must be (C_out, C_in, k, k)");
         assert_eq!(x.len(), self.c_in * self.h * self.w * batch, "x must be (C_in, H, W, B)");
         assert_eq!(y.len(), self.c_out * self.h * self.w * batch, "y must be (C_out, H, W, B)");
+    }
+
+    fn check_scratch(&self, batch: usize, packed: &[f32], tiles: &[f32]) {
+        assert_eq!(packed.len(), self.packed_len(batch), "packed must be as long as packed_len()");
+        assert_eq!(tiles.len(), self.tiles_len(batch), "tiles must be as long as tiles_len()");
+    }
+
+    /// `y` of `x` with packed weights.
+    fn convolve(
+        &self,
+        by_tiles: bool,
+        batch: usize,
+        packed: &[f32],
+        bias: Option<&[f32]>,
+        tiles: &mut [f32],
+        x: &[f32],
+        y: &mut [f32],
+    ) {
+        if by_tiles {
+            winograd::convolve(self, batch, &packed[..winograd::packed_len(self)], bias, tiles, x, y);
+        } else {
+            conv_direct::convolve(self, batch, packed, bias, x, y);
+        }
     }
 }
 
 /// `y[o] = bias[o] + sum over i, ky, kx of w[o, i, ky, kx] * x[i, shifted by (ky, kx) - k / 2]`.
 ///
-/// `weights (C_out, C_in, k, k)`, `bias (C_out)`, scratch `packed` of [`ConvShape::weights_len`], `x (C_in, H, W, B)`,
+/// `weights (C_out, C_in, k, k)`, `bias (C_out)`, `scratch` of [`ConvShape::scratch_len`], `x (C_in, H, W, B)`,
 /// `y (C_out, H, W, B)`.
 ///
 /// # Panics
@@ -92,21 +127,59 @@ pub fn forward(
     batch: usize,
     weights: &[f32],
     bias: Option<&[f32]>,
-    packed: &mut [f32],
+    scratch: &mut [f32],
     x: &[f32],
     y: &mut [f32],
 ) {
-    shape.check(batch, weights, x, y);
+    assert_eq!(scratch.len(), shape.scratch_len(batch), "scratch must be as long as scratch_len()");
+    let (packed, tiles) = scratch.split_at_mut(shape.packed_len(batch));
+    pack(shape, batch, weights, packed);
+    forward_packed(shape, batch, packed, bias, tiles, x, y);
+}
+
+/// The weights for [`forward_packed`] with this batch.
+///
+/// `weights (C_out, C_in, k, k)`, `packed` of [`ConvShape::packed_len`].
+///
+/// # Panics
+/// If a length does not fit the shape.
+pub fn pack(shape: &ConvShape, batch: usize, weights: &[f32], packed: &mut [f32]) {
+    let (taps, side) = (shape.taps(), shape.k * shape.k);
+    assert_eq!(weights.len(), shape.weights_len(), "weights must be (C_out, C_in, k, k)");
+    assert_eq!(packed.len(), shape.packed_len(batch), "packed must be as long as packed_len()");
+    if winograd::pays(shape, batch) {
+        let packed = &mut packed[..winograd::packed_len(shape)];
+        winograd::pack::<false>(shape, weights, packed, |o, i| o * taps + i * side);
+    } else {
+        conv_direct::pack(taps, packed, |o, tap| weights[o * taps + tap]);
+    }
+}
+
+/// [`forward`] with weights from [`pack`] for the same batch: once for many calls.
+///
+/// `packed` of [`ConvShape::packed_len`], `bias (C_out)`, scratch `tiles` of [`ConvShape::tiles_len`],
+/// `x (C_in, H, W, B)`, `y (C_out, H, W, B)`.
+///
+/// # Panics
+/// If a length does not fit the shape or `k` is even.
+pub fn forward_packed(
+    shape: &ConvShape,
+    batch: usize,
+    packed: &[f32],
+    bias: Option<&[f32]>,
+    tiles: &mut [f32],
+    x: &[f32],
+    y: &mut [f32],
+) {
+    shape.check(batch, x, y);
     assert!(bias.is_none_or(|b| b.len() == shape.c_out), "bias must be (C_out)");
-    assert_eq!(packed.len(), shape.weights_len(), "packed must be (C_out, C_in, k, k)");
-    let taps = shape.taps();
-    pack(taps, packed, |o, tap| weights[o * taps + tap]);
-    convolve(shape, batch, packed, bias, x, y);
+    shape.check_scratch(batch, packed, tiles);
+    shape.convolve(winograd::pays(shape, batch), batch, packed, bias, tiles, x, y);
 }
 
 /// `dx`: the convolution of `dy` with the kernels turned by 180 degrees and the channels' roles exchanged.
 ///
-/// `weights (C_out, C_in, k, k)`, scratch `packed` of [`ConvShape::weights_len`], `dy (C_out, H, W, B)`,
+/// `weights (C_out, C_in, k, k)`, `scratch` of [`ConvShape::scratch_len`], `dy (C_out, H, W, B)`,
 /// `dx (C_in, H, W, B)`.
 ///
 /// # Panics
@@ -115,18 +188,55 @@ pub fn backward_input(
     shape: &ConvShape,
     batch: usize,
     weights: &[f32],
-    packed: &mut [f32],
+    scratch: &mut [f32],
     dy: &[f32],
     dx: &mut [f32],
 ) {
-    shape.check(batch, weights, dx, dy);
-    assert_eq!(packed.len(), shape.weights_len(), "packed must be (C_out, C_in, k, k)");
+    assert_eq!(scratch.len(), shape.scratch_len(batch), "scratch must be as long as scratch_len()");
+    let (packed, tiles) = scratch.split_at_mut(shape.packed_len(batch));
+    pack_turned(shape, batch, weights, packed);
+    backward_input_packed(shape, batch, packed, tiles, dy, dx);
+}
+
+/// The weights for [`backward_input_packed`] with this batch.
+///
+/// `weights (C_out, C_in, k, k)`, `packed` of [`ConvShape::packed_len`].
+///
+/// # Panics
+/// If a length does not fit the shape.
+pub fn pack_turned(shape: &ConvShape, batch: usize, weights: &[f32], packed: &mut [f32]) {
     let (swapped, side) = (shape.swapped(), shape.k * shape.k);
-    pack(swapped.taps(), packed, |i, tap| {
-        let (o, turned) = (tap / side, side - 1 - tap % side);
-        weights[(o * shape.c_in + i) * side + turned]
-    });
-    convolve(&swapped, batch, packed, None, dy, dx);
+    assert_eq!(weights.len(), shape.weights_len(), "weights must be (C_out, C_in, k, k)");
+    assert_eq!(packed.len(), shape.packed_len(batch), "packed must be as long as packed_len()");
+    if winograd::pays(shape, batch) {
+        let packed = &mut packed[..winograd::packed_len(&swapped)];
+        winograd::pack::<true>(&swapped, weights, packed, |i, o| (o * shape.c_in + i) * side);
+    } else {
+        conv_direct::pack(swapped.taps(), packed, |i, tap| {
+            let (o, turned) = (tap / side, side - 1 - tap % side);
+            weights[(o * shape.c_in + i) * side + turned]
+        });
+    }
+}
+
+/// [`backward_input`] with weights from [`pack_turned`] for the same batch.
+///
+/// `packed` of [`ConvShape::packed_len`], scratch `tiles` of [`ConvShape::tiles_len`], `dy (C_out, H, W, B)`,
+/// `dx (C_in, H, W, B)`.
+///
+/// # Panics
+/// If a length does not fit the shape or `k` is even.
+pub fn backward_input_packed(
+    shape: &ConvShape,
+    batch: usize,
+    packed: &[f32],
+    tiles: &mut [f32],
+    dy: &[f32],
+    dx: &mut [f32],
+) {
+    shape.check(batch, dx, dy);
+    shape.check_scratch(batch, packed, tiles);
+    shape.swapped().convolve(winograd::pays(shape, batch), batch, packed, None, tiles, dy, dx);
 }
 
 /// `dw[o, i, ky, kx] = sum over pixels and batch of dy[o] * x[i, shifted by (ky, kx) - k / 2]`.
@@ -137,7 +247,8 @@ pub fn backward_input(
 /// # Panics
 /// If a length does not fit the shape or `k` is even.
 pub fn backward_weights(shape: &ConvShape, batch: usize, dy: &[f32], x: &[f32], partial: &mut [f32], dw: &mut [f32]) {
-    shape.check(batch, dw, x, dy);
+    shape.check(batch, x, dy);
+    assert_eq!(dw.len(), shape.weights_len(), "dw must be (C_out, C_in, k, k)");
     assert_eq!(partial.len(), shape.partial_len(), "partial must be as long as partial_len()");
     let block = ROWS * shape.taps();
     let blocks = shape.c_out.div_ceil(ROWS);
@@ -208,166 +319,6 @@ fn for_terms(shape: &ConvShape, batch: usize, mut f: impl FnMut(usize, usize, us
     }
 }
 
-/// Output channels of the tile that starts where `left` channels are left.
-pub(super) fn tile_rows(left: usize) -> usize {
-    match left {
-        _ if left >= ROWS => ROWS,
-        _ if left >= 4 => 4,
-        _ if left >= 2 => 2,
-        _ => 1,
-    }
-}
-
-/// `packed`: for each tile of `R` output channels, `(taps, R)`, so that one tap's weights are contiguous.
-fn pack(taps: usize, packed: &mut [f32], weight: impl Fn(usize, usize) -> f32 + Sync + Send) {
-    let work = packed.len();
-    for_pieces(packed, ROWS * taps, work, |i, piece| {
-        let channels = piece.len() / taps;
-        let mut o = 0;
-        while o < channels {
-            let rows = tile_rows(channels - o);
-            for (tap, block) in piece[o * taps..(o + rows) * taps].chunks_exact_mut(rows).enumerate() {
-                for (r, value) in block.iter_mut().enumerate() {
-                    *value = weight(i * ROWS + o + r, tap);
-                }
-            }
-            o += rows;
-        }
-    });
-}
-
-/// A run of lanes in one output row in which every pixel has the same taps, and the input channels to add.
-struct Run<'a> {
-    shape: &'a ConvShape,
-    batch: usize,
-    packed: &'a [f32],
-    bias: Option<&'a [f32]>,
-    x: &'a [f32],
-    /// Output row in the image.
-    oy: usize,
-    /// First lane in the output row.
-    lane: usize,
-    /// First lane in the piece of the output plane.
-    out: usize,
-    /// Lanes to the end of the segment.
-    lanes: usize,
-    channels: Range<usize>,
-    ky: Range<usize>,
-    kx: Range<usize>,
-}
-
-/// `y` from packed weights.
-fn convolve(shape: &ConvShape, batch: usize, packed: &[f32], bias: Option<&[f32]>, x: &[f32], y: &mut [f32]) {
-    let ConvShape { c_in, h, w, k, .. } = *shape;
-    let (row, pad) = (w * batch, k / 2);
-    let rows = shape.rows_per(16);
-    let channels = (TAPS_IN_CACHE / (k * k)).max(1);
-    for_plane_pieces::<GROUP, f32>(y, h * row, rows * row, shape.work() * batch, |group, piece, planes| {
-        let (o, first) = (group * GROUP, piece * rows);
-        for i in (0..c_in.max(1)).step_by(channels) {
-            for r in 0..planes[0].len() / row {
-                let oy = first + r;
-                let ky = pad.saturating_sub(oy)..k.min(h + pad - oy);
-                let mut ox = 0;
-                while ox < w {
-                    let end = if ox >= pad && ox + pad < w { w - pad } else { ox + 1 };
-                    let kx = pad.saturating_sub(ox)..k.min(w + pad - ox);
-                    let mut lane = ox * batch;
-                    while lane < end * batch {
-                        let run = Run {
-                            shape,
-                            batch,
-                            packed,
-                            bias,
-                            x,
-                            oy,
-                            lane,
-                            out: r * row + lane,
-                            lanes: end * batch - lane,
-                            channels: i..(i + channels).min(c_in),
-                            ky: ky.clone(),
-                            kx: kx.clone(),
-                        };
-                        lane += match run.lanes {
-                            n if n >= VECS * LANES => run.group::<VECS, true>(o, planes),
-                            n if n > (VECS - 1) * LANES => run.group::<VECS, false>(o, planes),
-                            LANES => run.group::<1, true>(o, planes),
-                            _ => run.group::<1, false>(o, planes),
-                        };
-                    }
-                    ox = end;
-                }
-            }
-        }
-    });
-}
-
-impl Run<'_> {
-    /// `V` vectors of every output channel of a group that starts at channel `o`, all lanes of them in the run if
-    /// `FULL`; returns the lanes.
-    fn group<const V: usize, const FULL: bool>(&self, o: usize, planes: &mut [&mut [f32]]) -> usize {
-        let mut c = 0;
-        while c < planes.len() {
-            let left = planes.len() - c;
-            let planes = &mut planes[c..];
-            match tile_rows(left) {
-                ROWS.. => self.tile::<ROWS, V, FULL>(o + c, planes),
-                4 => self.tile::<4, V, FULL>(o + c, planes),
-                2 => self.tile::<2, V, FULL>(o + c, planes),
-                _ => self.tile::<1, V, FULL>(o + c, planes),
-            }
-            c += tile_rows(left);
-        }
-        V * LANES
-    }
-
-    /// `R` output channels from `o` by `V` vectors, their sums in registers over the taps.
-    fn tile<const R: usize, const V: usize, const FULL: bool>(&self, o: usize, planes: &mut [&mut [f32]]) {
-        let ConvShape { h, w, k, .. } = *self.shape;
-        let pad = k / 2;
-        let taps = self.shape.taps();
-        let mut acc = [[f32x16::ZERO; V]; R];
-        for r in 0..R {
-            for v in 0..V {
-                acc[r][v] = if self.channels.start > 0 {
-                    load_at::<FULL>(planes[r], self.out + v * LANES)
-                } else {
-                    f32x16::splat(self.bias.map_or(0.0, |bias| bias[o + r]))
-                };
-            }
-        }
-        let packed = &self.packed[o * taps..][..R * taps];
-        for i in self.channels.clone() {
-            for ky in self.ky.clone() {
-                let tap = (i * k + ky) * k;
-                let weights = &packed[(tap + self.kx.start) * R..(tap + self.kx.end) * R];
-                let mut at = (i * h + self.oy + ky - pad) * w * self.batch + self.lane + self.kx.start * self.batch
-                    - pad * self.batch;
-                for weights in weights.as_chunks::<R>().0 {
-                    let mut xs = [f32x16::ZERO; V];
-                    for v in 0..V {
-                        xs[v] = load_at::<FULL>(self.x, at + v * LANES);
-                    }
-                    for r in 0..R {
-                        let weight = f32x16::splat(weights[r]);
-                        for v in 0..V {
-                            acc[r][v] = weight.mul_add(xs[v], acc[r][v]);
-                        }
-                    }
-                    at += self.batch;
-                }
-            }
-        }
-        for r in 0..R {
-            let out = &mut planes[r][self.out..self.out + self.lanes];
-            for v in 0..V {
-                let start = (v * LANES).min(out.len());
-                store(&mut out[start..], acc[r][v]);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -391,6 +342,10 @@ mod tests {
         }
         shapes.push((ConvShape { c_in: 17, c_out: 41, h: 5, w: 6, k: 3 }, 64));
         shapes.push((ConvShape { c_in: 35, c_out: 8, h: 3, w: 19, k: 3 }, 48));
+        // By tiles: whole and cut ones, channels that fill no block, several vectors of images.
+        shapes.push((ConvShape { c_in: 8, c_out: 9, h: 4, w: 3, k: 3 }, 16));
+        shapes.push((ConvShape { c_in: 33, c_out: 40, h: 8, w: 7, k: 3 }, 16));
+        shapes.push((ConvShape { c_in: 17, c_out: 65, h: 6, w: 13, k: 3 }, 48));
         shapes
     }
 
@@ -411,7 +366,7 @@ mod tests {
                     &format!("forward {s:?} B{b}"),
                     y_len(&s, b),
                     1e-5,
-                    |y| forward(&s, b, &w, bias, &mut vec![f32::NAN; s.weights_len()], &x, y),
+                    |y| forward(&s, b, &w, bias, &mut vec![f32::NAN; s.scratch_len(b)], &x, y),
                     |y| forward_reference(&s, b, &w, bias, &x, y),
                 );
             }
@@ -426,7 +381,7 @@ mod tests {
                 &format!("backward_input {s:?} B{b}"),
                 x_len(&s, b),
                 1e-5,
-                |dx| backward_input(&s, b, &w, &mut vec![f32::NAN; s.weights_len()], &dy, dx),
+                |dx| backward_input(&s, b, &w, &mut vec![f32::NAN; s.scratch_len(b)], &dy, dx),
                 |dx| backward_input_reference(&s, b, &w, &dy, dx),
             );
         }

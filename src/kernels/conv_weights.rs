@@ -3,7 +3,8 @@
 //! A tile of output channels x neighbouring taps keeps one vector of partial sums per weight while the lanes of a
 //! block of pixels run by, and is summed over its lanes once at the end. [`super::conv`] documents the shapes.
 
-use super::conv::{ConvShape, tile_rows};
+use super::conv::ConvShape;
+use super::conv_direct::tile_rows;
 use super::dense::ROWS;
 use super::lanes::{LANES, load_at};
 use std::ops::Range;

@@ -7,6 +7,7 @@
 pub mod attention;
 pub mod batch_norm;
 pub mod conv;
+mod conv_direct;
 mod conv_weights;
 pub mod dense;
 pub mod elementwise;
@@ -25,6 +26,8 @@ mod reduce;
 pub mod scores;
 pub mod sparse;
 pub mod threads;
+mod winograd;
+mod winograd_tiles;
 
 /// What decides the last bits of a sum beside the source: architecture, lanes of the vector registers, fused multiply-add.
 pub fn arithmetic() -> String {

@@ -40,7 +40,7 @@ pub struct Conv {
     weight: Range<usize>,
     bias: Range<usize>,
     /// Scratch, empty before the first pass: a network may be built only to learn its size.
-    packed: Vec<f32>,
+    scratch: Vec<f32>,
     /// Scratch, empty before the first backward pass.
     partial: Vec<f32>,
     /// Inputs under the sampled pixels `(C_in * k * k, PATCHES * B)`; empty before the first training pass.
@@ -58,7 +58,7 @@ impl Conv {
             shape,
             weight: 0..0,
             bias: 0..0,
-            packed: Vec::new(),
+            scratch: Vec::new(),
             partial: Vec::new(),
             pre: Vec::new(),
             post: Vec::new(),
@@ -122,8 +122,8 @@ impl Layer for Conv {
 
     fn forward(&mut self, pass: &Pass, weights: &[f32], _buffers: &[f32], x: &[f32], y: &mut [f32]) {
         let (weight, bias) = (&weights[self.weight.clone()], &weights[self.bias.clone()]);
-        self.packed.resize(self.shape.weights_len(), 0.0);
-        kernel::forward(&self.shape, pass.batch, weight, Some(bias), &mut self.packed, x, y);
+        self.scratch.resize(self.shape.scratch_len(pass.batch), 0.0);
+        kernel::forward(&self.shape, pass.batch, weight, Some(bias), &mut self.scratch, x, y);
         if pass.training {
             self.gather(pass, x, y);
         }
@@ -141,7 +141,8 @@ impl Layer for Conv {
     ) {
         let (shape, batch) = (self.shape, pass.batch);
         if let Some(dx) = dx {
-            kernel::backward_input(&shape, batch, &weights[self.weight.clone()], &mut self.packed, dy, dx);
+            self.scratch.resize(shape.scratch_len(batch), 0.0);
+            kernel::backward_input(&shape, batch, &weights[self.weight.clone()], &mut self.scratch, dy, dx);
         }
         self.partial.resize(shape.partial_len(), 0.0);
         kernel::backward_weights(&shape, batch, dy, x, &mut self.partial, &mut dweights[self.weight.clone()]);

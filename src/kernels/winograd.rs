@@ -1,0 +1,255 @@
+//! Convolution with 3 x 3 kernels by Winograd's F(4x4, 3x3), for batches of whole vectors.
+//!
+//! Each element of a transformed tile is one vector of 16 images. A block of `WIDE` tiles is transformed for all input
+//! channels; for each of the 36 points a small matrix product over the channels follows, for 16 output channels at a
+//! time, and their outputs are recovered while the products are in the second-level cache.
+//! [`super::winograd_tiles`] has the formulas.
+
+use super::conv::ConvShape;
+use super::dense::ROWS;
+use super::lanes::LANES;
+use super::threads::{for_piece_pairs, for_pieces};
+use super::winograd_tiles::{POINTS, PRODUCTS, STEP, input_tile, kernel_tile, output_tile};
+use wide::f32x16;
+
+/// Tiles of a block: 8 x 3 sums, three inputs and one weight fill 28 of 32 registers of AVX-512.
+const WIDE: usize = if cfg!(target_feature = "avx512f") { 3 } else { 1 };
+
+/// Elements of a kernel.
+const TAPS: usize = 9;
+
+/// A vector in a slice.
+type Lanes = [f32; LANES];
+
+/// Output channels of a block: the lanes of the packed weights.
+pub(super) const BLOCK: usize = LANES;
+
+/// Length of the packed weights: `(C_out / 16, 36, C_in, 16)`.
+pub(super) fn packed_len(shape: &ConvShape) -> usize {
+    shape.c_out.next_multiple_of(BLOCK) * PRODUCTS * shape.c_in
+}
+
+/// Vectors from one point to the next in the transformed input; odd, so that the points do not share a cache set.
+fn input_stride(shape: &ConvShape) -> usize {
+    (shape.c_in * WIDE) | 1
+}
+
+/// The same in the products.
+const PRODUCT_STRIDE: usize = (BLOCK * WIDE) | 1;
+
+/// Length of the scratch.
+pub(super) fn scratch_len(shape: &ConvShape, batch: usize) -> usize {
+    let pieces = shape.c_out.div_ceil(channels_per_piece(shape, batch)).max(1);
+    pieces * piece_scratch_len(shape, batch)
+}
+
+/// Scratch of one piece: transformed inputs, products, a row of zeros, and room to begin at a cache line.
+fn piece_scratch_len(shape: &ConvShape, batch: usize) -> usize {
+    (PRODUCTS * (input_stride(shape) + PRODUCT_STRIDE) + 1) * LANES + shape.w * batch
+}
+
+/// Output channels of a piece. A batch of one vector is not cut: whole batches are what threads share out then. The sums
+/// do not depend on the cut.
+fn channels_per_piece(shape: &ConvShape, batch: usize) -> usize {
+    let pieces = if batch <= LANES { 1 } else { rayon::current_num_threads() };
+    shape.c_out.div_ceil(pieces).next_multiple_of(2 * BLOCK).max(1)
+}
+
+/// Whether this is the faster way: where the tiles' corners outside the image do not eat the gain.
+pub(super) fn pays(shape: &ConvShape, batch: usize) -> bool {
+    let outputs = shape.h.next_multiple_of(STEP) * shape.w.next_multiple_of(STEP);
+    shape.k == 3
+        && batch > 0
+        && batch % LANES == 0
+        && shape.c_in.min(shape.c_out) >= 8
+        && outputs <= 2 * shape.h * shape.w
+}
+
+/// `packed (C_out / 16, 36, C_in, 16)`: the kernels at the points. `kernel(o, i)` is the index in `weights` of the
+/// first of the nine taps; they are read backwards, which turns the kernel by 180 degrees, if `TURNED`.
+pub(super) fn pack<const TURNED: bool>(
+    shape: &ConvShape,
+    weights: &[f32],
+    packed: &mut [f32],
+    kernel: impl Fn(usize, usize) -> usize + Sync,
+) {
+    let ConvShape { c_in, c_out, .. } = *shape;
+    let work = packed.len();
+    for_pieces(packed, PRODUCTS * c_in * BLOCK, work, |block, packed| {
+        let packed = packed.as_chunks_mut::<LANES>().0;
+        for i in 0..c_in {
+            let mut taps = [[0.0; LANES]; TAPS];
+            for o in 0..BLOCK.min(c_out - block * BLOCK) {
+                let kernel = &weights[kernel(block * BLOCK + o, i)..][..TAPS];
+                for tap in 0..TAPS {
+                    taps[if TURNED { TAPS - 1 - tap } else { tap }][o] = kernel[tap];
+                }
+            }
+            let points = kernel_tile(|c| std::array::from_fn(|r| f32x16::new(taps[r * 3 + c])));
+            for (point, values) in points.as_flattened().iter().enumerate() {
+                packed[point * c_in + i] = values.to_array();
+            }
+        }
+    });
+}
+
+/// `y (C_out, H, W, B)` of `x (C_in, H, W, B)`; `packed` from [`pack`], `scratch` of [`scratch_len`].
+///
+/// Threads share out the output channels and transform the inputs each for themselves.
+pub(super) fn convolve(
+    shape: &ConvShape,
+    batch: usize,
+    packed: &[f32],
+    bias: Option<&[f32]>,
+    scratch: &mut [f32],
+    x: &[f32],
+    y: &mut [f32],
+) {
+    let channels = channels_per_piece(shape, batch);
+    let (len, piece_len) = (channels * shape.h * shape.w * batch, scratch.len() / shape.c_out.div_ceil(channels));
+    for_piece_pairs(y, len, scratch, piece_len, shape.work() * batch, |piece, y, scratch| {
+        let o = piece * channels;
+        let packed = &packed[o * PRODUCTS * shape.c_in..];
+        convolve_piece(shape, batch, packed, bias.map(|bias| &bias[o..]), scratch, x, y);
+    });
+}
+
+/// [`convolve`] for some output channels, on one thread.
+fn convolve_piece(
+    shape: &ConvShape,
+    batch: usize,
+    packed: &[f32],
+    bias: Option<&[f32]>,
+    scratch: &mut [f32],
+    x: &[f32],
+    y: &mut [f32],
+) {
+    let ConvShape { c_in, h, w, .. } = *shape;
+    let first = scratch.as_ptr().align_offset(64).min(LANES);
+    let (zeros, scratch) = scratch[first..].split_at_mut(w * batch);
+    zeros.fill(0.0);
+    let (inputs, products) = scratch.as_chunks_mut::<LANES>().0.split_at_mut(PRODUCTS * input_stride(shape));
+    let (per_tile, across) = (batch / LANES, w.div_ceil(STEP));
+    let vectors = h.div_ceil(STEP) * across * per_tile;
+    let plane = h * w * batch;
+    for first in (0..vectors).step_by(WIDE) {
+        // Top and left of the outputs of each tile, and the first image of the vector.
+        let mut places = [(0, 0, 0); WIDE];
+        for (t, place) in places.iter_mut().enumerate() {
+            let vector = (first + t).min(vectors - 1);
+            let tile = vector / per_tile;
+            *place = (tile / across * STEP, tile % across * STEP, vector % per_tile * LANES);
+        }
+        for i in 0..c_in {
+            for (t, &place) in places.iter().enumerate() {
+                read_tile(shape, batch, &x[i * plane..][..plane], zeros, place, i * WIDE + t, inputs);
+            }
+        }
+        for (block, y) in y.chunks_mut(BLOCK * plane).enumerate() {
+            for point in 0..PRODUCTS {
+                let a = &packed.as_chunks::<LANES>().0[(block * PRODUCTS + point) * c_in..][..c_in];
+                let b = inputs[point * input_stride(shape)..][..c_in * WIDE].as_chunks::<WIDE>().0;
+                let out = &mut products[point * PRODUCT_STRIDE..][..BLOCK * WIDE];
+                multiply_block(a, b, out);
+            }
+            for (o, y) in y.chunks_exact_mut(plane).enumerate() {
+                let bias = f32x16::splat(bias.map_or(0.0, |bias| bias[block * BLOCK + o]));
+                for (t, &place) in places.iter().enumerate().take(vectors - first) {
+                    write_tile(shape, batch, products, o * WIDE + t, bias, place, y);
+                }
+            }
+        }
+    }
+}
+
+/// Writes vector `at` of each point: the tile of a plane `x (H, W, B)` whose outputs start at `place`.
+#[inline(always)]
+fn read_tile(
+    shape: &ConvShape,
+    batch: usize,
+    x: &[f32],
+    zeros: &[f32],
+    (top, left, image): (usize, usize, usize),
+    at: usize,
+    inputs: &mut [Lanes],
+) {
+    let (row, stride) = (shape.w * batch, input_stride(shape));
+    // Row `r` of the tile is row `top + r - 1` of the image.
+    let rows: [&[f32]; POINTS] = std::array::from_fn(|r| match (top + r).checked_sub(1) {
+        Some(y) if y < shape.h => &x[y * row..][..row],
+        _ => zeros,
+    });
+    let tile = input_tile(|c| {
+        let column = left + c;
+        if column == 0 || column > shape.w {
+            return [f32x16::ZERO; POINTS];
+        }
+        let lane = (column - 1) * batch + image;
+        let mut column = [f32x16::ZERO; POINTS];
+        for r in 0..POINTS {
+            column[r] = f32x16::new(rows[r][lane..lane + LANES].as_chunks().0[0]);
+        }
+        column
+    });
+    for (point, values) in tile.as_flattened().iter().enumerate() {
+        inputs[point * stride + at] = values.to_array();
+    }
+}
+
+/// Writes the outputs at `place` of a plane `y (H, W, B)` from vector `at` of each point.
+#[inline(always)]
+fn write_tile(
+    shape: &ConvShape,
+    batch: usize,
+    products: &[Lanes],
+    at: usize,
+    bias: f32x16,
+    (top, left, image): (usize, usize, usize),
+    y: &mut [f32],
+) {
+    let tile = output_tile(|c| std::array::from_fn(|r| f32x16::new(products[(r * POINTS + c) * PRODUCT_STRIDE + at])));
+    for r in 0..STEP.min(shape.h - top) {
+        for c in 0..STEP.min(shape.w - left) {
+            let lane = ((top + r) * shape.w + left + c) * batch + image;
+            y[lane..lane + LANES].copy_from_slice((tile[r][c] + bias).as_array());
+        }
+    }
+}
+
+/// `out (16, WIDE)`: the product over the input channels of `a (C_in, 16)` and `b (C_in, WIDE)`.
+#[inline(always)]
+fn multiply_block(a: &[Lanes], b: &[[Lanes; WIDE]], out: &mut [Lanes]) {
+    let (tiles, _) = out.as_chunks_mut::<WIDE>();
+    if ROWS == 8 {
+        multiply::<8, 0>(a, b, tiles);
+        multiply::<8, 8>(a, b, tiles);
+    } else {
+        multiply::<4, 0>(a, b, tiles);
+        multiply::<4, 4>(a, b, tiles);
+        multiply::<4, 8>(a, b, tiles);
+        multiply::<4, 12>(a, b, tiles);
+    }
+}
+
+/// Rows `FIRST..FIRST + R` of [`multiply_block`], their sums in registers.
+#[inline(never)]
+fn multiply<const R: usize, const FIRST: usize>(a: &[Lanes], b: &[[Lanes; WIDE]], out: &mut [[Lanes; WIDE]]) {
+    let mut sums = [[f32x16::ZERO; WIDE]; R];
+    for (a, b) in a.iter().zip(b) {
+        let mut xs = [f32x16::ZERO; WIDE];
+        for v in 0..WIDE {
+            xs[v] = f32x16::new(b[v]);
+        }
+        for r in 0..R {
+            let weight = f32x16::splat(a[FIRST + r]);
+            for v in 0..WIDE {
+                sums[r][v] = weight.mul_add(xs[v], sums[r][v]);
+            }
+        }
+    }
+    for (out, sums) in out[FIRST..FIRST + R].iter_mut().zip(sums) {
+        for v in 0..WIDE {
+            out[v] = sums[v].to_array();
+        }
+    }
+}
