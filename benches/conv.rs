@@ -21,7 +21,7 @@ fn main() {
         let pixels = side * side * batch;
         let (w, x, dy) = (numbers(shape.weights_len()), numbers(c_in * pixels), numbers(c_out * pixels));
         let (mut y, mut dx, mut dw) = (vec![0.0; dy.len()], vec![0.0; x.len()], vec![0.0; w.len()]);
-        let (mut scratch, mut partial) = (vec![0.0; shape.scratch_len(batch)], vec![0.0; shape.partial_len()]);
+        let (mut scratch, mut partial) = (vec![0.0; shape.scratch_len(batch)], vec![0.0; shape.partial_len(batch)]);
         let flops = 2.0 * (shape.work() * batch) as f64;
         bench(&mut criterion, &format!("conv {label} y"), flops, || {
             conv::forward(&shape, batch, &w, None, &mut scratch, &x, &mut y);
@@ -40,7 +40,7 @@ fn main() {
 fn check(shape: &ConvShape) {
     let (batch, pixels) = (2, shape.h * shape.w * 2);
     let (w, x, dy) = (numbers(shape.weights_len()), numbers(shape.c_in * pixels), numbers(shape.c_out * pixels));
-    let (mut scratch, mut partial) = (vec![0.0; shape.scratch_len(batch)], vec![0.0; shape.partial_len()]);
+    let (mut scratch, mut partial) = (vec![0.0; shape.scratch_len(batch)], vec![0.0; shape.partial_len(batch)]);
     let (mut got, mut expected) = (vec![f32::NAN; dy.len()], vec![0.0; dy.len()]);
     conv::forward(shape, batch, &w, None, &mut scratch, &x, &mut got);
     conv::forward_reference(shape, batch, &w, None, &x, &mut expected);

@@ -7,7 +7,7 @@ use super::conv_direct;
 use super::conv_weights::accumulate;
 use super::dense::ROWS;
 use super::threads::for_pieces;
-use super::winograd;
+use super::{winograd, winograd_weights};
 
 /// Sizes of a convolution; `x` is `(C_in, H, W, B)`, `y` is `(C_out, H, W, B)`, weights are `(C_out, C_in, k, k)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +59,10 @@ impl ConvShape {
     }
 
     /// Length of the scratch `partial` of [`backward_weights`].
-    pub fn partial_len(&self) -> usize {
+    pub fn partial_len(&self, batch: usize) -> usize {
+        if winograd::pays(self, batch) {
+            return winograd_weights::scratch_len(self, batch);
+        }
         self.chunks() * self.c_out.next_multiple_of(ROWS) * self.taps()
     }
 
@@ -249,7 +252,10 @@ pub fn backward_input_packed(
 pub fn backward_weights(shape: &ConvShape, batch: usize, dy: &[f32], x: &[f32], partial: &mut [f32], dw: &mut [f32]) {
     shape.check(batch, x, dy);
     assert_eq!(dw.len(), shape.weights_len(), "dw must be (C_out, C_in, k, k)");
-    assert_eq!(partial.len(), shape.partial_len(), "partial must be as long as partial_len()");
+    assert_eq!(partial.len(), shape.partial_len(batch), "partial must be as long as partial_len()");
+    if winograd::pays(shape, batch) {
+        return winograd_weights::backward_weights(shape, batch, dy, x, partial, dw);
+    }
     let block = ROWS * shape.taps();
     let blocks = shape.c_out.div_ceil(ROWS);
     let rows = shape.rows_per(shape.chunks());
@@ -395,7 +401,7 @@ mod tests {
                 &format!("backward_weights {s:?} B{b}"),
                 s.weights_len(),
                 2e-5,
-                |dw| backward_weights(&s, b, &dy, &x, &mut vec![f32::NAN; s.partial_len()], dw),
+                |dw| backward_weights(&s, b, &dy, &x, &mut vec![f32::NAN; s.partial_len(b)], dw),
                 |dw| backward_weights_reference(&s, b, &dy, &x, dw),
             );
         }

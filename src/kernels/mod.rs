@@ -28,6 +28,7 @@ pub mod sparse;
 pub mod threads;
 mod winograd;
 mod winograd_tiles;
+mod winograd_weights;
 
 /// What decides the last bits of a sum beside the source: architecture, lanes of the vector registers, fused multiply-add.
 pub fn arithmetic() -> String {

@@ -19,7 +19,7 @@ const WIDE: usize = if cfg!(target_feature = "avx512f") { 3 } else { 1 };
 const TAPS: usize = 9;
 
 /// A vector in a slice.
-type Lanes = [f32; LANES];
+pub(super) type Lanes = [f32; LANES];
 
 /// Output channels of a block: the lanes of the packed weights.
 pub(super) const BLOCK: usize = LANES;
@@ -50,7 +50,7 @@ fn piece_scratch_len(shape: &ConvShape, batch: usize) -> usize {
 
 /// Output channels of a piece. A batch of one vector is not cut: whole batches are what threads share out then. The sums
 /// do not depend on the cut.
-fn channels_per_piece(shape: &ConvShape, batch: usize) -> usize {
+pub(super) fn channels_per_piece(shape: &ConvShape, batch: usize) -> usize {
     let pieces = if batch <= LANES { 1 } else { rayon::current_num_threads() };
     shape.c_out.div_ceil(pieces).next_multiple_of(2 * BLOCK).max(1)
 }
@@ -150,7 +150,7 @@ fn convolve_piece(
                 let a = &packed.as_chunks::<LANES>().0[(block * PRODUCTS + point) * c_in..][..c_in];
                 let b = inputs[point * input_stride(shape)..][..c_in * WIDE].as_chunks::<WIDE>().0;
                 let out = &mut products[point * PRODUCT_STRIDE..][..BLOCK * WIDE];
-                multiply_block(a, b, out);
+                multiply_block(a, b, y.len() / plane, out);
             }
             for (o, y) in y.chunks_exact_mut(plane).enumerate() {
                 let bias = f32x16::splat(bias.map_or(0.0, |bias| bias[block * BLOCK + o]));
@@ -216,40 +216,50 @@ fn write_tile(
     }
 }
 
-/// `out (16, WIDE)`: the product over the input channels of `a (C_in, 16)` and `b (C_in, WIDE)`.
+/// `out (16, WIDE)`: the product over the input channels of `a (C_in, 16)` and `b (C_in, WIDE)`, for `rows` of the 16.
 #[inline(always)]
-fn multiply_block(a: &[Lanes], b: &[[Lanes; WIDE]], out: &mut [Lanes]) {
+fn multiply_block(a: &[Lanes], b: &[[Lanes; WIDE]], rows: usize, out: &mut [Lanes]) {
     let (tiles, _) = out.as_chunks_mut::<WIDE>();
     if ROWS == 8 {
-        multiply::<8, 0>(a, b, tiles);
-        multiply::<8, 8>(a, b, tiles);
+        multiply::<8, 0, WIDE, false>(a, b, tiles);
+        if rows > 8 {
+            multiply::<8, 8, WIDE, false>(a, b, tiles);
+        }
     } else {
-        multiply::<4, 0>(a, b, tiles);
-        multiply::<4, 4>(a, b, tiles);
-        multiply::<4, 8>(a, b, tiles);
-        multiply::<4, 12>(a, b, tiles);
+        multiply::<4, 0, WIDE, false>(a, b, tiles);
+        multiply::<4, 4, WIDE, false>(a, b, tiles);
+        if rows > 8 {
+            multiply::<4, 8, WIDE, false>(a, b, tiles);
+            multiply::<4, 12, WIDE, false>(a, b, tiles);
+        }
     }
 }
 
-/// Rows `FIRST..FIRST + R` of [`multiply_block`], their sums in registers.
+/// Rows `FIRST..FIRST + R` of `out (16, V)`: the product over the inner dimension of `a (inner, 16)` and
+/// `b (inner, V)`, added to what is there if `ADD`. The sums stay in registers.
 #[inline(never)]
-fn multiply<const R: usize, const FIRST: usize>(a: &[Lanes], b: &[[Lanes; WIDE]], out: &mut [[Lanes; WIDE]]) {
-    let mut sums = [[f32x16::ZERO; WIDE]; R];
+pub(super) fn multiply<const R: usize, const FIRST: usize, const V: usize, const ADD: bool>(
+    a: &[Lanes],
+    b: &[[Lanes; V]],
+    out: &mut [[Lanes; V]],
+) {
+    let mut sums = [[f32x16::ZERO; V]; R];
     for (a, b) in a.iter().zip(b) {
-        let mut xs = [f32x16::ZERO; WIDE];
-        for v in 0..WIDE {
+        let mut xs = [f32x16::ZERO; V];
+        for v in 0..V {
             xs[v] = f32x16::new(b[v]);
         }
         for r in 0..R {
             let weight = f32x16::splat(a[FIRST + r]);
-            for v in 0..WIDE {
+            for v in 0..V {
                 sums[r][v] = weight.mul_add(xs[v], sums[r][v]);
             }
         }
     }
-    for (out, sums) in out[FIRST..FIRST + R].iter_mut().zip(sums) {
-        for v in 0..WIDE {
-            out[v] = sums[v].to_array();
+    let out = &mut out[FIRST..FIRST + R];
+    for r in 0..R {
+        for v in 0..V {
+            out[r][v] = if ADD { (f32x16::new(out[r][v]) + sums[r][v]).to_array() } else { sums[r][v].to_array() };
         }
     }
 }

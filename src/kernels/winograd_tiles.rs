@@ -112,3 +112,30 @@ pub(super) fn kernel_tile(column: impl Fn(usize) -> [f32x16; 3]) -> [[f32x16; 6]
 pub(super) fn output_tile(column: impl Fn(usize) -> [f32x16; 6]) -> [[f32x16; 4]; 4] {
     both(column, outputs)
 }
+
+/// A row of output gradients at the points.
+#[inline(always)]
+fn gradients([g0, g1, g2, g3]: [f32x16; 4]) -> [f32x16; 6] {
+    let (even_a, odd_a) = (scaled(fma(g2, A2, g0), 1.0 / AT_A), scaled(fma(g3, A2, g1), A / AT_A));
+    let (even_b, odd_b) = (scaled(fma(g2, B2, g0), 1.0 / AT_B), scaled(fma(g3, B2, g1), B / AT_B));
+    [scaled(g0, 1.0 / AT_0), even_a + odd_a, even_a - odd_a, even_b + odd_b, even_b - odd_b, g3]
+}
+
+/// Three weight gradients from their products.
+#[inline(always)]
+fn weight_gradients([m0, a, minus_a, b, minus_b, last]: [f32x16; 6]) -> [f32x16; 3] {
+    let (even_a, odd_a, even_b, odd_b) = (a + minus_a, a - minus_a, b + minus_b, b - minus_b);
+    [m0 + even_a + even_b, fma(odd_a, A, scaled(odd_b, B)), fma(even_a, A2, fma(even_b, B2, last))]
+}
+
+/// 4 x 4 output gradients at the 6 x 6 points; `column(c)` is column `c` of them.
+#[inline(always)]
+pub(super) fn gradient_tile(column: impl Fn(usize) -> [f32x16; 4]) -> [[f32x16; 6]; 6] {
+    both(column, gradients)
+}
+
+/// The 3 x 3 weight gradients; `column(c)` is column `c` of the products.
+#[inline(always)]
+pub(super) fn weight_gradient_tile(column: impl Fn(usize) -> [f32x16; 6]) -> [[f32x16; 3]; 3] {
+    both(column, weight_gradients)
+}

@@ -144,7 +144,7 @@ impl Layer for Conv {
             self.scratch.resize(shape.scratch_len(batch), 0.0);
             kernel::backward_input(&shape, batch, &weights[self.weight.clone()], &mut self.scratch, dy, dx);
         }
-        self.partial.resize(shape.partial_len(), 0.0);
+        self.partial.resize(shape.partial_len(batch), 0.0);
         kernel::backward_weights(&shape, batch, dy, x, &mut self.partial, &mut dweights[self.weight.clone()]);
         backward_bias(shape.c_out, shape.h * shape.w * batch, dy, &mut dweights[self.bias.clone()]);
     }

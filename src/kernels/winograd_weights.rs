@@ -1,0 +1,242 @@
+//! The weight gradient of a convolution with 3 x 3 kernels by Winograd's F(3x3, 4x4).
+//!
+//! The sums run over pixels and images, so here the lanes are channels: 16 channels x 16 images of each pixel are turned
+//! (transposed), inputs and output gradients of a block of tiles are transformed, and for each of the 36 points one matrix
+//! product over tiles and images is added to the sums of all weights at that point. The weights themselves are recovered
+//! once at the end. [`super::winograd_tiles`] has the formulas.
+
+use super::conv::ConvShape;
+use super::lanes::LANES;
+use super::threads::for_piece_pairs;
+use super::winograd::{BLOCK, Lanes, channels_per_piece, multiply};
+use super::winograd_tiles::{POINTS, PRODUCTS, STEP, gradient_tile, input_tile, weight_gradient_tile};
+use wide::{f32x8, f32x16};
+
+/// Tiles of a block: a product sums over three tiles of 16 images.
+const TILES: usize = 3;
+
+/// Images and tiles of a block: the inner dimension of the products.
+const INNER: usize = TILES * LANES;
+
+/// Weights of a kernel.
+const TAPS: usize = 9;
+
+/// Half of a vector: what is turned at once.
+const HALF: usize = LANES / 2;
+
+/// Vectors of input channels.
+fn vectors(shape: &ConvShape) -> usize {
+    shape.c_in.div_ceil(LANES)
+}
+
+/// Vectors from one point to the next in the transformed inputs; odd, so that the points do not share a cache set.
+fn input_stride(shape: &ConvShape) -> usize {
+    (vectors(shape) * INNER) | 1
+}
+
+/// The same for 16 output channels' gradients.
+const GRADIENT_STRIDE: usize = INNER | 1;
+
+/// Length of the scratch.
+pub(super) fn scratch_len(shape: &ConvShape, batch: usize) -> usize {
+    let channels = channels_per_piece(shape, batch);
+    let sums = channels.min(shape.c_out).next_multiple_of(BLOCK) * PRODUCTS * vectors(shape);
+    let tiles = PRODUCTS * (input_stride(shape) + GRADIENT_STRIDE + LANES);
+    shape.c_out.div_ceil(channels) * (sums + tiles + 1) * LANES
+}
+
+/// `dw (C_out, C_in, 3, 3)` of `dy (C_out, H, W, B)` and `x (C_in, H, W, B)`; `scratch` of [`scratch_len`].
+///
+/// Threads share out the output channels and transform the inputs each for themselves.
+pub(super) fn backward_weights(
+    shape: &ConvShape,
+    batch: usize,
+    dy: &[f32],
+    x: &[f32],
+    scratch: &mut [f32],
+    dw: &mut [f32],
+) {
+    let channels = channels_per_piece(shape, batch);
+    let piece_len = scratch.len() / shape.c_out.div_ceil(channels);
+    for_piece_pairs(dw, channels * shape.taps(), scratch, piece_len, shape.work() * batch, |piece, dw, scratch| {
+        let dy = &dy[piece * channels * shape.h * shape.w * batch..];
+        backward_piece(shape, batch, dy, x, scratch, dw);
+    });
+}
+
+/// [`backward_weights`] for the output channels of `dw`, the first of `dy`.
+fn backward_piece(shape: &ConvShape, batch: usize, dy: &[f32], x: &[f32], scratch: &mut [f32], dw: &mut [f32]) {
+    let (vectors, plane) = (vectors(shape), shape.h * shape.w * batch);
+    let across = shape.w.div_ceil(STEP);
+    let tiles = across * shape.h.div_ceil(STEP);
+    let dy = &dy[..dw.len() / shape.taps() * plane];
+    let first = scratch.as_ptr().align_offset(64).min(LANES);
+    let scratch = scratch[first..].as_chunks_mut::<LANES>().0;
+    let (turned, scratch) = scratch.split_at_mut(PRODUCTS * LANES);
+    let (inputs, scratch) = scratch.split_at_mut(PRODUCTS * input_stride(shape));
+    let (gradients, sums) = scratch.split_at_mut(PRODUCTS * GRADIENT_STRIDE);
+    sums.fill([0.0; LANES]);
+    for image in (0..batch).step_by(LANES) {
+        for first in (0..tiles).step_by(TILES) {
+            let count = TILES.min(tiles - first);
+            let place = |t: usize| ((first + t) / across * STEP, (first + t) % across * STEP);
+            let inner = count * LANES;
+            for (v, x) in x.chunks(LANES * plane).enumerate() {
+                let (start, wide) = group(v, vectors);
+                for t in 0..count {
+                    let (top, left) = place(t);
+                    turn_tile::<POINTS, 1>(shape, batch, x, top, left, image, turned);
+                    for b in 0..LANES {
+                        let tile =
+                            input_tile(|c| std::array::from_fn(|r| f32x16::new(turned[(r * POINTS + c) * LANES + b])));
+                        let at = start * INNER + (t * LANES + b) * wide + v - start;
+                        spread(&tile, input_stride(shape), at, inputs);
+                    }
+                }
+            }
+            for (block, dy) in dy.chunks(BLOCK * plane).enumerate() {
+                for t in 0..count {
+                    let (top, left) = place(t);
+                    turn_tile::<STEP, 0>(shape, batch, dy, top, left, image, turned);
+                    for b in 0..LANES {
+                        let tile =
+                            gradient_tile(|c| std::array::from_fn(|r| f32x16::new(turned[(r * STEP + c) * LANES + b])));
+                        spread(&tile, GRADIENT_STRIDE, t * LANES + b, gradients);
+                    }
+                }
+                let rows = dy.len() / plane;
+                for point in 0..PRODUCTS {
+                    let a = &gradients[point * GRADIENT_STRIDE..][..inner];
+                    let out = &mut sums[(block * PRODUCTS + point) * BLOCK * vectors..][..BLOCK * vectors];
+                    let mut v = 0;
+                    while v < vectors {
+                        let (_, wide) = group(v, vectors);
+                        let b = &inputs[point * input_stride(shape) + v * INNER..][..inner * wide];
+                        add_products(a, b, wide, rows, &mut out[v * BLOCK..(v + wide) * BLOCK]);
+                        v += wide;
+                    }
+                }
+            }
+        }
+    }
+    for (o, dw) in dw.chunks_exact_mut(shape.taps()).enumerate() {
+        for (v, dw) in dw.chunks_mut(LANES * TAPS).enumerate() {
+            let (start, wide) = group(v, vectors);
+            let at = start * BLOCK + o % BLOCK * wide + v - start;
+            let tile = weight_gradient_tile(|c| {
+                std::array::from_fn(|r| {
+                    f32x16::new(sums[(o / BLOCK * PRODUCTS + r * POINTS + c) * BLOCK * vectors + at])
+                })
+            });
+            let tile = tile.map(|row| row.map(f32x16::to_array));
+            for (i, dw) in dw.chunks_exact_mut(TAPS).enumerate() {
+                for tap in 0..TAPS {
+                    dw[tap] = tile[tap / 3][tap % 3][i];
+                }
+            }
+        }
+    }
+}
+
+/// First vector and number of vectors of the register tile in which input vector `v` lies: tiles of 4, then 2, then 1.
+fn group(v: usize, vectors: usize) -> (usize, usize) {
+    let (fours, twos) = (vectors / 4 * 4, vectors / 2 * 2);
+    match v {
+        _ if v < fours => (v / 4 * 4, 4),
+        _ if v < twos => (fours, 2),
+        _ => (twos, 1),
+    }
+}
+
+/// `out (16, wide) += ` the product over the inner dimension of `a (inner, 16)` and `b (inner, wide)`, for `rows` of 16.
+fn add_products(a: &[Lanes], b: &[Lanes], wide: usize, rows: usize, out: &mut [Lanes]) {
+    match wide {
+        4 => {
+            let (b, out) = (b.as_chunks::<4>().0, out.as_chunks_mut::<4>().0);
+            multiply::<4, 0, 4, true>(a, b, out);
+            if rows > 4 {
+                multiply::<4, 4, 4, true>(a, b, out);
+            }
+            if rows > 8 {
+                multiply::<4, 8, 4, true>(a, b, out);
+                multiply::<4, 12, 4, true>(a, b, out);
+            }
+        }
+        2 => {
+            let (b, out) = (b.as_chunks::<2>().0, out.as_chunks_mut::<2>().0);
+            multiply::<8, 0, 2, true>(a, b, out);
+            if rows > 8 {
+                multiply::<8, 8, 2, true>(a, b, out);
+            }
+        }
+        _ => {
+            let (b, out) = (b.as_chunks::<1>().0, out.as_chunks_mut::<1>().0);
+            multiply::<8, 0, 1, true>(a, b, out);
+            if rows > 8 {
+                multiply::<8, 8, 1, true>(a, b, out);
+            }
+        }
+    }
+}
+
+/// Writes each point of `tile` to vector `at` of that point.
+#[inline(always)]
+fn spread(tile: &[[f32x16; POINTS]; POINTS], stride: usize, at: usize, out: &mut [Lanes]) {
+    for (point, values) in tile.as_flattened().iter().enumerate() {
+        out[point * stride + at] = values.to_array();
+    }
+}
+
+/// `turned (SIDE * SIDE, 16 images)` with 16 channels in the lanes: the `SIDE` x `SIDE` pixels of `planes (16, H, W, B)`
+/// from row `top - PAD` and column `left - PAD`, zeros outside and in channels and images that are not there.
+#[inline(never)]
+fn turn_tile<const SIDE: usize, const PAD: usize>(
+    shape: &ConvShape,
+    batch: usize,
+    planes: &[f32],
+    top: usize,
+    left: usize,
+    image: usize,
+    turned: &mut [Lanes],
+) {
+    let (h, w) = (shape.h, shape.w);
+    let (plane, images) = (h * w * batch, LANES.min(batch - image));
+    let channels = planes.len() / plane;
+    let pixels = turned.as_chunks_mut::<LANES>().0;
+    for r in 0..SIDE {
+        for c in 0..SIDE {
+            let (y, x) = (top + r, left + c);
+            let pixel = &mut pixels[r * SIDE + c];
+            if !(PAD..h + PAD).contains(&y) || !(PAD..w + PAD).contains(&x) {
+                *pixel = [[0.0; LANES]; LANES];
+                continue;
+            }
+            let at = ((y - PAD) * w + x - PAD) * batch + image;
+            for half in [0, HALF] {
+                if images == LANES && channels >= half + HALF {
+                    turn(&planes[half * plane + at..], plane, half, pixel);
+                } else if channels <= half {
+                    pixel.iter_mut().for_each(|row| row[half..half + HALF].fill(0.0));
+                } else {
+                    for (b, row) in pixel.iter_mut().enumerate() {
+                        for (channel, value) in row[half..half + HALF].iter_mut().enumerate() {
+                            let inside = half + channel < channels && b < images;
+                            *value = if inside { planes[(half + channel) * plane + at + b] } else { 0.0 };
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `out[b][first + c]` is number `b` of the 16 of `from` at `c * stride`.
+#[inline(always)]
+fn turn(from: &[f32], stride: usize, first: usize, out: &mut [Lanes; LANES]) {
+    for b in [0, HALF] {
+        let block: [f32x8; HALF] = std::array::from_fn(|c| f32x8::new(from[c * stride + b..].as_chunks().0[0]));
+        for (i, row) in f32x8::transpose(block).iter().enumerate() {
+            out[b + i][first..first + HALF].copy_from_slice(row.as_array());
+        }
+    }
+}
