@@ -36,8 +36,8 @@ impl ConvShape {
     }
 
     /// Length of the weights as [`forward_packed`] and [`backward_input_packed`] read them.
-    pub fn packed_len(&self, batch: usize) -> usize {
-        if winograd::pays(self, batch) {
+    pub fn packed_len(&self) -> usize {
+        if winograd::pays(self) {
             winograd::packed_len(self).max(winograd::packed_len(&self.swapped()))
         } else {
             self.weights_len()
@@ -46,7 +46,7 @@ impl ConvShape {
 
     /// Length of the scratch `tiles` of [`forward_packed`] and [`backward_input_packed`].
     pub fn tiles_len(&self, batch: usize) -> usize {
-        if winograd::pays(self, batch) {
+        if winograd::pays(self) {
             winograd::scratch_len(self, batch).max(winograd::scratch_len(&self.swapped(), batch))
         } else {
             0
@@ -55,12 +55,12 @@ impl ConvShape {
 
     /// Length of the scratch of [`forward`] and [`backward_input`]: packed weights and tiles.
     pub fn scratch_len(&self, batch: usize) -> usize {
-        self.packed_len(batch) + self.tiles_len(batch)
+        self.packed_len() + self.tiles_len(batch)
     }
 
     /// Length of the scratch `partial` of [`backward_weights`].
     pub fn partial_len(&self, batch: usize) -> usize {
-        if winograd::pays(self, batch) {
+        if winograd::pays(self) {
             return winograd_weights::scratch_len(self, batch);
         }
         self.chunks() * self.c_out.next_multiple_of(ROWS) * self.taps()
@@ -95,7 +95,7 @@ impl ConvShape {
     }
 
     fn check_scratch(&self, batch: usize, packed: &[f32], tiles: &[f32]) {
-        assert_eq!(packed.len(), self.packed_len(batch), "packed must be as long as packed_len()");
+        assert_eq!(packed.len(), self.packed_len(), "packed must be as long as packed_len()");
         assert_eq!(tiles.len(), self.tiles_len(batch), "tiles must be as long as tiles_len()");
     }
 
@@ -135,22 +135,22 @@ pub fn forward(
     y: &mut [f32],
 ) {
     assert_eq!(scratch.len(), shape.scratch_len(batch), "scratch must be as long as scratch_len()");
-    let (packed, tiles) = scratch.split_at_mut(shape.packed_len(batch));
-    pack(shape, batch, weights, packed);
+    let (packed, tiles) = scratch.split_at_mut(shape.packed_len());
+    pack(shape, weights, packed);
     forward_packed(shape, batch, packed, bias, tiles, x, y);
 }
 
-/// The weights for [`forward_packed`] with this batch.
+/// The weights for [`forward_packed`], whatever the batch.
 ///
 /// `weights (C_out, C_in, k, k)`, `packed` of [`ConvShape::packed_len`].
 ///
 /// # Panics
 /// If a length does not fit the shape.
-pub fn pack(shape: &ConvShape, batch: usize, weights: &[f32], packed: &mut [f32]) {
+pub fn pack(shape: &ConvShape, weights: &[f32], packed: &mut [f32]) {
     let (taps, side) = (shape.taps(), shape.k * shape.k);
     assert_eq!(weights.len(), shape.weights_len(), "weights must be (C_out, C_in, k, k)");
-    assert_eq!(packed.len(), shape.packed_len(batch), "packed must be as long as packed_len()");
-    if winograd::pays(shape, batch) {
+    assert_eq!(packed.len(), shape.packed_len(), "packed must be as long as packed_len()");
+    if winograd::pays(shape) {
         let packed = &mut packed[..winograd::packed_len(shape)];
         winograd::pack::<false>(shape, weights, packed, |o, i| o * taps + i * side);
     } else {
@@ -158,7 +158,7 @@ pub fn pack(shape: &ConvShape, batch: usize, weights: &[f32], packed: &mut [f32]
     }
 }
 
-/// [`forward`] with weights from [`pack`] for the same batch: once for many calls.
+/// [`forward`] with weights from [`pack`]: once for many calls.
 ///
 /// `packed` of [`ConvShape::packed_len`], `bias (C_out)`, scratch `tiles` of [`ConvShape::tiles_len`],
 /// `x (C_in, H, W, B)`, `y (C_out, H, W, B)`.
@@ -177,7 +177,7 @@ pub fn forward_packed(
     shape.check(batch, x, y);
     assert!(bias.is_none_or(|b| b.len() == shape.c_out), "bias must be (C_out)");
     shape.check_scratch(batch, packed, tiles);
-    shape.convolve(winograd::pays(shape, batch), batch, packed, bias, tiles, x, y);
+    shape.convolve(winograd::pays(shape), batch, packed, bias, tiles, x, y);
 }
 
 /// `dx`: the convolution of `dy` with the kernels turned by 180 degrees and the channels' roles exchanged.
@@ -196,22 +196,22 @@ pub fn backward_input(
     dx: &mut [f32],
 ) {
     assert_eq!(scratch.len(), shape.scratch_len(batch), "scratch must be as long as scratch_len()");
-    let (packed, tiles) = scratch.split_at_mut(shape.packed_len(batch));
-    pack_turned(shape, batch, weights, packed);
+    let (packed, tiles) = scratch.split_at_mut(shape.packed_len());
+    pack_turned(shape, weights, packed);
     backward_input_packed(shape, batch, packed, tiles, dy, dx);
 }
 
-/// The weights for [`backward_input_packed`] with this batch.
+/// The weights for [`backward_input_packed`], whatever the batch.
 ///
 /// `weights (C_out, C_in, k, k)`, `packed` of [`ConvShape::packed_len`].
 ///
 /// # Panics
 /// If a length does not fit the shape.
-pub fn pack_turned(shape: &ConvShape, batch: usize, weights: &[f32], packed: &mut [f32]) {
+pub fn pack_turned(shape: &ConvShape, weights: &[f32], packed: &mut [f32]) {
     let (swapped, side) = (shape.swapped(), shape.k * shape.k);
     assert_eq!(weights.len(), shape.weights_len(), "weights must be (C_out, C_in, k, k)");
-    assert_eq!(packed.len(), shape.packed_len(batch), "packed must be as long as packed_len()");
-    if winograd::pays(shape, batch) {
+    assert_eq!(packed.len(), shape.packed_len(), "packed must be as long as packed_len()");
+    if winograd::pays(shape) {
         let packed = &mut packed[..winograd::packed_len(&swapped)];
         winograd::pack::<true>(&swapped, weights, packed, |i, o| (o * shape.c_in + i) * side);
     } else {
@@ -222,7 +222,7 @@ pub fn pack_turned(shape: &ConvShape, batch: usize, weights: &[f32], packed: &mu
     }
 }
 
-/// [`backward_input`] with weights from [`pack_turned`] for the same batch.
+/// [`backward_input`] with weights from [`pack_turned`].
 ///
 /// `packed` of [`ConvShape::packed_len`], scratch `tiles` of [`ConvShape::tiles_len`], `dy (C_out, H, W, B)`,
 /// `dx (C_in, H, W, B)`.
@@ -239,7 +239,7 @@ pub fn backward_input_packed(
 ) {
     shape.check(batch, dx, dy);
     shape.check_scratch(batch, packed, tiles);
-    shape.swapped().convolve(winograd::pays(shape, batch), batch, packed, None, tiles, dy, dx);
+    shape.swapped().convolve(winograd::pays(shape), batch, packed, None, tiles, dy, dx);
 }
 
 /// `dw[o, i, ky, kx] = sum over pixels and batch of dy[o] * x[i, shifted by (ky, kx) - k / 2]`.
@@ -253,7 +253,7 @@ pub fn backward_weights(shape: &ConvShape, batch: usize, dy: &[f32], x: &[f32], 
     shape.check(batch, x, dy);
     assert_eq!(dw.len(), shape.weights_len(), "dw must be (C_out, C_in, k, k)");
     assert_eq!(partial.len(), shape.partial_len(batch), "partial must be as long as partial_len()");
-    if winograd::pays(shape, batch) {
+    if winograd::pays(shape) {
         return winograd_weights::backward_weights(shape, batch, dy, x, partial, dw);
     }
     let block = ROWS * shape.taps();
@@ -349,8 +349,10 @@ mod tests {
         shapes.push((ConvShape { c_in: 17, c_out: 41, h: 5, w: 6, k: 3 }, 64));
         shapes.push((ConvShape { c_in: 35, c_out: 8, h: 3, w: 19, k: 3 }, 48));
         // By tiles: whole and cut ones, channels that fill no block, several vectors of images.
-        shapes.push((ConvShape { c_in: 8, c_out: 9, h: 4, w: 3, k: 3 }, 16));
-        shapes.push((ConvShape { c_in: 33, c_out: 40, h: 8, w: 7, k: 3 }, 16));
+        for batch in BATCHES {
+            shapes.push((ConvShape { c_in: 8, c_out: 9, h: 4, w: 3, k: 3 }, batch));
+            shapes.push((ConvShape { c_in: 33, c_out: 40, h: 8, w: 7, k: 3 }, batch));
+        }
         shapes.push((ConvShape { c_in: 17, c_out: 65, h: 6, w: 13, k: 3 }, 48));
         shapes
     }

@@ -27,7 +27,9 @@ pub mod scores;
 pub mod sparse;
 pub mod threads;
 mod winograd;
+mod winograd_channels;
 mod winograd_tiles;
+mod winograd_turn;
 mod winograd_weights;
 
 /// What decides the last bits of a sum beside the source: architecture, lanes of the vector registers, fused multiply-add.

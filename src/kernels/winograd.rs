@@ -1,6 +1,6 @@
-//! Convolution with 3 x 3 kernels by Winograd's F(4x4, 3x3), for batches of whole vectors.
+//! Convolution with 3 x 3 kernels by Winograd's F(4x4, 3x3).
 //!
-//! Each element of a transformed tile is one vector of 16 images. A block of `WIDE` tiles is transformed for all input
+//! Batches of whole vectors here, others in [`super::winograd_channels`]. Each element of a transformed tile is one vector of 16 images. A block of `WIDE` tiles is transformed for all input
 //! channels; for each of the 36 points a small matrix product over the channels follows, for 16 output channels at a
 //! time, and their outputs are recovered while the products are in the second-level cache.
 //! [`super::winograd_tiles`] has the formulas.
@@ -9,6 +9,7 @@ use super::conv::ConvShape;
 use super::dense::ROWS;
 use super::lanes::LANES;
 use super::threads::{for_piece_pairs, for_pieces};
+use super::winograd_channels;
 use super::winograd_tiles::{POINTS, PRODUCTS, STEP, input_tile, kernel_tile, output_tile};
 use wide::f32x16;
 
@@ -39,6 +40,9 @@ const PRODUCT_STRIDE: usize = (BLOCK * WIDE) | 1;
 
 /// Length of the scratch.
 pub(super) fn scratch_len(shape: &ConvShape, batch: usize) -> usize {
+    if batch % LANES > 0 {
+        return winograd_channels::scratch_len(shape, batch);
+    }
     let pieces = shape.c_out.div_ceil(channels_per_piece(shape, batch)).max(1);
     pieces * piece_scratch_len(shape, batch)
 }
@@ -56,13 +60,9 @@ pub(super) fn channels_per_piece(shape: &ConvShape, batch: usize) -> usize {
 }
 
 /// Whether this is the faster way: where the tiles' corners outside the image do not eat the gain.
-pub(super) fn pays(shape: &ConvShape, batch: usize) -> bool {
+pub(super) fn pays(shape: &ConvShape) -> bool {
     let outputs = shape.h.next_multiple_of(STEP) * shape.w.next_multiple_of(STEP);
-    shape.k == 3
-        && batch > 0
-        && batch % LANES == 0
-        && shape.c_in.min(shape.c_out) >= 8
-        && outputs <= 2 * shape.h * shape.w
+    shape.k == 3 && shape.c_in.min(shape.c_out) >= 8 && outputs <= 2 * shape.h * shape.w
 }
 
 /// `packed (C_out / 16, 36, C_in, 16)`: the kernels at the points. `kernel(o, i)` is the index in `weights` of the
@@ -105,6 +105,9 @@ pub(super) fn convolve(
     x: &[f32],
     y: &mut [f32],
 ) {
+    if batch % LANES > 0 {
+        return winograd_channels::convolve(shape, batch, packed, bias, scratch, x, y);
+    }
     let channels = channels_per_piece(shape, batch);
     let (len, piece_len) = (channels * shape.h * shape.w * batch, scratch.len() / shape.c_out.div_ceil(channels));
     for_piece_pairs(y, len, scratch, piece_len, shape.work() * batch, |piece, y, scratch| {

@@ -10,7 +10,8 @@ use super::lanes::LANES;
 use super::threads::for_piece_pairs;
 use super::winograd::{BLOCK, Lanes, channels_per_piece, multiply};
 use super::winograd_tiles::{POINTS, PRODUCTS, STEP, gradient_tile, input_tile, weight_gradient_tile};
-use wide::{f32x8, f32x16};
+use super::winograd_turn::{HALF, turn};
+use wide::f32x16;
 
 /// Tiles of a block: a product sums over three tiles of 16 images.
 const TILES: usize = 3;
@@ -20,9 +21,6 @@ const INNER: usize = TILES * LANES;
 
 /// Weights of a kernel.
 const TAPS: usize = 9;
-
-/// Half of a vector: what is turned at once.
-const HALF: usize = LANES / 2;
 
 /// Vectors of input channels.
 fn vectors(shape: &ConvShape) -> usize {
@@ -214,7 +212,9 @@ fn turn_tile<const SIDE: usize, const PAD: usize>(
             let at = ((y - PAD) * w + x - PAD) * batch + image;
             for half in [0, HALF] {
                 if images == LANES && channels >= half + HALF {
-                    turn(&planes[half * plane + at..], plane, half, pixel);
+                    let (from, pixel) = (&planes[half * plane + at..], pixel.as_flattened_mut());
+                    turn(from, plane, &mut pixel[half..], LANES);
+                    turn(&from[HALF..], plane, &mut pixel[HALF * LANES + half..], LANES);
                 } else if channels <= half {
                     pixel.iter_mut().for_each(|row| row[half..half + HALF].fill(0.0));
                 } else {
@@ -226,17 +226,6 @@ fn turn_tile<const SIDE: usize, const PAD: usize>(
                     }
                 }
             }
-        }
-    }
-}
-
-/// `out[b][first + c]` is number `b` of the 16 of `from` at `c * stride`.
-#[inline(always)]
-fn turn(from: &[f32], stride: usize, first: usize, out: &mut [Lanes; LANES]) {
-    for b in [0, HALF] {
-        let block: [f32x8; HALF] = std::array::from_fn(|c| f32x8::new(from[c * stride + b..].as_chunks().0[0]));
-        for (i, row) in f32x8::transpose(block).iter().enumerate() {
-            out[b + i][first..first + HALF].copy_from_slice(row.as_array());
         }
     }
 }

@@ -1,0 +1,52 @@
+//! Turning (transposing) planes of pixels, so that 16 channels lie together, and back.
+
+use super::lanes::LANES;
+use wide::f32x8;
+
+/// What is turned at once: 8 x 8 numbers.
+pub(super) const HALF: usize = LANES / 2;
+
+/// `to (C / 16, pixels, 16)` of `planes (C, pixels)`, zeros in channels that are not there.
+pub(super) fn turn_planes(planes: &[f32], pixels: usize, to: &mut [f32]) {
+    for (planes, to) in planes.chunks(LANES * pixels).zip(to.chunks_exact_mut(LANES * pixels)) {
+        let channels = planes.len() / pixels;
+        for half in [0, HALF] {
+            let whole = if channels >= half + HALF { pixels / HALF * HALF } else { 0 };
+            for at in (0..whole).step_by(HALF) {
+                turn(&planes[half * pixels + at..], pixels, &mut to[at * LANES + half..], LANES);
+            }
+            for at in whole..pixels {
+                for c in half..half + HALF {
+                    to[at * LANES + c] = if c < channels { planes[c * pixels + at] } else { 0.0 };
+                }
+            }
+        }
+    }
+}
+
+/// `planes (C, pixels)` of `from (C / 16, pixels, 16)`.
+pub(super) fn turn_back(from: &[f32], pixels: usize, planes: &mut [f32]) {
+    for (planes, from) in planes.chunks_mut(LANES * pixels).zip(from.chunks_exact(LANES * pixels)) {
+        let channels = planes.len() / pixels;
+        for half in [0, HALF] {
+            let whole = if channels >= half + HALF { pixels / HALF * HALF } else { 0 };
+            for at in (0..whole).step_by(HALF) {
+                turn(&from[at * LANES + half..], LANES, &mut planes[half * pixels + at..], pixels);
+            }
+            for at in whole..pixels {
+                for c in half..channels.min(half + HALF) {
+                    planes[c * pixels + at] = from[at * LANES + c];
+                }
+            }
+        }
+    }
+}
+
+/// `to[i * to_stride + j] = from[j * from_stride + i]` for 8 x 8 numbers.
+#[inline(always)]
+pub(super) fn turn(from: &[f32], from_stride: usize, to: &mut [f32], to_stride: usize) {
+    let rows: [f32x8; HALF] = std::array::from_fn(|j| f32x8::new(from[j * from_stride..].as_chunks().0[0]));
+    for (i, row) in f32x8::transpose(rows).iter().enumerate() {
+        to[i * to_stride..][..HALF].copy_from_slice(row.as_array());
+    }
+}
