@@ -36,7 +36,11 @@ pub fn hebbian_sparse(
     assert_eq!(decay.len(), p.n_post, "decay must be (N_post)");
     assert_eq!(w.len(), p.synapses(), "w must be (S)");
     let share = share_of(batch);
-    outer(p, batch, gate, x, dw, |post, s, sum| sum * share - decay[post] * w[s]);
+    outer(p, batch, gate, x, dw, |post, range, dw| {
+        for (dw, w) in dw.iter_mut().zip(&w[range]) {
+            *dw = *dw * share - decay[post] * w;
+        }
+    });
     square_norm(dw)
 }
 

@@ -1,0 +1,157 @@
+//! The outer product under the mask: one sum over the batch per stored synapse.
+
+use super::Pattern;
+use super::lane_sums::lane_sums;
+use super::panel::{Panels, Tile, TileWork};
+use crate::kernels::lanes::{LANES, load, load_padded, load_whole, mask, store};
+use crate::kernels::threads::for_pieces;
+use std::ops::Range;
+use wide::f32x16;
+
+/// Synapses per piece of work where the input is one tile.
+const SYNAPSES: usize = 2048;
+/// Mean synapses of a row below which eight are taken together, not sixteen.
+const SHORT: usize = 32;
+
+/// As [`backward_weights`](super::backward_weights), then `finish(post, range, sums)` for the synapses `range` of one
+/// row: lets a learning rule end its sums while they are in the cache.
+pub(in crate::kernels) fn outer(
+    p: Pattern,
+    batch: usize,
+    dy: &[f32],
+    x: &[f32],
+    dw: &mut [f32],
+    finish: impl Fn(usize, Range<usize>, &mut [f32]) + Sync + Send,
+) {
+    p.check();
+    assert_eq!(dy.len(), p.n_post * batch, "dy must be (N_post, B)");
+    assert_eq!(x.len(), p.n_pre * batch, "x must be (N_pre, B)");
+    assert_eq!(dw.len(), p.synapses(), "dw must be (S)");
+    let work = p.synapses() * batch;
+    if batch == 1 {
+        return for_pieces(dw, SYNAPSES, work, |i, piece| {
+            each_row(p, i * SYNAPSES, piece, |post, range, dw| {
+                let first = i * SYNAPSES;
+                let (dw, range) = (&mut dw[range.clone()], first + range.start..first + range.end);
+                for (dw, &pre) in dw.iter_mut().zip(&p.pre[range.clone()]) {
+                    *dw = dy[post] * x[pre as usize];
+                }
+                finish(post, range, dw);
+            });
+        });
+    }
+    Panels::with(batch, x, p.synapses(), |panels| {
+        let len = match panels.count() {
+            ..=1 => SYNAPSES,
+            // Each piece fetches every tile anew: it must have many more synapses than the tile has neurons.
+            _ => (16 * p.n_pre).clamp(SYNAPSES, p.synapses().div_ceil(2).max(SYNAPSES)),
+        };
+        let len = p.synapses().div_ceil(p.synapses().div_ceil(len).next_multiple_of(2).max(2)).max(1);
+        for_pieces(dw, len, work, |i, piece| {
+            panels.each(&mut Piece { p, start: i * len, batch, dy, dw: piece });
+            each_row(p, i * len, piece, |post, range, dw| {
+                finish(post, i * len + range.start..i * len + range.end, &mut dw[range]);
+            });
+        });
+    });
+}
+
+/// Calls `f(post, range, dw)` for each row, or part of one, among the synapses `start ..` of `dw`; `range` is of `dw`.
+#[inline(always)]
+fn each_row(p: Pattern, start: usize, dw: &mut [f32], mut f: impl FnMut(usize, Range<usize>, &mut [f32])) {
+    let end = start + dw.len();
+    let mut post = p.row_starts.partition_point(|&r| r as usize <= start) - 1;
+    let mut s = start;
+    while s < end {
+        let row_end = (p.row_starts[post + 1] as usize).min(end);
+        f(post, s - start..row_end - start, dw);
+        s = row_end;
+        post += 1;
+    }
+}
+
+/// Some synapses.
+struct Piece<'a> {
+    p: Pattern<'a>,
+    /// The first one.
+    start: usize,
+    batch: usize,
+    dy: &'a [f32],
+    dw: &'a mut [f32],
+}
+
+impl TileWork for Piece<'_> {
+    fn tile<const T: usize>(&mut self, b: usize, n: usize, x: impl Tile<T>) {
+        // Of a short row, the last group is mostly synapses of the next rows.
+        if self.p.synapses() < SHORT * self.p.n_post {
+            self.groups::<T, 8>(b, n, x)
+        } else {
+            self.groups::<T, 16>(b, n, x)
+        }
+    }
+}
+
+impl Piece<'_> {
+    /// `G` synapses of a row at a time. The last group of a row runs on into the next one, which comes after it and
+    /// puts its own sums there.
+    #[inline(never)]
+    fn groups<const T: usize, const G: usize>(&mut self, b: usize, n: usize, x: impl Tile<T>) {
+        let (batch, all_dy, pre) = (self.batch, self.dy, &self.p.pre[self.start..][..self.dw.len()]);
+        let start = self.start;
+        each_row(self.p, start, self.dw, |post, range, dw| {
+            let dy = row_tile::<T>(all_dy, post * batch + b, n);
+            for at in range.clone().step_by(G) {
+                let (pre, dw) = (&pre[at..], &mut dw[at..]);
+                if let (Some(pre), Some(out)) = (pre.first_chunk::<G>(), dw.first_chunk_mut::<G>()) {
+                    let mut sums = products(&dy, pre, x);
+                    if b > 0 {
+                        let n = range.end - at;
+                        if n < G {
+                            sums &= mask(n);
+                        }
+                        sums += load(out);
+                    }
+                    store(out, sums);
+                } else {
+                    let n = range.end - at;
+                    last_group(&pre[..n], &mut dw[..n], b, |pre| products::<T, G>(&dy, pre, x));
+                }
+            }
+        });
+    }
+}
+
+/// The at most `G` synapses `rest` at the end of a piece: the last one stands for those that lack.
+#[inline(never)]
+fn last_group<const G: usize>(rest: &[u32], out: &mut [f32], b: usize, products: impl Fn(&[u32; G]) -> f32x16) {
+    let mut pre = [rest[rest.len() - 1]; G];
+    pre[..rest.len()].copy_from_slice(rest);
+    for (out, sum) in out.iter_mut().zip(products(&pre).to_array()) {
+        *out = if b == 0 { sum } else { sum + *out };
+    }
+}
+
+/// Lanes `at ..` of a row of `dy`, `n` of them, then zeros.
+#[inline(always)]
+fn row_tile<const T: usize>(dy: &[f32], at: usize, n: usize) -> [f32x16; T] {
+    let mut tile = [f32x16::ZERO; T];
+    for t in 0..T {
+        let at = at + t * LANES;
+        tile[t] = if n == T * LANES { load_whole(dy, at) } else { load_padded(dy, at, (n - t * LANES).min(LANES)) };
+    }
+    tile
+}
+
+/// `dy · x[pre]` of `G` synapses.
+#[inline(always)]
+fn products<const T: usize, const G: usize>(dy: &[f32x16; T], pre: &[u32; G], x: impl Tile<T>) -> f32x16 {
+    let mut v = [f32x16::ZERO; G];
+    for k in 0..G {
+        let x = x.of(pre[k]);
+        v[k] = dy[0] * x[0];
+        for t in 1..T {
+            v[k] = dy[t].mul_add(x[t], v[k]);
+        }
+    }
+    lane_sums(&v)
+}

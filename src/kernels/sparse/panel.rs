@@ -1,0 +1,194 @@
+//! Activity cut into tiles of lanes, each tile packed neuron after neuron.
+//!
+//! A row of `(N, B)` is `4 B` bytes from the next, so the lanes of one tile would share a few sets of the cache; and a
+//! vector that begins anywhere crosses a cache line, which halves what the second cache delivers. Packed, a tile of two
+//! vectors of 4096 neurons is 512 KiB in one piece, each vector in a line of its own.
+
+use crate::kernels::lanes::{LANES, load};
+use crate::kernels::threads::{for_pieces, for_plane_pieces};
+use std::cell::RefCell;
+use std::thread::LocalKey;
+use wide::f32x16;
+
+/// Bytes of activity that stay in the first cache, where packing costs more than it gives.
+const SMALL_BYTES: usize = 48 * 1024;
+/// Reads of each neuron below which packing costs more than it gives.
+const FEW: usize = 8;
+/// Neurons packed per piece of work.
+const NEURONS: usize = 512;
+
+thread_local! {
+    /// Tiles, kept for the next call on this thread.
+    static VECTORS: RefCell<Vec<f32x16>> = const { RefCell::new(Vec::new()) };
+    /// Weights, kept likewise.
+    static WEIGHTS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Calls `f` with `len` of whatever `spare` holds. A call within `f`, of another piece of work that this thread took
+/// on, makes a buffer of its own.
+fn with_spare<V: Copy, R>(
+    spare: &'static LocalKey<RefCell<Vec<V>>>,
+    len: usize,
+    zero: V,
+    f: impl FnOnce(&mut [V]) -> R,
+) -> R {
+    let mut buffer = spare.take();
+    if buffer.len() < len {
+        buffer.resize(len, zero);
+    }
+    let result = f(&mut buffer[..len]);
+    spare.set(buffer);
+    result
+}
+
+/// Calls `f` with room for `len` weights.
+pub(super) fn with_weights<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
+    with_spare(&WEIGHTS, len, 0.0, f)
+}
+
+/// One tile of activity: `T` vectors of each neuron.
+pub(super) trait Tile<const T: usize>: Copy {
+    /// The vectors of `neuron`.
+    fn of(self, neuron: u32) -> [f32x16; T];
+}
+
+impl<const T: usize> Tile<T> for &[[f32x16; T]] {
+    #[inline(always)]
+    fn of(self, neuron: u32) -> [f32x16; T] {
+        self[neuron as usize]
+    }
+}
+
+impl<const T: usize> Tile<T> for &[[[f32; LANES]; T]] {
+    #[inline(always)]
+    fn of(self, neuron: u32) -> [f32x16; T] {
+        let lanes = &self[neuron as usize];
+        let mut vectors = [f32x16::ZERO; T];
+        for t in 0..T {
+            vectors[t] = f32x16::new(lanes[t]);
+        }
+        vectors
+    }
+}
+
+/// A tile as it lies in activity of whole vectors.
+#[derive(Clone, Copy)]
+pub(super) struct Strided<'a> {
+    /// The activity from the first vector of the tile.
+    vectors: &'a [[f32; LANES]],
+    /// Vectors from one neuron to the next.
+    stride: usize,
+}
+
+impl<'a> Strided<'a> {
+    /// The tile from lane `b` of `x (N, B)`, where `B` is a multiple of 16.
+    pub(super) fn new(batch: usize, b: usize, x: &'a [f32]) -> Self {
+        Self { vectors: x.as_chunks().0.get(b / LANES..).unwrap_or_default(), stride: batch / LANES }
+    }
+}
+
+impl<const T: usize> Tile<T> for Strided<'_> {
+    #[inline(always)]
+    fn of(self, neuron: u32) -> [f32x16; T] {
+        let at = neuron as usize * self.stride;
+        let lanes = &self.vectors[at..at + T];
+        let mut vectors = [f32x16::ZERO; T];
+        for t in 0..T {
+            vectors[t] = f32x16::new(lanes[t]);
+        }
+        vectors
+    }
+}
+
+/// What is done with each tile.
+pub(super) trait TileWork {
+    /// The tile of `T` vectors from lane `b`, of which `n` belong to the batch; `x (N)`.
+    fn tile<const T: usize>(&mut self, b: usize, n: usize, x: impl Tile<T>);
+}
+
+/// Activity `(N, B)` as tiles of two vectors, or one at the end.
+#[derive(Clone, Copy)]
+pub(super) struct Panels<'a> {
+    n: usize,
+    batch: usize,
+    /// The activity where it is read in place.
+    x: &'a [f32],
+    /// Tile after tile, filled up with zeros; none where the activity is read in place.
+    packed: Option<&'a [f32x16]>,
+}
+
+impl Panels<'_> {
+    /// Calls `f` with the tiles of `x (N, B)`, packed where that pays: if `reads` vectors are read of each row of a tile.
+    pub(super) fn with<R>(batch: usize, x: &[f32], reads: usize, f: impl FnOnce(Panels) -> R) -> R {
+        let n = x.len() / batch.max(1);
+        let aligned = batch <= 2 * LANES && x.as_ptr() as usize % 64 == 0;
+        if batch % LANES == 0 && (aligned || reads < FEW * n) {
+            return f(Panels { n, batch, x, packed: None });
+        }
+        with_spare(&VECTORS, n * batch.div_ceil(LANES), f32x16::ZERO, |packed| {
+            pack(n, batch, x, packed);
+            f(Panels { n, batch, x, packed: Some(packed) })
+        })
+    }
+
+    /// Number of tiles.
+    pub(super) fn count(&self) -> usize {
+        self.batch.div_ceil(2 * LANES)
+    }
+
+    /// Hands each tile to `work`, in order.
+    #[inline(always)]
+    pub(super) fn each(&self, work: &mut impl TileWork) {
+        let Some(packed) = self.packed else {
+            return self.each_in_place(work);
+        };
+        for b in (0..self.batch).step_by(2 * LANES) {
+            let tile = &packed[b / LANES * self.n..];
+            match self.batch - b {
+                rest @ ..=LANES => work.tile::<1>(b, rest, tile.as_chunks().0),
+                rest => work.tile::<2>(b, rest.min(2 * LANES), tile.as_chunks().0),
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn each_in_place(&self, work: &mut impl TileWork) {
+        let vectors = self.x.as_chunks().0;
+        match self.batch {
+            16 => return work.tile::<1>(0, 16, vectors.as_chunks::<1>().0),
+            32 => return work.tile::<2>(0, 32, vectors.as_chunks::<2>().0),
+            _ => {}
+        }
+        for b in (0..self.batch).step_by(2 * LANES) {
+            let tile = Strided::new(self.batch, b, self.x);
+            match self.batch - b {
+                LANES => work.tile::<1>(b, LANES, tile),
+                _ => work.tile::<2>(b, 2 * LANES, tile),
+            }
+        }
+    }
+}
+
+/// Fills the tiles of `x (N, B)`.
+fn pack(n: usize, batch: usize, x: &[f32], packed: &mut [f32x16]) {
+    let wide = (batch + LANES - 1) / (2 * LANES);
+    let (pairs, single) = packed.split_at_mut(wide * 2 * n);
+    for_plane_pieces::<4, _>(pairs, 2 * n, 2 * NEURONS, 2 * x.len(), |group, piece, tiles| {
+        let (first, neurons) = (piece * NEURONS, tiles[0].len() / 2);
+        for k in 0..neurons {
+            let row = &x[(first + k) * batch..][..batch];
+            let row = row.get(group * 8 * LANES..).unwrap_or_default();
+            for (tile, lanes) in tiles.iter_mut().zip(row.chunks(2 * LANES)) {
+                let pair = &mut tile[2 * k..2 * k + 2];
+                pair[0] = load(lanes);
+                pair[1] = load(&lanes[LANES..]);
+            }
+        }
+    });
+    let b = wide * 2 * LANES;
+    for_pieces(single, NEURONS, x.len(), |piece, vectors| {
+        for (v, row) in vectors.iter_mut().zip(x[piece * NEURONS * batch..].chunks(batch)) {
+            *v = load(&row[b..]);
+        }
+    });
+}

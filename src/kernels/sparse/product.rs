@@ -1,0 +1,151 @@
+//! The product of the rows of a pattern with activity: forward, and with the transpose's rows backward.
+
+use super::panel::{Panels, Tile, TileWork, with_weights};
+use crate::kernels::lanes::{LANES, load_padded, load_whole, store_first, store_whole};
+use crate::kernels::threads::for_pieces;
+use wide::f32x16;
+
+/// Multiply-adds per piece of work, at least.
+const PIECE: usize = 100_000;
+
+/// The weight of each synapse in the order of the rows.
+#[derive(Clone, Copy)]
+pub(super) enum Weights<'a> {
+    /// `w[s]`.
+    Stored(&'a [f32]),
+    /// `w[order[s]]`.
+    Gathered(&'a [f32], &'a [u32]),
+}
+
+/// One output row per index of `starts`: `y[r] (+)= Σ_s weight(s) x[others[s]]` over `s` in the row's range.
+pub(super) fn product(
+    starts: &[u32],
+    others: &[u32],
+    weights: Weights,
+    batch: usize,
+    x: &[f32],
+    y: &mut [f32],
+    accumulate: bool,
+) {
+    let (rows, work) = (starts.len() - 1, others.len() * batch);
+    if batch == 1 {
+        let rows = rows.div_ceil((work / PIECE).clamp(1, 16));
+        return for_pieces(y, rows, work, |i, y| {
+            single_rows(&starts[i * rows..][..=y.len()], others, weights, x, y, accumulate);
+        });
+    }
+    Panels::with(batch, x, others.len(), |panels| {
+        // Each piece fetches every tile anew: with several, it must have many more synapses than a tile has neurons.
+        let reads = if panels.count() == 1 { PIECE } else { (16 * x.len()).max(PIECE) };
+        let rows = rows.div_ceil(2 * (work / (2 * reads)).clamp(1, 16)).max(1);
+        for_pieces(y, rows * batch, work, |i, y| {
+            let starts = &starts[i * rows..][..y.len() / batch + 1];
+            let (first, end) = (starts[0] as usize, starts[starts.len() - 1] as usize);
+            let others = &others[first..end];
+            match weights {
+                Weights::Stored(w) => {
+                    panels.each(&mut Rows { starts, others, weights: &w[first..end], batch, y, accumulate });
+                }
+                Weights::Gathered(w, order) => with_weights(end - first, |gathered| {
+                    gather(&order[first..end], w, gathered);
+                    panels.each(&mut Rows { starts, others, weights: gathered, batch, y, accumulate });
+                }),
+            }
+        });
+    });
+}
+
+/// `out[k] = w[order[k]]`.
+fn gather(order: &[u32], w: &[f32], out: &mut [f32]) {
+    for (out, &s) in out.iter_mut().zip(order) {
+        *out = w[s as usize];
+    }
+}
+
+/// The rows of one piece.
+struct Rows<'a> {
+    /// Start of each row `(R + 1)`; the first is where `others` and `weights` begin.
+    starts: &'a [u32],
+    /// Input of each synapse.
+    others: &'a [u32],
+    /// Weight of each synapse.
+    weights: &'a [f32],
+    batch: usize,
+    /// Output `(R, B)`.
+    y: &'a mut [f32],
+    accumulate: bool,
+}
+
+impl TileWork for Rows<'_> {
+    #[inline(never)]
+    fn tile<const T: usize>(&mut self, b: usize, n: usize, x: impl Tile<T>) {
+        let first = self.starts[0] as usize;
+        for (ends, y) in self.starts.windows(2).zip(self.y.chunks_exact_mut(self.batch)) {
+            let row = ends[0] as usize - first..ends[1] as usize - first;
+            let sums = row_sums(&self.others[row.clone()], &self.weights[row], x);
+            for (t, sum) in sums.into_iter().enumerate() {
+                let at = b + t * LANES;
+                if n == T * LANES {
+                    let old = if self.accumulate { load_whole(y, at) } else { f32x16::ZERO };
+                    store_whole(y, at, sum + old);
+                } else {
+                    let n = (n - t * LANES).min(LANES);
+                    let old = if self.accumulate { load_padded(y, at, n) } else { f32x16::ZERO };
+                    store_first(y, at, n, sum + old);
+                }
+            }
+        }
+    }
+}
+
+/// `Σ_s w[s] x[others[s]]` of one tile, in two chains.
+#[inline(always)]
+fn row_sums<const T: usize>(others: &[u32], w: &[f32], x: impl Tile<T>) -> [f32x16; T] {
+    let mut sums = [[f32x16::ZERO; T]; 2];
+    let add = |w: f32, other: u32, sums: &mut [f32x16; T]| {
+        let (w, x) = (f32x16::splat(w), x.of(other));
+        for t in 0..T {
+            sums[t] = w.mul_add(x[t], sums[t]);
+        }
+    };
+    let (pairs, last) = others.as_chunks::<2>();
+    let (pair_weights, last_weight) = w.as_chunks::<2>();
+    for (&[a, b], &[v, w]) in pairs.iter().zip(pair_weights) {
+        add(v, a, &mut sums[0]);
+        add(w, b, &mut sums[1]);
+    }
+    if let (&[other], &[w]) = (last, last_weight) {
+        add(w, other, &mut sums[0]);
+    }
+    std::array::from_fn(|t| sums[0][t] + sums[1][t])
+}
+
+/// Batch 1: the inputs of a row's synapses are gathered one by one.
+fn single_rows(starts: &[u32], others: &[u32], weights: Weights, x: &[f32], y: &mut [f32], accumulate: bool) {
+    for (ends, y) in starts.windows(2).zip(y) {
+        let row = ends[0] as usize..ends[1] as usize;
+        let others = &others[row.clone()];
+        let sum = match weights {
+            Weights::Stored(w) => single_row(others, &w[row], x, |&w| w),
+            Weights::Gathered(w, order) => single_row(others, &order[row], x, |&s| w[s as usize]),
+        };
+        *y = if accumulate { *y + sum } else { sum };
+    }
+}
+
+/// `Σ_s weight(items[s]) x[others[s]]` in eight chains.
+#[inline(always)]
+fn single_row<V>(others: &[u32], items: &[V], x: &[f32], weight: impl Fn(&V) -> f32) -> f32 {
+    let mut sums = [0.0f32; 8];
+    let (groups, rest) = others.as_chunks::<8>();
+    let (item_groups, item_rest) = items.as_chunks::<8>();
+    for (others, items) in groups.iter().zip(item_groups) {
+        for u in 0..8 {
+            sums[u] = weight(&items[u]).mul_add(x[others[u] as usize], sums[u]);
+        }
+    }
+    for ((&other, item), sum) in rest.iter().zip(item_rest).zip(&mut sums) {
+        *sum = weight(item).mul_add(x[other as usize], *sum);
+    }
+    ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]))
+}
