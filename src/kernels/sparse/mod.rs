@@ -8,9 +8,14 @@ mod lane_sums;
 mod outer;
 mod panel;
 mod product;
+mod scatter;
 
 pub(super) use outer::outer;
 use product::{Weights, product};
+use scatter::scatter;
+
+/// Synapses from which the transposed product goes row by row: for a batch of one tile, and for more.
+const SCATTER: [usize; 2] = [1 << 16, 1 << 18];
 
 /// The mask of a projection as CSR by postsynaptic neuron, with its transpose: a plain view that checks lengths only.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +79,10 @@ pub fn backward_input(p: Pattern, batch: usize, w: &[f32], dy: &[f32], dx: &mut 
     assert_eq!(w.len(), p.synapses(), "w must be (S)");
     assert_eq!(dy.len(), p.n_post * batch, "dy must be (N_post, B)");
     assert_eq!(dx.len(), p.n_pre * batch, "dx must be (N_pre, B)");
+    let [one_tile, more] = SCATTER;
+    if batch > 1 && p.n_pre <= 2 * p.n_post && p.synapses() >= if batch <= 32 { one_tile } else { more } {
+        return scatter(p, batch, w, dy, dx, accumulate);
+    }
     product(p.column_starts, p.post, Weights::Gathered(w, p.order), batch, dy, dx, accumulate);
 }
 
@@ -231,7 +240,7 @@ pub(super) mod tests {
     fn many_pieces_agree() {
         let mut rng = Rng::stream(5, "sparse", &[]);
         // More rows and columns than a piece; then columns of thousands of synapses; then a mask too large for the cache.
-        for (n_post, n_pre, density) in [(150, 300, 0.4), (4500, 3, 0.97), (900, 1000, 0.05)] {
+        for (n_post, n_pre, density) in [(150, 300, 0.4), (4500, 3, 0.97), (900, 1000, 0.1)] {
             let mask = Mask::random(n_post, n_pre, density, &mut rng);
             let p = mask.view();
             for batch in [1, 16, 18, 32, 66] {

@@ -133,7 +133,7 @@ fn last_group<const G: usize>(rest: &[u32], out: &mut [f32], b: usize, products:
 
 /// Lanes `at ..` of a row of `dy`, `n` of them, then zeros.
 #[inline(always)]
-fn row_tile<const T: usize>(dy: &[f32], at: usize, n: usize) -> [f32x16; T] {
+pub(super) fn row_tile<const T: usize>(dy: &[f32], at: usize, n: usize) -> [f32x16; T] {
     let mut tile = [f32x16::ZERO; T];
     for t in 0..T {
         let at = at + t * LANES;

@@ -10,10 +10,8 @@ use std::cell::RefCell;
 use std::thread::LocalKey;
 use wide::f32x16;
 
-/// Bytes of activity that stay in the first cache, where packing costs more than it gives.
-const SMALL_BYTES: usize = 48 * 1024;
 /// Reads of each neuron below which packing costs more than it gives.
-const FEW: usize = 8;
+const FEW: usize = 4;
 /// Neurons packed per piece of work.
 const NEURONS: usize = 512;
 
@@ -39,6 +37,11 @@ fn with_spare<V: Copy, R>(
     let result = f(&mut buffer[..len]);
     spare.set(buffer);
     result
+}
+
+/// Calls `f` with room for `len` vectors.
+pub(super) fn with_vectors<R>(len: usize, f: impl FnOnce(&mut [f32x16]) -> R) -> R {
+    with_spare(&VECTORS, len, f32x16::ZERO, f)
 }
 
 /// Calls `f` with room for `len` weights.
@@ -125,7 +128,7 @@ impl Panels<'_> {
         if batch % LANES == 0 && (aligned || reads < FEW * n) {
             return f(Panels { n, batch, x, packed: None });
         }
-        with_spare(&VECTORS, n * batch.div_ceil(LANES), f32x16::ZERO, |packed| {
+        with_vectors(n * batch.div_ceil(LANES), |packed| {
             pack(n, batch, x, packed);
             f(Panels { n, batch, x, packed: Some(packed) })
         })

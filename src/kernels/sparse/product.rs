@@ -8,6 +8,9 @@ use wide::f32x16;
 /// Multiply-adds per piece of work, at least.
 const PIECE: usize = 100_000;
 
+/// Synapses whose weights stay in the first cache, where they are fetched one by one.
+const NEAR: usize = 8192;
+
 /// The weight of each synapse in the order of the rows.
 #[derive(Clone, Copy)]
 pub(super) enum Weights<'a> {
@@ -46,6 +49,10 @@ pub(super) fn product(
                 Weights::Stored(w) => {
                     panels.each(&mut Rows { starts, others, weights: &w[first..end], batch, y, accumulate });
                 }
+                Weights::Gathered(w, order) if order.len() <= NEAR => {
+                    let order = &order[first..end];
+                    panels.each(&mut GatheredRows { starts, others, order, w, batch, y, accumulate });
+                }
                 Weights::Gathered(w, order) => with_weights(end - first, |gathered| {
                     gather(&order[first..end], w, gathered);
                     panels.each(&mut Rows { starts, others, weights: gathered, batch, y, accumulate });
@@ -55,9 +62,59 @@ pub(super) fn product(
     });
 }
 
+/// The rows of one piece, with the weights fetched through `order` as they are needed.
+struct GatheredRows<'a> {
+    /// Start of each row `(R + 1)`; the first is where `others` and `order` begin.
+    starts: &'a [u32],
+    /// Input of each synapse.
+    others: &'a [u32],
+    /// Index in `w` of each synapse.
+    order: &'a [u32],
+    w: &'a [f32],
+    batch: usize,
+    /// Output `(R, B)`.
+    y: &'a mut [f32],
+    accumulate: bool,
+}
+
+impl TileWork for GatheredRows<'_> {
+    #[inline(never)]
+    fn tile<const T: usize>(&mut self, b: usize, n: usize, x: impl Tile<T>) {
+        let (first, w) = (self.starts[0] as usize, self.w);
+        for (ends, y) in self.starts.windows(2).zip(self.y.chunks_exact_mut(self.batch)) {
+            let row = ends[0] as usize - first..ends[1] as usize - first;
+            let sums = row_sums(&self.others[row.clone()], &self.order[row], x, |&s| w[s as usize]);
+            put(y, b, n, &sums, self.accumulate);
+        }
+    }
+}
+
+/// Lanes `b ..` of a row of the output, `n` of them, become `sums`, or grow by them with `accumulate`.
+#[inline(always)]
+fn put<const T: usize>(y: &mut [f32], b: usize, n: usize, sums: &[f32x16; T], accumulate: bool) {
+    for (t, &sum) in sums.iter().enumerate() {
+        let at = b + t * LANES;
+        if n == T * LANES {
+            let old = if accumulate { load_whole(y, at) } else { f32x16::ZERO };
+            store_whole(y, at, sum + old);
+        } else {
+            let n = (n - t * LANES).min(LANES);
+            let old = if accumulate { load_padded(y, at, n) } else { f32x16::ZERO };
+            store_first(y, at, n, sum + old);
+        }
+    }
+}
+
 /// `out[k] = w[order[k]]`.
 fn gather(order: &[u32], w: &[f32], out: &mut [f32]) {
-    for (out, &s) in out.iter_mut().zip(order) {
+    let (groups, rest) = order.as_chunks::<8>();
+    let (out_groups, out_rest) = out.as_chunks_mut::<8>();
+    for (out, order) in out_groups.iter_mut().zip(groups) {
+        for i in 0..8 {
+            out[i] = w[order[i] as usize];
+        }
+    }
+    for (out, &s) in out_rest.iter_mut().zip(rest) {
         *out = w[s as usize];
     }
 }
@@ -82,42 +139,41 @@ impl TileWork for Rows<'_> {
         let first = self.starts[0] as usize;
         for (ends, y) in self.starts.windows(2).zip(self.y.chunks_exact_mut(self.batch)) {
             let row = ends[0] as usize - first..ends[1] as usize - first;
-            let sums = row_sums(&self.others[row.clone()], &self.weights[row], x);
-            for (t, sum) in sums.into_iter().enumerate() {
-                let at = b + t * LANES;
-                if n == T * LANES {
-                    let old = if self.accumulate { load_whole(y, at) } else { f32x16::ZERO };
-                    store_whole(y, at, sum + old);
-                } else {
-                    let n = (n - t * LANES).min(LANES);
-                    let old = if self.accumulate { load_padded(y, at, n) } else { f32x16::ZERO };
-                    store_first(y, at, n, sum + old);
-                }
-            }
+            let sums = row_sums(&self.others[row.clone()], &self.weights[row], x, |&w| w);
+            put(y, b, n, &sums, self.accumulate);
         }
     }
 }
 
-/// `Σ_s w[s] x[others[s]]` of one tile, in two chains.
+/// `Σ_s weight(items[s]) x[others[s]]` of one tile, in two chains.
 #[inline(always)]
-fn row_sums<const T: usize>(others: &[u32], w: &[f32], x: impl Tile<T>) -> [f32x16; T] {
+fn row_sums<const T: usize, V>(
+    others: &[u32],
+    items: &[V],
+    x: impl Tile<T>,
+    weight: impl Fn(&V) -> f32,
+) -> [f32x16; T] {
     let mut sums = [[f32x16::ZERO; T]; 2];
-    let add = |w: f32, other: u32, sums: &mut [f32x16; T]| {
-        let (w, x) = (f32x16::splat(w), x.of(other));
+    let add = |item: &V, other: u32, sums: &mut [f32x16; T]| {
+        let (w, x) = (f32x16::splat(weight(item)), x.of(other));
         for t in 0..T {
             sums[t] = w.mul_add(x[t], sums[t]);
         }
     };
     let (pairs, last) = others.as_chunks::<2>();
-    let (pair_weights, last_weight) = w.as_chunks::<2>();
-    for (&[a, b], &[v, w]) in pairs.iter().zip(pair_weights) {
-        add(v, a, &mut sums[0]);
-        add(w, b, &mut sums[1]);
+    let (item_pairs, last_item) = items.as_chunks::<2>();
+    for (others, items) in pairs.iter().zip(item_pairs) {
+        add(&items[0], others[0], &mut sums[0]);
+        add(&items[1], others[1], &mut sums[1]);
     }
-    if let (&[other], &[w]) = (last, last_weight) {
-        add(w, other, &mut sums[0]);
+    if let (&[other], [item]) = (last, last_item) {
+        add(item, other, &mut sums[0]);
     }
-    std::array::from_fn(|t| sums[0][t] + sums[1][t])
+    let [mut sum, more] = sums;
+    for t in 0..T {
+        sum[t] += more[t];
+    }
+    sum
 }
 
 /// Batch 1: the inputs of a row's synapses are gathered one by one.
