@@ -6,7 +6,7 @@
 
 use super::lanes::{LANES, load_first, load_padded, mask, store_first, sum, tiles};
 use super::optimizer::{square_norm, sum_of_squares};
-use super::sparse::{Pattern, outer};
+use super::sparse::{Pattern, each_row, outer, update_row};
 use super::threads::{for_piece_pairs, for_pieces, sum_pieces};
 use wide::f32x16;
 
@@ -42,6 +42,29 @@ pub fn hebbian_sparse(
         }
     });
     square_norm(dw)
+}
+
+/// `w[s] ← w[s] + rate (gate[post] x[pre] - decay[post] w[s])` for one sample, in place and in one pass.
+///
+/// `gate (N_post)`, `x (N_pre)`, `decay (N_post)`, `w (S)`. Homeostasis costs nothing more: synaptic scaling is a part
+/// of `decay`, the rates follow from the activity. To cap the step by its norm, take [`hebbian_sparse`] and [`apply`].
+///
+/// # Panics
+/// If a shape is wrong.
+pub fn hebbian_online(p: Pattern, rate: f32, gate: &[f32], x: &[f32], decay: &[f32], w: &mut [f32]) {
+    p.check();
+    assert_eq!(gate.len(), p.n_post, "gate must be (N_post)");
+    assert_eq!(x.len(), p.n_pre, "x must be (N_pre)");
+    assert_eq!(decay.len(), p.n_post, "decay must be (N_post)");
+    assert_eq!(w.len(), p.synapses(), "w must be (S)");
+    for_pieces(w, PIECE, p.synapses(), |i, piece| {
+        let start = i * PIECE;
+        each_row(p, start, piece, |post, range, w| {
+            let (kept, grown) = (1.0 - rate * decay[post], rate * gate[post]);
+            let pre = &p.pre[start + range.start..start + range.end];
+            update_row(pre, x, &mut w[range], |w, x| kept.mul_add(w, grown * x));
+        });
+    });
 }
 
 /// The end of a dense Hebbian change: `dw ← dw / B - decay[post] w`, where `dw` holds `Σ_b gate[post] x[pre]` from
@@ -335,6 +358,15 @@ pub fn hebbian_sparse_reference(
     dw.iter().map(|&d| f64::from(d) * f64::from(d)).sum()
 }
 
+/// [`hebbian_online`] as loops.
+pub fn hebbian_online_reference(p: Pattern, rate: f32, gate: &[f32], x: &[f32], decay: &[f32], w: &mut [f32]) {
+    for post in 0..p.n_post {
+        for s in p.row_starts[post] as usize..p.row_starts[post + 1] as usize {
+            w[s] += rate * (gate[post] * x[p.pre[s] as usize] - decay[post] * w[s]);
+        }
+    }
+}
+
 /// The dense Hebbian change, product and [`finish_dense`], as loops.
 pub fn hebbian_dense_reference(
     n_post: usize,
@@ -381,6 +413,25 @@ mod tests {
                     hebbian_sparse_reference(p, batch, &gate, &x, &decay, &w, dw);
                 });
             }
+        }
+    }
+
+    #[test]
+    fn online_change_is_the_reference() {
+        let mut rng = Rng::stream(7, "plasticity", &[]);
+        for (n_post, n_pre) in [(0, 3), (1, 1), (4, 9), (70, 64), (300, 200)] {
+            let mask = Mask::random(n_post, n_pre, 0.3, &mut rng);
+            let p = mask.view();
+            let [gate, x] = [("gate", n_post), ("x", n_pre)].map(|(name, n)| random(name, n));
+            let (decay, w) = (random("decay", n_post), random("w", p.synapses()));
+            let fast = |new: &mut [f32]| {
+                new.copy_from_slice(&w);
+                hebbian_online(p, 0.25, &gate, &x, &decay, new);
+            };
+            check("w", p.synapses(), 1e-6, fast, |new| {
+                new.copy_from_slice(&w);
+                hebbian_online_reference(p, 0.25, &gate, &x, &decay, new);
+            });
         }
     }
 

@@ -10,12 +10,9 @@ mod panel;
 mod product;
 mod scatter;
 
-pub(super) use outer::outer;
+pub(super) use outer::{each_row, outer, update_row};
 use product::{Weights, product};
 use scatter::scatter;
-
-/// Synapses from which the transposed product goes row by row: for a batch of one tile, and for more.
-const SCATTER: [usize; 2] = [1 << 16, 1 << 18];
 
 /// The mask of a projection as CSR by postsynaptic neuron, with its transpose: a plain view that checks lengths only.
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +39,7 @@ impl Pattern<'_> {
         self.pre.len()
     }
 
-    fn check(&self) {
+    pub(super) fn check(&self) {
         let s = self.pre.len();
         assert_eq!(self.row_starts.len(), self.n_post + 1, "row_starts must be (N_post + 1)");
         assert_eq!(self.column_starts.len(), self.n_pre + 1, "column_starts must be (N_pre + 1)");
@@ -79,11 +76,20 @@ pub fn backward_input(p: Pattern, batch: usize, w: &[f32], dy: &[f32], dx: &mut 
     assert_eq!(w.len(), p.synapses(), "w must be (S)");
     assert_eq!(dy.len(), p.n_post * batch, "dy must be (N_post, B)");
     assert_eq!(dx.len(), p.n_pre * batch, "dx must be (N_pre, B)");
-    let [one_tile, more] = SCATTER;
-    if batch > 1 && p.n_pre <= 2 * p.n_post && p.synapses() >= if batch <= 32 { one_tile } else { more } {
+    if row_by_row(p, batch) {
         return scatter(p, batch, w, dy, dx, accumulate);
     }
     product(p.column_starts, p.post, Weights::Gathered(w, p.order), batch, dy, dx, accumulate);
+}
+
+/// True where the rows add to `dx`: of a large mask, a weight fetched through the transpose is a cache miss. It pays
+/// later for several tiles, which share the fetched weights, and not where a tile of `dy` is much the smaller one.
+fn row_by_row(p: Pattern, batch: usize) -> bool {
+    match batch {
+        1 => p.synapses() >= 1 << 16,
+        ..=32 => p.synapses() >= 1 << 16 && p.n_pre <= 2 * p.n_post,
+        _ => p.synapses() >= 1 << 18 && p.n_pre <= 2 * p.n_post,
+    }
 }
 
 /// `dw[s] = Σ_b dy[post, b] x[pre, b]` at every stored synapse `s = (post, pre)`: the outer product under the mask.

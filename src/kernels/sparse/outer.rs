@@ -3,6 +3,7 @@
 use super::Pattern;
 use super::lane_sums::lane_sums;
 use super::panel::{Panels, Tile, TileWork};
+use super::product::fetch;
 use crate::kernels::lanes::{LANES, load, load_padded, load_whole, mask, store};
 use crate::kernels::threads::for_pieces;
 use std::ops::Range;
@@ -10,6 +11,8 @@ use wide::f32x16;
 
 /// Synapses per piece of work where the input is one tile.
 const SYNAPSES: usize = 2048;
+/// Synapses per piece of work of a batch of one.
+const SINGLES: usize = 16_384;
 /// Mean synapses of a row below which eight are taken together, not sixteen.
 const SHORT: usize = 32;
 
@@ -29,13 +32,11 @@ pub(in crate::kernels) fn outer(
     assert_eq!(dw.len(), p.synapses(), "dw must be (S)");
     let work = p.synapses() * batch;
     if batch == 1 {
-        return for_pieces(dw, SYNAPSES, work, |i, piece| {
-            each_row(p, i * SYNAPSES, piece, |post, range, dw| {
-                let first = i * SYNAPSES;
+        return for_pieces(dw, SINGLES, work, |i, piece| {
+            let first = i * SINGLES;
+            each_row(p, first, piece, |post, range, dw| {
                 let (dw, range) = (&mut dw[range.clone()], first + range.start..first + range.end);
-                for (dw, &pre) in dw.iter_mut().zip(&p.pre[range.clone()]) {
-                    *dw = dy[post] * x[pre as usize];
-                }
+                update_row(&p.pre[range.clone()], x, dw, |_, x| dy[post] * x);
                 finish(post, range, dw);
             });
         });
@@ -56,9 +57,30 @@ pub(in crate::kernels) fn outer(
     });
 }
 
+/// `w[s] ← step(w[s], x[pre[s]])` of one sample at some synapses of a row, eight at a time.
+#[inline(always)]
+pub(in crate::kernels) fn update_row(pre: &[u32], x: &[f32], w: &mut [f32], step: impl Fn(f32, f32) -> f32) {
+    let (groups, rest) = pre.as_chunks::<8>();
+    let (w_groups, w_rest) = w.as_chunks_mut::<8>();
+    for (w, pre) in w_groups.iter_mut().zip(groups) {
+        let x = fetch(x, pre);
+        for u in 0..8 {
+            w[u] = step(w[u], x[u]);
+        }
+    }
+    for (w, &pre) in w_rest.iter_mut().zip(rest) {
+        *w = step(*w, x[pre as usize]);
+    }
+}
+
 /// Calls `f(post, range, dw)` for each row, or part of one, among the synapses `start ..` of `dw`; `range` is of `dw`.
 #[inline(always)]
-fn each_row(p: Pattern, start: usize, dw: &mut [f32], mut f: impl FnMut(usize, Range<usize>, &mut [f32])) {
+pub(in crate::kernels) fn each_row(
+    p: Pattern,
+    start: usize,
+    dw: &mut [f32],
+    mut f: impl FnMut(usize, Range<usize>, &mut [f32]),
+) {
     let end = start + dw.len();
     let mut post = p.row_starts.partition_point(|&r| r as usize <= start) - 1;
     let mut s = start;

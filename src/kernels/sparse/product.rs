@@ -3,7 +3,7 @@
 use super::panel::{Panels, Tile, TileWork, with_weights};
 use crate::kernels::lanes::{LANES, load_padded, load_whole, store_first, store_whole};
 use crate::kernels::threads::for_pieces;
-use wide::f32x16;
+use wide::{f32x8, f32x16};
 
 /// Multiply-adds per piece of work, at least.
 const PIECE: usize = 100_000;
@@ -34,7 +34,14 @@ pub(super) fn product(
     if batch == 1 {
         let rows = rows.div_ceil((work / PIECE).clamp(1, 16));
         return for_pieces(y, rows, work, |i, y| {
-            single_rows(&starts[i * rows..][..=y.len()], others, weights, x, y, accumulate);
+            let starts = &starts[i * rows..][..=y.len()];
+            match weights {
+                Weights::Stored(w) => single_rows(starts, others, w, x, y, accumulate, |w| *w, |w| *w),
+                Weights::Gathered(w, order) => {
+                    let (eight, one) = (|s: &[u32; 8]| fetch(w, s), |&s: &u32| w[s as usize]);
+                    single_rows(starts, others, order, x, y, accumulate, eight, one);
+                }
+            }
         });
     }
     Panels::with(batch, x, others.len(), |panels| {
@@ -176,32 +183,50 @@ fn row_sums<const T: usize, V>(
     sum
 }
 
-/// Batch 1: the inputs of a row's synapses are gathered one by one.
-fn single_rows(starts: &[u32], others: &[u32], weights: Weights, x: &[f32], y: &mut [f32], accumulate: bool) {
+/// Batch 1: the inputs of a row's synapses are fetched one by one.
+#[inline(never)]
+fn single_rows<V>(
+    starts: &[u32],
+    others: &[u32],
+    items: &[V],
+    x: &[f32],
+    y: &mut [f32],
+    accumulate: bool,
+    eight: impl Fn(&[V; 8]) -> [f32; 8],
+    one: impl Fn(&V) -> f32,
+) {
     for (ends, y) in starts.windows(2).zip(y) {
         let row = ends[0] as usize..ends[1] as usize;
-        let others = &others[row.clone()];
-        let sum = match weights {
-            Weights::Stored(w) => single_row(others, &w[row], x, |&w| w),
-            Weights::Gathered(w, order) => single_row(others, &order[row], x, |&s| w[s as usize]),
-        };
+        let sum = single_row(&others[row.clone()], &items[row], x, &eight, &one);
         *y = if accumulate { *y + sum } else { sum };
     }
 }
 
-/// `Σ_s weight(items[s]) x[others[s]]` in eight chains.
+/// `Σ_s one(items[s]) x[others[s]]`, eight synapses at a time with the weights `eight(items)`.
 #[inline(always)]
-fn single_row<V>(others: &[u32], items: &[V], x: &[f32], weight: impl Fn(&V) -> f32) -> f32 {
-    let mut sums = [0.0f32; 8];
-    let (groups, rest) = others.as_chunks::<8>();
-    let (item_groups, item_rest) = items.as_chunks::<8>();
+fn single_row<V>(
+    others: &[u32],
+    items: &[V],
+    x: &[f32],
+    eight: impl Fn(&[V; 8]) -> [f32; 8],
+    one: impl Fn(&V) -> f32,
+) -> f32 {
+    let (groups, rest) = others.as_chunks();
+    let (item_groups, item_rest) = items.as_chunks();
+    let mut sums = f32x8::ZERO;
     for (others, items) in groups.iter().zip(item_groups) {
-        for u in 0..8 {
-            sums[u] = weight(&items[u]).mul_add(x[others[u] as usize], sums[u]);
-        }
+        sums = f32x8::new(eight(items)).mul_add(f32x8::new(fetch(x, others)), sums);
     }
-    for ((&other, item), sum) in rest.iter().zip(item_rest).zip(&mut sums) {
-        *sum = weight(item).mul_add(x[other as usize], *sum);
+    let mut sum = 0.0f32;
+    for (&other, item) in rest.iter().zip(item_rest) {
+        sum = one(item).mul_add(x[other as usize], sum);
     }
-    ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]))
+    sums.reduce_add() + sum
+}
+
+/// `x[at]` of eight places. Fetched before any is used, or the compiler would work on one number at a time.
+#[inline(always)]
+pub(super) fn fetch(x: &[f32], at: &[u32; 8]) -> [f32; 8] {
+    let [a, b, c, d, e, f, g, h] = at.map(|at| at as usize);
+    [x[a], x[b], x[c], x[d], x[e], x[f], x[g], x[h]]
 }

@@ -15,6 +15,9 @@ const NEURONS: usize = 512;
 
 /// `dx (+)= (M ∘ W)ᵀ dy`; `w (S)`, `dy (N_post, B)`, `dx (N_pre, B)`.
 pub(super) fn scatter(p: Pattern, batch: usize, w: &[f32], dy: &[f32], dx: &mut [f32], accumulate: bool) {
+    if batch == 1 {
+        return add_single_rows(p, w, dy, dx, accumulate);
+    }
     // Lanes know nothing of each other: the width of a tile changes no bit.
     let width = if batch.div_ceil(2 * LANES) < rayon::current_num_threads() { 1 } else { 2 };
     let (n, vectors) = (p.n_pre, batch.div_ceil(LANES));
@@ -56,6 +59,21 @@ fn add_rows<const T: usize>(p: Pattern, batch: usize, b: usize, w: &[f32], dy: &
             for t in 0..T {
                 sum[t] = w.mul_add(dy[t], sum[t]);
             }
+        }
+    }
+}
+
+/// Batch 1, on one thread.
+#[inline(never)]
+fn add_single_rows(p: Pattern, w: &[f32], dy: &[f32], dx: &mut [f32], accumulate: bool) {
+    if !accumulate {
+        dx.fill(0.0);
+    }
+    for (ends, &dy) in p.row_starts.windows(2).zip(dy) {
+        let row = ends[0] as usize..ends[1] as usize;
+        for (&pre, &w) in p.pre[row.clone()].iter().zip(&w[row]) {
+            let sum = &mut dx[pre as usize];
+            *sum = w.mul_add(dy, *sum);
         }
     }
 }
