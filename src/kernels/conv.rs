@@ -49,7 +49,7 @@ impl ConvShape {
         if winograd::pays(self) {
             winograd::scratch_len(self, batch).max(winograd::scratch_len(&self.swapped(), batch))
         } else {
-            0
+            conv_direct::scratch_len(self, batch).max(conv_direct::scratch_len(&self.swapped(), batch))
         }
     }
 
@@ -113,7 +113,7 @@ impl ConvShape {
         if by_tiles {
             winograd::convolve(self, batch, &packed[..winograd::packed_len(self)], bias, tiles, x, y);
         } else {
-            conv_direct::convolve(self, batch, packed, bias, x, y);
+            conv_direct::convolve(self, batch, packed, bias, tiles, x, y);
         }
     }
 }
@@ -415,7 +415,15 @@ mod tests {
         let s = ConvShape { c_in: 1, c_out: 1, h: 4, w: 5, k: 3 };
         let x = random("x", 60);
         let mut y = vec![f32::NAN; 60];
-        forward(&s, 3, &[0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0], None, &mut [0.0; 9], &x, &mut y);
+        forward(
+            &s,
+            3,
+            &[0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0],
+            None,
+            &mut vec![f32::NAN; s.scratch_len(3)],
+            &x,
+            &mut y,
+        );
         assert_eq!(x, y);
     }
 }

@@ -1,14 +1,12 @@
 //! Convolution tap by tap, for every shape.
 //!
-//! With the batch innermost, the inputs under one tap of the kernel are one contiguous run for a whole row of output
-//! pixels. The unfolded (im2col) matrix is therefore never written: the micro-kernel walks the taps of a tile of
-//! output channels x lanes and reads each run where it lies. Taps outside the image are left out, which only concerns
-//! the first and last `k / 2` pixels of a row; the pixels between form one segment of `(W - k + 1) * B` lanes, so
-//! that vectors are full even for a batch of one.
+//! The input is copied with its zero padding around each image, so that no tap leaves it. With the batch innermost, the
+//! inputs under one tap are then one contiguous run for a whole row of output pixels. The unfolded (im2col) matrix is
+//! never written: the micro-kernel walks the taps of a tile of output channels x lanes and reads each run where it lies.
 
 use super::conv::ConvShape;
-use super::dense::{ROWS, VECS};
-use super::lanes::{LANES, load_at, store};
+use super::dense::ROWS;
+use super::lanes::{LANES, load_at, store, store_whole};
 use super::threads::{for_pieces, for_plane_pieces};
 use std::ops::Range;
 use wide::f32x16;
@@ -16,8 +14,49 @@ use wide::f32x16;
 /// Output channels computed together, so that the taps of a tile come from the first-level cache for all but one.
 const GROUP: usize = 32;
 
-/// Taps of a tile that stay in the first-level cache: 144 taps x 2 vectors = 18 KiB.
+/// Taps of a tile that stay in the first-level cache: 144 taps x 3 vectors = 27 KiB.
 const TAPS_IN_CACHE: usize = 144;
+
+/// Vectors side by side: 8 x 3 sums, three inputs and one weight fill 28 of 32 registers of AVX-512.
+const VECS: usize = if cfg!(target_feature = "avx512f") { 3 } else { 1 };
+
+/// Lanes of a row of the padded input.
+pub(super) fn padded_row(shape: &ConvShape, batch: usize) -> usize {
+    (shape.w + shape.k - 1) * batch
+}
+
+/// Lanes of a plane of the padded input.
+pub(super) fn padded_plane(shape: &ConvShape, batch: usize) -> usize {
+    (shape.h + shape.k - 1) * padded_row(shape, batch)
+}
+
+/// Length of the scratch of [`pad`]: the padded input, room to begin at a cache line and to read past its end.
+pub(super) fn scratch_len(shape: &ConvShape, batch: usize) -> usize {
+    shape.c_in * padded_plane(shape, batch) + (VECS + 1) * LANES
+}
+
+/// The padded copy `(C_in, H + k - 1, W + k - 1, B)` of `x (C_in, H, W, B)` and at least `VECS` vectors behind it.
+pub(super) fn pad<'a>(shape: &ConvShape, batch: usize, x: &[f32], scratch: &'a mut [f32]) -> &'a [f32] {
+    let first = scratch.as_ptr().align_offset(64).min(LANES);
+    let scratch = &mut scratch[first..];
+    let (len, plane, row) = (shape.w * batch, padded_plane(shape, batch), padded_row(shape, batch));
+    let (inside, behind) = scratch.split_at_mut(shape.c_in * plane);
+    behind.fill(0.0);
+    for_pieces(inside, plane, shape.c_in * plane, |i, padded| {
+        let pad = shape.k / 2;
+        for (y, padded) in padded.chunks_exact_mut(row.max(1)).enumerate() {
+            if !(pad..shape.h + pad).contains(&y) {
+                padded.fill(0.0);
+                continue;
+            }
+            let at = pad * batch;
+            padded[..at].fill(0.0);
+            padded[at..at + len].copy_from_slice(&x[(i * shape.h + y - pad) * len..][..len]);
+            padded[at + len..].fill(0.0);
+        }
+    });
+    scratch
+}
 
 /// Output channels of the tile that starts where `left` channels are left.
 pub(super) fn tile_rows(left: usize) -> usize {
@@ -47,12 +86,56 @@ pub(super) fn pack(taps: usize, packed: &mut [f32], weight: impl Fn(usize, usize
     });
 }
 
-/// A run of lanes in one output row in which every pixel has the same taps, and the input channels to add.
+/// `y (C_out, H, W, B)` of `x (C_in, H, W, B)`; `packed` from [`pack`], `scratch` of [`scratch_len`].
+pub(super) fn convolve(
+    shape: &ConvShape,
+    batch: usize,
+    packed: &[f32],
+    bias: Option<&[f32]>,
+    scratch: &mut [f32],
+    x: &[f32],
+    y: &mut [f32],
+) {
+    let ConvShape { c_in, h, w, k, .. } = *shape;
+    let x = pad(shape, batch, x, scratch);
+    let row = w * batch;
+    let rows = shape.rows_per(16);
+    let channels = (TAPS_IN_CACHE / (k * k)).max(1);
+    for_plane_pieces::<GROUP, f32>(y, h * row, rows * row, shape.work() * batch, |group, piece, planes| {
+        for i in (0..c_in.max(1)).step_by(channels) {
+            for r in 0..planes[0].len() / row {
+                let mut lane = 0;
+                while lane < row {
+                    let run = Run {
+                        shape,
+                        batch,
+                        packed,
+                        bias,
+                        x,
+                        oy: piece * rows + r,
+                        lane,
+                        out: r * row + lane,
+                        lanes: row - lane,
+                        channels: i..(i + channels).min(c_in),
+                    };
+                    lane += match run.lanes {
+                        n if n > (VECS - 1) * LANES => run.group::<VECS>(group * GROUP, planes),
+                        n if n > LANES && VECS > 2 => run.group::<2>(group * GROUP, planes),
+                        _ => run.group::<1>(group * GROUP, planes),
+                    };
+                }
+            }
+        }
+    });
+}
+
+/// A run of lanes in one output row, and the input channels to add.
 struct Run<'a> {
     shape: &'a ConvShape,
     batch: usize,
     packed: &'a [f32],
     bias: Option<&'a [f32]>,
+    /// Padded input.
     x: &'a [f32],
     /// Output row in the image.
     oy: usize,
@@ -60,127 +143,87 @@ struct Run<'a> {
     lane: usize,
     /// First lane in the piece of the output plane.
     out: usize,
-    /// Lanes to the end of the segment.
+    /// Lanes to the end of the row.
     lanes: usize,
     channels: Range<usize>,
-    ky: Range<usize>,
-    kx: Range<usize>,
-}
-
-/// `y` from packed weights.
-pub(super) fn convolve(
-    shape: &ConvShape,
-    batch: usize,
-    packed: &[f32],
-    bias: Option<&[f32]>,
-    x: &[f32],
-    y: &mut [f32],
-) {
-    let ConvShape { c_in, h, w, k, .. } = *shape;
-    let (row, pad) = (w * batch, k / 2);
-    let rows = shape.rows_per(16);
-    let channels = (TAPS_IN_CACHE / (k * k)).max(1);
-    for_plane_pieces::<GROUP, f32>(y, h * row, rows * row, shape.work() * batch, |group, piece, planes| {
-        let (o, first) = (group * GROUP, piece * rows);
-        for i in (0..c_in.max(1)).step_by(channels) {
-            for r in 0..planes[0].len() / row {
-                let oy = first + r;
-                let ky = pad.saturating_sub(oy)..k.min(h + pad - oy);
-                let mut ox = 0;
-                while ox < w {
-                    let end = if ox >= pad && ox + pad < w { w - pad } else { ox + 1 };
-                    let kx = pad.saturating_sub(ox)..k.min(w + pad - ox);
-                    let mut lane = ox * batch;
-                    while lane < end * batch {
-                        let run = Run {
-                            shape,
-                            batch,
-                            packed,
-                            bias,
-                            x,
-                            oy,
-                            lane,
-                            out: r * row + lane,
-                            lanes: end * batch - lane,
-                            channels: i..(i + channels).min(c_in),
-                            ky: ky.clone(),
-                            kx: kx.clone(),
-                        };
-                        lane += match run.lanes {
-                            n if n >= VECS * LANES => run.group::<VECS, true>(o, planes),
-                            n if n > (VECS - 1) * LANES => run.group::<VECS, false>(o, planes),
-                            LANES => run.group::<1, true>(o, planes),
-                            _ => run.group::<1, false>(o, planes),
-                        };
-                    }
-                    ox = end;
-                }
-            }
-        }
-    });
 }
 
 impl Run<'_> {
-    /// `V` vectors of every output channel of a group that starts at channel `o`, all lanes of them in the run if
-    /// `FULL`; returns the lanes.
-    fn group<const V: usize, const FULL: bool>(&self, o: usize, planes: &mut [&mut [f32]]) -> usize {
+    /// `V` vectors of every output channel of a group that starts at channel `o`; returns the lanes.
+    fn group<const V: usize>(&self, o: usize, planes: &mut [&mut [f32]]) -> usize {
         let mut c = 0;
         while c < planes.len() {
             let left = planes.len() - c;
             let planes = &mut planes[c..];
             match tile_rows(left) {
-                ROWS.. => self.tile::<ROWS, V, FULL>(o + c, planes),
-                4 => self.tile::<4, V, FULL>(o + c, planes),
-                2 => self.tile::<2, V, FULL>(o + c, planes),
-                _ => self.tile::<1, V, FULL>(o + c, planes),
+                ROWS.. => self.tile_of::<ROWS, V>(o + c, planes),
+                4 => self.tile_of::<4, V>(o + c, planes),
+                2 => self.tile_of::<2, V>(o + c, planes),
+                _ => self.tile_of::<1, V>(o + c, planes),
             }
             c += tile_rows(left);
         }
         V * LANES
     }
 
-    /// `R` output channels from `o` by `V` vectors, their sums in registers over the taps.
-    fn tile<const R: usize, const V: usize, const FULL: bool>(&self, o: usize, planes: &mut [&mut [f32]]) {
-        let ConvShape { h, w, k, .. } = *self.shape;
-        let pad = k / 2;
-        let taps = self.shape.taps();
-        let mut acc = [[f32x16::ZERO; V]; R];
+    fn tile_of<const R: usize, const V: usize>(&self, o: usize, planes: &mut [&mut [f32]]) {
+        match self.shape.k {
+            _ if self.lanes < V * LANES => self.tile::<R, V, 0, false>(o, planes),
+            3 => self.tile::<R, V, 3, true>(o, planes),
+            5 => self.tile::<R, V, 5, true>(o, planes),
+            _ => self.tile::<R, V, 0, true>(o, planes),
+        }
+    }
+
+    /// `R` output channels from `o` by `V` vectors, their sums in registers over the taps; `K` is the side of the kernel
+    /// or 0, `WHOLE` says that the vectors lie in the row.
+    fn tile<const R: usize, const V: usize, const K: usize, const WHOLE: bool>(
+        &self,
+        o: usize,
+        planes: &mut [&mut [f32]],
+    ) {
+        let k = if K == 0 { self.shape.k } else { K };
+        let (taps, batch) = (self.shape.taps(), self.batch);
+        let mut sums = [[f32x16::ZERO; V]; R];
         for r in 0..R {
             for v in 0..V {
-                acc[r][v] = if self.channels.start > 0 {
-                    load_at::<FULL>(planes[r], self.out + v * LANES)
+                sums[r][v] = if self.channels.start > 0 {
+                    load_at::<WHOLE>(planes[r], self.out + v * LANES)
                 } else {
                     f32x16::splat(self.bias.map_or(0.0, |bias| bias[o + r]))
                 };
             }
         }
+        let (row, plane) = (padded_row(self.shape, batch), padded_plane(self.shape, batch));
         let packed = &self.packed[o * taps..][..R * taps];
         for i in self.channels.clone() {
-            for ky in self.ky.clone() {
-                let tap = (i * k + ky) * k;
-                let weights = &packed[(tap + self.kx.start) * R..(tap + self.kx.end) * R];
-                let mut at = (i * h + self.oy + ky - pad) * w * self.batch + self.lane + self.kx.start * self.batch
-                    - pad * self.batch;
-                for weights in weights.as_chunks::<R>().0 {
+            for ky in 0..k {
+                let weights = packed[(i * k + ky) * k * R..][..k * R].as_chunks::<R>().0;
+                let xs = &self.x[i * plane + (self.oy + ky) * row + self.lane..][..(k - 1) * batch + V * LANES];
+                for kx in 0..k {
+                    let taps = xs[kx * batch..][..V * LANES].as_chunks::<LANES>().0;
                     let mut xs = [f32x16::ZERO; V];
                     for v in 0..V {
-                        xs[v] = load_at::<FULL>(self.x, at + v * LANES);
+                        xs[v] = f32x16::new(taps[v]);
                     }
                     for r in 0..R {
-                        let weight = f32x16::splat(weights[r]);
+                        let weight = f32x16::splat(weights[kx][r]);
                         for v in 0..V {
-                            acc[r][v] = weight.mul_add(xs[v], acc[r][v]);
+                            sums[r][v] = weight.mul_add(xs[v], sums[r][v]);
                         }
                     }
-                    at += self.batch;
                 }
             }
         }
         for r in 0..R {
-            let out = &mut planes[r][self.out..self.out + self.lanes];
+            let out = &mut planes[r][self.out..][..self.lanes];
             for v in 0..V {
-                let start = (v * LANES).min(out.len());
-                store(&mut out[start..], acc[r][v]);
+                if WHOLE {
+                    store_whole(out, v * LANES, sums[r][v]);
+                } else {
+                    let start = (v * LANES).min(out.len());
+                    store(&mut out[start..], sums[r][v]);
+                }
             }
         }
     }
