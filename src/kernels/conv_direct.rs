@@ -11,11 +11,8 @@ use super::threads::{for_pieces, for_plane_pieces};
 use std::ops::Range;
 use wide::f32x16;
 
-/// Output channels computed together, so that the taps of a tile come from the first-level cache for all but one.
-const GROUP: usize = 32;
-
-/// Taps of a tile that stay in the first-level cache: 144 taps x 3 vectors = 27 KiB.
-const TAPS_IN_CACHE: usize = 144;
+/// Lanes of padded rows that stay in the first-level cache for all output channels: 20 KiB.
+const LANES_IN_CACHE: usize = 5120;
 
 /// Vectors side by side: 8 x 3 sums, three inputs and one weight fill 28 of 32 registers of AVX-512.
 const VECS: usize = if cfg!(target_feature = "avx512f") { 3 } else { 1 };
@@ -38,7 +35,7 @@ pub(super) fn scratch_len(shape: &ConvShape, batch: usize) -> usize {
 /// The padded copy `(C_in, H + k - 1, W + k - 1, B)` of `x (C_in, H, W, B)` and at least `VECS` vectors behind it.
 pub(super) fn pad<'a>(shape: &ConvShape, batch: usize, x: &[f32], scratch: &'a mut [f32]) -> &'a [f32] {
     let first = scratch.as_ptr().align_offset(64).min(LANES);
-    let scratch = &mut scratch[first..];
+    let scratch = &mut scratch[first..][..shape.c_in * padded_plane(shape, batch) + VECS * LANES];
     let (len, plane, row) = (shape.w * batch, padded_plane(shape, batch), padded_row(shape, batch));
     let (inside, behind) = scratch.split_at_mut(shape.c_in * plane);
     behind.fill(0.0);
@@ -100,37 +97,30 @@ pub(super) fn convolve(
     let x = pad(shape, batch, x, scratch);
     let row = w * batch;
     let rows = shape.rows_per(16);
-    let channels = (TAPS_IN_CACHE / (k * k)).max(1);
-    for_plane_pieces::<GROUP, f32>(y, h * row, rows * row, shape.work() * batch, |group, piece, planes| {
+    let channels = (LANES_IN_CACHE / (k * padded_row(shape, batch)).max(1)).max(1);
+    for_plane_pieces::<ROWS, f32>(y, h * row, rows * row, shape.work() * batch, |group, piece, planes| {
         for i in (0..c_in.max(1)).step_by(channels) {
             for r in 0..planes[0].len() / row {
-                let mut lane = 0;
-                while lane < row {
-                    let run = Run {
-                        shape,
-                        batch,
-                        packed,
-                        bias,
-                        x,
-                        oy: piece * rows + r,
-                        lane,
-                        out: r * row + lane,
-                        lanes: row - lane,
-                        channels: i..(i + channels).min(c_in),
-                    };
-                    lane += match run.lanes {
-                        n if n > (VECS - 1) * LANES => run.group::<VECS>(group * GROUP, planes),
-                        n if n > LANES && VECS > 2 => run.group::<2>(group * GROUP, planes),
-                        _ => run.group::<1>(group * GROUP, planes),
-                    };
+                let channels = i..(i + channels).min(c_in);
+                let run = Row { shape, batch, packed, bias, x, oy: piece * rows + r, out: r * row, channels };
+                let mut c = 0;
+                while c < planes.len() {
+                    let (o, left) = (group * ROWS + c, planes.len() - c);
+                    match tile_rows(left) {
+                        ROWS.. => run.channels::<ROWS>(o, &mut planes[c..]),
+                        4 => run.channels::<4>(o, &mut planes[c..]),
+                        2 => run.channels::<2>(o, &mut planes[c..]),
+                        _ => run.channels::<1>(o, &mut planes[c..]),
+                    }
+                    c += tile_rows(left);
                 }
             }
         }
     });
 }
 
-/// A run of lanes in one output row, and the input channels to add.
-struct Run<'a> {
+/// One output row, and the input channels to add.
+struct Row<'a> {
     shape: &'a ConvShape,
     batch: usize,
     packed: &'a [f32],
@@ -139,47 +129,43 @@ struct Run<'a> {
     x: &'a [f32],
     /// Output row in the image.
     oy: usize,
-    /// First lane in the output row.
-    lane: usize,
-    /// First lane in the piece of the output plane.
+    /// Its first lane in the piece of the output plane.
     out: usize,
-    /// Lanes to the end of the row.
-    lanes: usize,
     channels: Range<usize>,
 }
 
-impl Run<'_> {
-    /// `V` vectors of every output channel of a group that starts at channel `o`; returns the lanes.
-    fn group<const V: usize>(&self, o: usize, planes: &mut [&mut [f32]]) -> usize {
-        let mut c = 0;
-        while c < planes.len() {
-            let left = planes.len() - c;
-            let planes = &mut planes[c..];
-            match tile_rows(left) {
-                ROWS.. => self.tile_of::<ROWS, V>(o + c, planes),
-                4 => self.tile_of::<4, V>(o + c, planes),
-                2 => self.tile_of::<2, V>(o + c, planes),
-                _ => self.tile_of::<1, V>(o + c, planes),
-            }
-            c += tile_rows(left);
-        }
-        V * LANES
-    }
-
-    fn tile_of<const R: usize, const V: usize>(&self, o: usize, planes: &mut [&mut [f32]]) {
+impl Row<'_> {
+    /// `R` output channels from `o`.
+    fn channels<const R: usize>(&self, o: usize, planes: &mut [&mut [f32]]) {
         match self.shape.k {
-            _ if self.lanes < V * LANES => self.tile::<R, V, 0, false>(o, planes),
-            3 => self.tile::<R, V, 3, true>(o, planes),
-            5 => self.tile::<R, V, 5, true>(o, planes),
-            _ => self.tile::<R, V, 0, true>(o, planes),
+            3 => self.lanes::<R, 3>(o, planes),
+            5 => self.lanes::<R, 5>(o, planes),
+            _ => self.lanes::<R, 0>(o, planes),
         }
     }
 
-    /// `R` output channels from `o` by `V` vectors, their sums in registers over the taps; `K` is the side of the kernel
-    /// or 0, `WHOLE` says that the vectors lie in the row.
+    fn lanes<const R: usize, const K: usize>(&self, o: usize, planes: &mut [&mut [f32]]) {
+        let row = self.shape.w * self.batch;
+        let mut lane = 0;
+        while row - lane >= VECS * LANES {
+            self.tile::<R, VECS, K, true>(o, lane, planes);
+            lane += VECS * LANES;
+        }
+        while row - lane >= LANES {
+            self.tile::<R, 1, K, true>(o, lane, planes);
+            lane += LANES;
+        }
+        if lane < row {
+            self.tile::<R, 1, K, false>(o, lane, planes);
+        }
+    }
+
+    /// `R` output channels from `o` by `V` vectors from `lane`, their sums in registers over the taps; `K` is the side of
+    /// the kernel or 0, `WHOLE` says that the vectors lie in the row.
     fn tile<const R: usize, const V: usize, const K: usize, const WHOLE: bool>(
         &self,
         o: usize,
+        lane: usize,
         planes: &mut [&mut [f32]],
     ) {
         let k = if K == 0 { self.shape.k } else { K };
@@ -188,7 +174,7 @@ impl Run<'_> {
         for r in 0..R {
             for v in 0..V {
                 sums[r][v] = if self.channels.start > 0 {
-                    load_at::<WHOLE>(planes[r], self.out + v * LANES)
+                    load_at::<WHOLE>(planes[r], self.out + lane + v * LANES)
                 } else {
                     f32x16::splat(self.bias.map_or(0.0, |bias| bias[o + r]))
                 };
@@ -199,7 +185,7 @@ impl Run<'_> {
         for i in self.channels.clone() {
             for ky in 0..k {
                 let weights = packed[(i * k + ky) * k * R..][..k * R].as_chunks::<R>().0;
-                let xs = &self.x[i * plane + (self.oy + ky) * row + self.lane..][..(k - 1) * batch + V * LANES];
+                let xs = &self.x[i * plane + (self.oy + ky) * row + lane..][..(k - 1) * batch + V * LANES];
                 for kx in 0..k {
                     let taps = xs[kx * batch..][..V * LANES].as_chunks::<LANES>().0;
                     let mut xs = [f32x16::ZERO; V];
@@ -216,7 +202,7 @@ impl Run<'_> {
             }
         }
         for r in 0..R {
-            let out = &mut planes[r][self.out..][..self.lanes];
+            let out = &mut planes[r][self.out + lane..self.out + self.shape.w * batch];
             for v in 0..V {
                 if WHOLE {
                     store_whole(out, v * LANES, sums[r][v]);
