@@ -63,7 +63,12 @@ impl ConvShape {
         if winograd::pays(self) {
             return winograd_weights::scratch_len(self, batch);
         }
-        self.chunks() * self.c_out.next_multiple_of(ROWS) * self.taps()
+        self.chunk_sums() * self.chunks() + conv_direct::scratch_len(self, batch)
+    }
+
+    /// Sums of one chunk of image rows.
+    fn chunk_sums(&self) -> usize {
+        self.c_out.next_multiple_of(ROWS) * self.taps()
     }
 
     /// Multiply-adds of one image's forward pass.
@@ -256,6 +261,8 @@ pub fn backward_weights(shape: &ConvShape, batch: usize, dy: &[f32], x: &[f32], 
     if winograd::pays(shape) {
         return winograd_weights::backward_weights(shape, batch, dy, x, partial, dw);
     }
+    let (partial, padded) = partial.split_at_mut(shape.chunk_sums() * shape.chunks());
+    let x = conv_direct::pad(shape, batch, x, padded);
     let block = ROWS * shape.taps();
     let blocks = shape.c_out.div_ceil(ROWS);
     let rows = shape.rows_per(shape.chunks());
