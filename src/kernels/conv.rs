@@ -157,7 +157,7 @@ pub fn pack(shape: &ConvShape, weights: &[f32], packed: &mut [f32]) {
     assert_eq!(packed.len(), shape.packed_len(), "packed must be as long as packed_len()");
     if winograd::pays(shape) {
         let packed = &mut packed[..winograd::packed_len(shape)];
-        winograd::pack::<false>(shape, weights, packed, |o, i| o * taps + i * side);
+        winograd::pack::<false>(shape, weights, packed, (taps, side));
     } else {
         conv_direct::pack(taps, packed, |o, tap| weights[o * taps + tap]);
     }
@@ -218,7 +218,7 @@ pub fn pack_turned(shape: &ConvShape, weights: &[f32], packed: &mut [f32]) {
     assert_eq!(packed.len(), shape.packed_len(), "packed must be as long as packed_len()");
     if winograd::pays(shape) {
         let packed = &mut packed[..winograd::packed_len(&swapped)];
-        winograd::pack::<true>(&swapped, weights, packed, |i, o| (o * shape.c_in + i) * side);
+        winograd::pack::<true>(&swapped, weights, packed, (side, shape.taps()));
     } else {
         conv_direct::pack(swapped.taps(), packed, |i, tap| {
             let (o, turned) = (tap / side, side - 1 - tap % side);

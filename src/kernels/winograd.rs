@@ -11,10 +11,14 @@ use super::lanes::LANES;
 use super::threads::{for_piece_pairs, for_pieces};
 use super::winograd_channels;
 use super::winograd_tiles::{POINTS, PRODUCTS, STEP, input_tile, kernel_tile, output_tile};
+use super::winograd_turn::{HALF, turn};
 use wide::f32x16;
 
 /// Tiles of a block: 8 x 3 sums, three inputs and one weight fill 28 of 32 registers of AVX-512.
 const WIDE: usize = if cfg!(target_feature = "avx512f") { 3 } else { 1 };
+
+/// Input channels whose kernels are written together.
+const AT_ONCE: usize = 8;
 
 /// Elements of a kernel.
 const TAPS: usize = 9;
@@ -65,29 +69,45 @@ pub(super) fn pays(shape: &ConvShape) -> bool {
     shape.k == 3 && shape.c_in.min(shape.c_out) >= 8 && outputs <= 2 * shape.h * shape.w
 }
 
-/// `packed (C_out / 16, 36, C_in, 16)`: the kernels at the points. `kernel(o, i)` is the index in `weights` of the
-/// first of the nine taps; they are read backwards, which turns the kernel by 180 degrees, if `TURNED`.
+/// `packed (C_out / 16, 36, C_in, 16)`: the kernels at the points. The nine taps of the kernel from input channel `i` to
+/// output channel `o` start at `o * strides.0 + i * strides.1` in `weights`; they are read backwards, which turns the
+/// kernel by 180 degrees, if `TURNED`.
 pub(super) fn pack<const TURNED: bool>(
     shape: &ConvShape,
     weights: &[f32],
     packed: &mut [f32],
-    kernel: impl Fn(usize, usize) -> usize + Sync,
+    strides: (usize, usize),
 ) {
     let ConvShape { c_in, c_out, .. } = *shape;
     let work = packed.len();
     for_pieces(packed, PRODUCTS * c_in * BLOCK, work, |block, packed| {
         let packed = packed.as_chunks_mut::<LANES>().0;
+        // Kernels of some input channels are written together: the points of one lie in one cache set.
+        let mut some = [[[0.0; LANES]; AT_ONCE]; PRODUCTS];
         for i in 0..c_in {
+            let weights = &weights[block * BLOCK * strides.0 + i * strides.1..];
             let mut taps = [[0.0; LANES]; TAPS];
-            for o in 0..BLOCK.min(c_out - block * BLOCK) {
-                let kernel = &weights[kernel(block * BLOCK + o, i)..][..TAPS];
-                for tap in 0..TAPS {
-                    taps[if TURNED { TAPS - 1 - tap } else { tap }][o] = kernel[tap];
+            let channels = BLOCK.min(c_out - block * BLOCK);
+            let turned = channels / HALF * HALF;
+            for half in (0..turned).step_by(HALF) {
+                turn(&weights[half * strides.0..], strides.0, &mut taps.as_flattened_mut()[half..], LANES);
+            }
+            for o in 0..channels {
+                for tap in if o < turned { HALF..TAPS } else { 0..TAPS } {
+                    taps[tap][o] = weights[o * strides.0 + tap];
                 }
             }
-            let points = kernel_tile(|c| std::array::from_fn(|r| f32x16::new(taps[r * 3 + c])));
+            let points = kernel_tile(|c| {
+                std::array::from_fn(|r| f32x16::new(taps[if TURNED { TAPS - 1 - r * 3 - c } else { r * 3 + c }]))
+            });
             for (point, values) in points.as_flattened().iter().enumerate() {
-                packed[point * c_in + i] = values.to_array();
+                some[point][i % AT_ONCE] = values.to_array();
+            }
+            if i % AT_ONCE == AT_ONCE - 1 || i == c_in - 1 {
+                let first = i / AT_ONCE * AT_ONCE;
+                for (packed, some) in packed.chunks_exact_mut(c_in).zip(&some) {
+                    packed[first..=i].copy_from_slice(&some[..=i - first]);
+                }
             }
         }
     });
