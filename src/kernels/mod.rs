@@ -10,6 +10,7 @@ pub mod conv;
 mod conv_direct;
 mod conv_weights;
 pub mod dense;
+mod dense_weights;
 pub mod elementwise;
 pub mod gate_mlp;
 mod lanes;
