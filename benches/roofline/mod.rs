@@ -1,4 +1,4 @@
-//! The measured ceiling of one core, for reading a kernel's speed as a fraction of what the machine can do.
+//! The measured ceilings of one core, for reading a kernel's speed as a fraction of what the machine can do.
 #![allow(dead_code)] // Each bench uses a part of it.
 
 use criterion::Criterion;
@@ -25,11 +25,67 @@ fn fma_flops() -> f64 {
     (rounds * 16 * 16 * 2) as f64 / seconds
 }
 
+/// Sizes that stay in the first, second and third cache, and one that stays in none.
+const LEVELS: [usize; 4] = [16 << 10, 256 << 10, 4 << 20, 256 << 20];
+
+/// Bytes per second that one core reads in order from each of [`LEVELS`].
+pub static READ_BYTES: LazyLock<[f64; 4]> = LazyLock::new(|| LEVELS.map(read_bytes));
+
+fn read_bytes(size: usize) -> f64 {
+    let data = vec![f32x16::splat(black_box(1.0)); size / 64];
+    let mut best = f64::MAX;
+    let rounds = (64 << 20) / size.min(64 << 20);
+    for _ in 0..8 {
+        let start = Instant::now();
+        for _ in 0..rounds {
+            let mut sums = [f32x16::ZERO; 8];
+            for vectors in black_box(&data).as_chunks::<8>().0 {
+                for k in 0..8 {
+                    sums[k] += vectors[k];
+                }
+            }
+            black_box(sums);
+        }
+        best = best.min(start.elapsed().as_secs_f64());
+    }
+    (rounds * size) as f64 / best
+}
+
+/// Bytes read from something of `size` bytes.
+#[derive(Clone, Copy)]
+pub struct Traffic {
+    /// Bytes read in all.
+    pub bytes: f64,
+    /// Bytes of what they are read from: decides the cache that it stays in.
+    pub size: usize,
+}
+
+/// Floating-point operations per second of one core that does `flops` while it reads `traffic`, the slowest of all.
+fn roof(flops: f64, traffic: &[Traffic]) -> f64 {
+    let limits = [32 << 10, 1 << 20, 16 << 20, usize::MAX];
+    traffic.iter().fold(*PEAK_FLOPS, |roof, t| {
+        let level = limits.iter().position(|&limit| t.size <= limit).unwrap_or(limits.len() - 1);
+        roof.min(flops / t.bytes * READ_BYTES[level])
+    })
+}
+
 /// Times `f`, which performs `flops` floating-point operations, on one thread with criterion, and prints GFLOP/s and
 /// the fraction of [`PEAK_FLOPS`] of its fastest run.
-pub fn bench(criterion: &mut Criterion, name: &str, flops: f64, mut f: impl FnMut() + Send) {
+pub fn bench(criterion: &mut Criterion, name: &str, flops: f64, f: impl FnMut() + Send) {
+    bench_on(criterion, 1, name, flops, &[], f);
+}
+
+/// As [`bench`] on `threads` threads, with the fraction of the roof that `traffic` leaves to so many cores.
+pub fn bench_on(
+    criterion: &mut Criterion,
+    threads: usize,
+    name: &str,
+    flops: f64,
+    traffic: &[Traffic],
+    mut f: impl FnMut() + Send,
+) {
     let mut best = Duration::MAX;
-    let pool = bionic_cpu::kernels::threads::pool(1).expect("one thread");
+    let pool = bionic_cpu::kernels::threads::pool(threads).expect("threads");
     criterion.bench_function(name, |bencher| {
         bencher.iter_custom(|rounds| {
             pool.run(|| {
@@ -46,8 +102,12 @@ pub fn bench(criterion: &mut Criterion, name: &str, flops: f64, mut f: impl FnMu
         });
     });
     if best < Duration::MAX {
-        let rate = flops / best.as_secs_f64();
-        println!("{name:<40} {:>7.1} GFLOP/s {:>5.1} % of peak\n", rate / 1e9, 100.0 * rate / *PEAK_FLOPS);
+        let (rate, cores) = (flops / best.as_secs_f64(), threads as f64);
+        print!("{name:<40} {:>7.1} GFLOP/s {:>5.1} % of peak", rate / 1e9, 100.0 * rate / cores / *PEAK_FLOPS);
+        match traffic {
+            [] => println!("\n"),
+            _ => println!(" {:>5.1} % of the roof of its reads\n", 100.0 * rate / cores / roof(flops, traffic)),
+        }
     }
 }
 
@@ -59,6 +119,12 @@ pub fn short() -> Criterion {
         .measurement_time(Duration::from_millis(400))
         .sample_size(10)
         .configure_from_args()
+}
+
+/// Prints what one core reads from each cache and from memory.
+pub fn print_bandwidth() {
+    let [l1, l2, l3, memory] = READ_BYTES.map(|bytes| bytes / 1e9);
+    println!("one core reads {l1:.0}, {l2:.0}, {l3:.0} and {memory:.0} GB/s from L1, L2, L3 and memory\n");
 }
 
 /// `n` numbers between -1 and 1 that repeat in no short period.

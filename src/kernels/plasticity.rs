@@ -325,6 +325,9 @@ fn share_of(batch: usize) -> f32 {
 }
 
 fn mean_square(y: &[f32]) -> f32 {
+    if let [y] = y {
+        return y * y;
+    }
     let square = |sum, (at, n)| {
         let v = load_padded(y, at, n);
         v.mul_add(v, sum)
