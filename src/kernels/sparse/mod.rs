@@ -1,7 +1,7 @@
 //! Products with a masked weight matrix, stored only at its synapses: forward, transposed, and masked outer product.
 //!
 //! Activity is `(N, B)`, so one weight meets a contiguous run of lanes and nothing is gathered. The batch is cut into
-//! tiles of one or two vectors, packed neuron after neuron where the input is large ([`panel`]); a tile of one output row
+//! tiles of one or two vectors, packed neuron after neuron unless it is aligned already; a tile of one output row
 //! stays in registers while the row's synapses stream past. The order of every sum follows from the shapes alone.
 
 mod lane_sums;
@@ -67,7 +67,7 @@ pub fn forward(p: Pattern, batch: usize, w: &[f32], x: &[f32], y: &mut [f32], ac
 /// `dx = (M ∘ W)ᵀ dy`, or `dx += (M ∘ W)ᵀ dy` with `accumulate`.
 ///
 /// `w (S)` in CSR order, `dy (N_post, B)`, `dx (N_pre, B)`. The transpose turns this into the forward product, its
-/// weights gathered through `order`: neighbouring columns of a row share cache lines of `w`, so the gather stays cheap.
+/// weights fetched through `order`; of a large mask the rows add to `dx` instead.
 ///
 /// # Panics
 /// If a shape is wrong.

@@ -13,8 +13,8 @@ use wide::f32x16;
 const SYNAPSES: usize = 2048;
 /// Synapses per piece of work of a batch of one.
 const SINGLES: usize = 16_384;
-/// Mean synapses of a row below which eight are taken together, not sixteen.
-const SHORT: usize = 32;
+/// Synapses of a row taken together; sixteen are slower, for the last ones of a row are mostly those of the next.
+const G: usize = 8;
 
 /// As [`backward_weights`](super::backward_weights), then `finish(post, range, sums)` for the synapses `range` of one
 /// row: lets a learning rule end its sums while they are in the cache.
@@ -103,21 +103,10 @@ struct Piece<'a> {
 }
 
 impl TileWork for Piece<'_> {
-    fn tile<const T: usize>(&mut self, b: usize, n: usize, x: impl Tile<T>) {
-        // Of a short row, the last group is mostly synapses of the next rows.
-        if self.p.synapses() < SHORT * self.p.n_post {
-            self.groups::<T, 8>(b, n, x)
-        } else {
-            self.groups::<T, 16>(b, n, x)
-        }
-    }
-}
-
-impl Piece<'_> {
-    /// `G` synapses of a row at a time. The last group of a row runs on into the next one, which comes after it and
+    /// Eight synapses of a row at a time. The last group of a row runs on into the next one, which comes after it and
     /// puts its own sums there.
     #[inline(never)]
-    fn groups<const T: usize, const G: usize>(&mut self, b: usize, n: usize, x: impl Tile<T>) {
+    fn tile<const T: usize>(&mut self, b: usize, n: usize, x: impl Tile<T>) {
         let (batch, all_dy, pre) = (self.batch, self.dy, &self.p.pre[self.start..][..self.dw.len()]);
         let start = self.start;
         each_row(self.p, start, self.dw, |post, range, dw| {
@@ -136,7 +125,7 @@ impl Piece<'_> {
                     store(out, sums);
                 } else {
                     let n = range.end - at;
-                    last_group(&pre[..n], &mut dw[..n], b, |pre| products::<T, G>(&dy, pre, x));
+                    last_group(&pre[..n], &mut dw[..n], b, |pre| products(&dy, pre, x));
                 }
             }
         });
@@ -145,7 +134,7 @@ impl Piece<'_> {
 
 /// The at most `G` synapses `rest` at the end of a piece: the last one stands for those that lack.
 #[inline(never)]
-fn last_group<const G: usize>(rest: &[u32], out: &mut [f32], b: usize, products: impl Fn(&[u32; G]) -> f32x16) {
+fn last_group(rest: &[u32], out: &mut [f32], b: usize, products: impl Fn(&[u32; G]) -> f32x16) {
     let mut pre = [rest[rest.len() - 1]; G];
     pre[..rest.len()].copy_from_slice(rest);
     for (out, sum) in out.iter_mut().zip(products(&pre).to_array()) {
@@ -166,7 +155,7 @@ pub(super) fn row_tile<const T: usize>(dy: &[f32], at: usize, n: usize) -> [f32x
 
 /// `dy · x[pre]` of `G` synapses.
 #[inline(always)]
-fn products<const T: usize, const G: usize>(dy: &[f32x16; T], pre: &[u32; G], x: impl Tile<T>) -> f32x16 {
+fn products<const T: usize>(dy: &[f32x16; T], pre: &[u32; G], x: impl Tile<T>) -> f32x16 {
     let mut v = [f32x16::ZERO; G];
     for k in 0..G {
         let x = x.of(pre[k]);

@@ -124,8 +124,8 @@ impl Panels<'_> {
     /// Calls `f` with the tiles of `x (N, B)`, packed where that pays: if `reads` vectors are read of each row of a tile.
     pub(super) fn with<R>(batch: usize, x: &[f32], reads: usize, f: impl FnOnce(Panels) -> R) -> R {
         let n = x.len() / batch.max(1);
-        let aligned = batch <= 2 * LANES && x.as_ptr() as usize % 64 == 0;
-        if batch % LANES == 0 && (aligned || reads < FEW * n) {
+        let aligned = batch <= 2 * LANES && (x.as_ptr() as usize).is_multiple_of(64);
+        if batch.is_multiple_of(LANES) && (aligned || reads < FEW * n) {
             return f(Panels { n, batch, x, packed: None });
         }
         with_vectors(n * batch.div_ceil(LANES), |packed| {
