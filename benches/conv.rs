@@ -1,44 +1,67 @@
 //! Convolution forward, input gradient and weight gradient at the shapes of the presets, one thread.
+//!
+//! `y`, `dx`, `dw` are what the layers call: by Winograd's tiles for 3 x 3 kernels between eight channels or more, where
+//! the rate counts the products of the direct sum (effective GFLOP/s) and can pass the peak. `taps` is the direct sum at
+//! the same shape, `packed` the forward pass with weights packed before.
 
 mod roofline;
 
 use bionic_cpu::kernels::conv::{self, ConvShape};
+use bionic_cpu::kernels::{conv_direct, conv_weights};
 use roofline::{bench, numbers, same, short};
 
 fn main() {
     let mut criterion = short();
-    for (c_in, c_out, side, k, batch) in [
-        (1, 8, 48, 5, 32),
-        (8, 16, 24, 3, 32),
-        (1, 32, 48, 3, 64),
-        (32, 64, 24, 3, 64),
-        (64, 128, 12, 3, 64),
-        (8, 16, 24, 3, 1),
-    ] {
-        let shape = ConvShape { c_in, c_out, h: side, w: side, k };
-        let label = format!("{c_in}->{c_out} k{k} {side}x{side} B{batch}");
-        check(&shape);
-        let pixels = side * side * batch;
-        let (w, x, dy) = (numbers(shape.weights_len()), numbers(c_in * pixels), numbers(c_out * pixels));
-        let (mut y, mut dx, mut dw) = (vec![0.0; dy.len()], vec![0.0; x.len()], vec![0.0; w.len()]);
-        let (mut scratch, mut partial) = (vec![0.0; shape.scratch_len(batch)], vec![0.0; shape.partial_len(batch)]);
-        let flops = 2.0 * (shape.work() * batch) as f64;
-        bench(&mut criterion, &format!("conv {label} y"), flops, || {
-            conv::forward(&shape, batch, &w, None, &mut scratch, &x, &mut y);
-        });
-        bench(&mut criterion, &format!("conv {label} dx"), flops, || {
-            conv::backward_input(&shape, batch, &w, &mut scratch, &dy, &mut dx);
-        });
-        bench(&mut criterion, &format!("conv {label} dw"), flops, || {
-            conv::backward_weights(&shape, batch, &dy, &x, &mut partial, &mut dw);
-        });
+    for batch in [16, 32, 64, 1] {
+        for (c_in, c_out, side, k) in [(1, 8, 48, 5), (8, 16, 24, 3), (1, 32, 48, 3), (32, 64, 24, 3), (64, 128, 12, 3)]
+        {
+            let shape = ConvShape { c_in, c_out, h: side, w: side, k };
+            let tiles = k == 3 && c_in >= 8;
+            let label = format!("{c_in}->{c_out} k{k} {side}x{side} B{batch}");
+            check(&shape, 2);
+            check(&shape, 16);
+            let pixels = side * side * batch;
+            let (w, x, dy) = (numbers(shape.weights_len()), numbers(c_in * pixels), numbers(c_out * pixels));
+            let (mut y, mut dx, mut dw) = (vec![0.0; dy.len()], vec![0.0; x.len()], vec![0.0; w.len()]);
+            let mut scratch = vec![0.0; shape.scratch_len(batch)];
+            let mut partial = vec![0.0; shape.partial_len(batch)];
+            let flops = 2.0 * (shape.work() * batch) as f64;
+            let how = if tiles { "tiles, effective" } else { "taps" };
+            bench(&mut criterion, &format!("conv {label} y {how}"), flops, || {
+                conv::forward(&shape, batch, &w, None, &mut scratch, &x, &mut y);
+            });
+            let mut packed = vec![0.0; shape.packed_len()];
+            let mut work = vec![0.0; shape.tiles_len(batch)];
+            conv::pack(&shape, &w, &mut packed);
+            bench(&mut criterion, &format!("conv {label} y {how}, packed"), flops, || {
+                conv::forward_packed(&shape, batch, &packed, None, &mut work, &x, &mut y);
+            });
+            if tiles {
+                let mut taps = vec![0.0; conv_direct::scratch_len(&shape, batch)];
+                bench(&mut criterion, &format!("conv {label} y taps"), flops, || {
+                    conv_direct::forward(&shape, batch, &w, None, &mut taps, &x, &mut y);
+                });
+                bench(&mut criterion, &format!("conv {label} dx {how}"), flops, || {
+                    conv::backward_input(&shape, batch, &w, &mut scratch, &dy, &mut dx);
+                });
+            }
+            bench(&mut criterion, &format!("conv {label} dw {how}"), flops, || {
+                conv::backward_weights(&shape, batch, &dy, &x, &mut partial, &mut dw);
+            });
+            if tiles {
+                let mut partial = vec![0.0; conv_weights::scratch_len(&shape, batch)];
+                bench(&mut criterion, &format!("conv {label} dw taps"), flops, || {
+                    conv_weights::backward_weights(&shape, batch, &dy, &x, &mut partial, &mut dw);
+                });
+            }
+        }
     }
     criterion.final_summary();
 }
 
-/// Compares the three products with their references on two images.
-fn check(shape: &ConvShape) {
-    let (batch, pixels) = (2, shape.h * shape.w * 2);
+/// Compares the three products with their references on a few images.
+fn check(shape: &ConvShape, batch: usize) {
+    let pixels = shape.h * shape.w * batch;
     let (w, x, dy) = (numbers(shape.weights_len()), numbers(shape.c_in * pixels), numbers(shape.c_out * pixels));
     let (mut scratch, mut partial) = (vec![0.0; shape.scratch_len(batch)], vec![0.0; shape.partial_len(batch)]);
     let (mut got, mut expected) = (vec![f32::NAN; dy.len()], vec![0.0; dy.len()]);

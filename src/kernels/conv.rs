@@ -3,11 +3,7 @@
 //! Two ways: [`super::winograd`] for 3 x 3 kernels between several channels, [`super::conv_direct`] for the rest. The
 //! shape alone decides.
 
-use super::conv_direct;
-use super::conv_weights::accumulate;
-use super::dense::ROWS;
-use super::threads::for_pieces;
-use super::{winograd, winograd_weights};
+use super::{conv_direct, conv_weights, winograd, winograd_weights};
 
 /// Sizes of a convolution; `x` is `(C_in, H, W, B)`, `y` is `(C_out, H, W, B)`, weights are `(C_out, C_in, k, k)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +45,7 @@ impl ConvShape {
         if winograd::pays(self) {
             winograd::scratch_len(self, batch).max(winograd::scratch_len(&self.swapped(), batch))
         } else {
-            conv_direct::scratch_len(self, batch).max(conv_direct::scratch_len(&self.swapped(), batch))
+            conv_direct::padded_len(self, batch).max(conv_direct::padded_len(&self.swapped(), batch))
         }
     }
 
@@ -63,24 +59,12 @@ impl ConvShape {
         if winograd::pays(self) {
             return winograd_weights::scratch_len(self, batch);
         }
-        self.chunk_sums() * self.chunks() + conv_direct::scratch_len(self, batch)
-    }
-
-    /// Sums of one chunk of image rows.
-    fn chunk_sums(&self) -> usize {
-        self.c_out.next_multiple_of(ROWS) * self.taps()
+        conv_weights::scratch_len(self, batch)
     }
 
     /// Multiply-adds of one image's forward pass.
     pub fn work(&self) -> usize {
         self.weights_len() * self.h * self.w
-    }
-
-    /// Chunks of image rows whose weight gradients are summed apart: few where there are many output channels to
-    /// share out, at most one per row.
-    fn chunks(&self) -> usize {
-        let wanted = 32usize.div_ceil(self.c_out.div_ceil(ROWS).max(1));
-        self.h.div_ceil(self.rows_per(wanted))
     }
 
     /// Image rows per chunk if there are to be about `chunks`.
@@ -261,23 +245,7 @@ pub fn backward_weights(shape: &ConvShape, batch: usize, dy: &[f32], x: &[f32], 
     if winograd::pays(shape) {
         return winograd_weights::backward_weights(shape, batch, dy, x, partial, dw);
     }
-    let (partial, padded) = partial.split_at_mut(shape.chunk_sums() * shape.chunks());
-    let x = conv_direct::pad(shape, batch, x, padded);
-    let block = ROWS * shape.taps();
-    let blocks = shape.c_out.div_ceil(ROWS);
-    let rows = shape.rows_per(shape.chunks());
-    for_pieces(partial, block, shape.work() * batch, |i, sums| {
-        let (chunk, o) = (i / blocks, i % blocks * ROWS);
-        sums.fill(0.0);
-        accumulate(shape, batch, dy, x, o, chunk * rows..((chunk + 1) * rows).min(shape.h), sums);
-    });
-    let stride = blocks * block;
-    for_pieces(dw, block, partial.len(), |i, dw| {
-        dw.fill(0.0);
-        for chunk in partial.chunks_exact(stride) {
-            dw.iter_mut().zip(&chunk[i * block..]).for_each(|(dw, sum)| *dw += sum);
-        }
-    });
+    conv_weights::backward_weights(shape, batch, dy, x, partial, dw);
 }
 
 /// [`forward`] as loops.
@@ -335,7 +303,7 @@ fn for_terms(shape: &ConvShape, batch: usize, mut f: impl FnMut(usize, usize, us
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::parity::{BATCHES, check, random};
+    use crate::kernels::parity::{BATCHES, check, close, random};
 
     /// Awkward shapes: kernels larger than the image, single pixels, odd channels, several groups and pieces.
     fn shapes() -> Vec<(ConvShape, usize)> {
@@ -411,6 +379,29 @@ mod tests {
                 s.weights_len(),
                 2e-5,
                 |dw| backward_weights(&s, b, &dy, &x, &mut vec![f32::NAN; s.partial_len(b)], dw),
+                |dw| backward_weights_reference(&s, b, &dy, &x, dw),
+            );
+        }
+    }
+
+    /// 3 x 3 kernels, for which the public functions take tiles.
+    #[test]
+    fn taps_are_the_reference_for_every_shape() {
+        for (s, b) in shapes().into_iter().filter(|(s, _)| winograd::pays(s)) {
+            let (w, x, dy) = (random("w", s.weights_len()), random("x", x_len(&s, b)), random("dy", y_len(&s, b)));
+            let mut scratch = vec![f32::NAN; conv_direct::scratch_len(&s, b)];
+            let (mut y, mut expected) = (vec![f32::NAN; y_len(&s, b)], vec![f32::NAN; y_len(&s, b)]);
+            conv_direct::forward(&s, b, &w, None, &mut scratch, &x, &mut y);
+            forward_reference(&s, b, &w, None, &x, &mut expected);
+            close(&format!("forward {s:?} B{b}"), &y, &expected, 1e-5);
+            check(
+                &format!("backward_weights {s:?} B{b}"),
+                s.weights_len(),
+                2e-5,
+                |dw| {
+                    let scratch = &mut vec![f32::NAN; conv_weights::scratch_len(&s, b)];
+                    conv_weights::backward_weights(&s, b, &dy, &x, scratch, dw);
+                },
                 |dw| backward_weights_reference(&s, b, &dy, &x, dw),
             );
         }

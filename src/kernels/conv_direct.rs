@@ -17,6 +17,30 @@ const LANES_IN_CACHE: usize = 5120;
 /// Vectors side by side: 8 x 3 sums, three inputs and one weight fill 28 of 32 registers of AVX-512.
 const VECS: usize = if cfg!(target_feature = "avx512f") { 3 } else { 1 };
 
+/// Length of the scratch of [`forward`]: packed weights and the padded input.
+pub fn scratch_len(shape: &ConvShape, batch: usize) -> usize {
+    shape.weights_len() + padded_len(shape, batch)
+}
+
+/// [`super::conv::forward`] tap by tap, whatever the shape; `scratch` of [`scratch_len`].
+///
+/// # Panics
+/// If `scratch` is shorter.
+pub fn forward(
+    shape: &ConvShape,
+    batch: usize,
+    weights: &[f32],
+    bias: Option<&[f32]>,
+    scratch: &mut [f32],
+    x: &[f32],
+    y: &mut [f32],
+) {
+    let taps = shape.taps();
+    let (packed, padded) = scratch.split_at_mut(shape.weights_len());
+    pack(taps, packed, |o, tap| weights[o * taps + tap]);
+    convolve(shape, batch, packed, bias, padded, x, y);
+}
+
 /// Lanes of a row of the padded input.
 pub(super) fn padded_row(shape: &ConvShape, batch: usize) -> usize {
     (shape.w + shape.k - 1) * batch
@@ -27,8 +51,8 @@ pub(super) fn padded_plane(shape: &ConvShape, batch: usize) -> usize {
     (shape.h + shape.k - 1) * padded_row(shape, batch)
 }
 
-/// Length of the scratch of [`pad`]: the padded input, room to begin at a cache line and to read past its end.
-pub(super) fn scratch_len(shape: &ConvShape, batch: usize) -> usize {
+/// Length of the scratch of [`pad`] and [`convolve`]: the padded input, room to begin at a cache line and to read past its end.
+pub(super) fn padded_len(shape: &ConvShape, batch: usize) -> usize {
     shape.c_in * padded_plane(shape, batch) + (VECS + 1) * LANES
 }
 
@@ -83,7 +107,7 @@ pub(super) fn pack(taps: usize, packed: &mut [f32], weight: impl Fn(usize, usize
     });
 }
 
-/// `y (C_out, H, W, B)` of `x (C_in, H, W, B)`; `packed` from [`pack`], `scratch` of [`scratch_len`].
+/// `y (C_out, H, W, B)` of `x (C_in, H, W, B)`; `packed` from [`pack`], `scratch` of [`padded_len`].
 pub(super) fn convolve(
     shape: &ConvShape,
     batch: usize,

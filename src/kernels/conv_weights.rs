@@ -5,9 +5,10 @@
 //! [`super::conv_direct`], so that no tap leaves it; [`super::conv`] documents the shapes.
 
 use super::conv::ConvShape;
-use super::conv_direct::{padded_plane, padded_row, tile_rows};
+use super::conv_direct::{pad, padded_len, padded_plane, padded_row, tile_rows};
 use super::dense::ROWS;
 use super::lanes::{LANES, load_padded};
+use super::threads::for_pieces;
 use std::ops::Range;
 use wide::f32x16;
 
@@ -18,17 +19,50 @@ const WIDE_TAPS: usize = if cfg!(target_feature = "avx512f") { 5 } else { 1 };
 /// with 512, for the first, the sums took as long as a third of the products.
 const LANES_IN_CACHE: usize = 2048;
 
+/// Length of the scratch: sums of each chunk of image rows, and the padded input.
+pub fn scratch_len(shape: &ConvShape, batch: usize) -> usize {
+    chunk_sums(shape) * chunks(shape) + padded_len(shape, batch)
+}
+
+/// Chunks of image rows whose weight gradients are summed apart: few where there are many output channels to
+/// share out, at most one per row.
+fn chunks(shape: &ConvShape) -> usize {
+    let wanted = 32usize.div_ceil(shape.c_out.div_ceil(ROWS).max(1));
+    shape.h.div_ceil(shape.rows_per(wanted))
+}
+
+/// Sums of one chunk.
+fn chunk_sums(shape: &ConvShape) -> usize {
+    shape.c_out.next_multiple_of(ROWS) * shape.taps()
+}
+
+/// [`super::conv::backward_weights`] tap by tap, whatever the shape; `scratch` of [`scratch_len`].
+///
+/// # Panics
+/// If `scratch` is shorter.
+pub fn backward_weights(shape: &ConvShape, batch: usize, dy: &[f32], x: &[f32], scratch: &mut [f32], dw: &mut [f32]) {
+    let (partial, padded) = scratch.split_at_mut(chunk_sums(shape) * chunks(shape));
+    let x = pad(shape, batch, x, padded);
+    let block = ROWS * shape.taps();
+    let blocks = shape.c_out.div_ceil(ROWS);
+    let rows = shape.rows_per(chunks(shape));
+    for_pieces(partial, block, shape.work() * batch, |i, sums| {
+        let (chunk, o) = (i / blocks, i % blocks * ROWS);
+        sums.fill(0.0);
+        accumulate(shape, batch, dy, x, o, chunk * rows..((chunk + 1) * rows).min(shape.h), sums);
+    });
+    let stride = blocks * block;
+    for_pieces(dw, block, partial.len(), |i, dw| {
+        dw.fill(0.0);
+        for chunk in partial.chunks_exact(stride) {
+            dw.iter_mut().zip(&chunk[i * block..]).for_each(|(dw, sum)| *dw += sum);
+        }
+    });
+}
+
 /// Adds to `sums (ROWS, C_in, k, k)` the weight gradient of output channels from `o` over the image rows `rows`; `x` is
 /// padded.
-pub(super) fn accumulate(
-    shape: &ConvShape,
-    batch: usize,
-    dy: &[f32],
-    x: &[f32],
-    o: usize,
-    rows: Range<usize>,
-    sums: &mut [f32],
-) {
+fn accumulate(shape: &ConvShape, batch: usize, dy: &[f32], x: &[f32], o: usize, rows: Range<usize>, sums: &mut [f32]) {
     let ConvShape { c_in, c_out, w, k, .. } = *shape;
     let taps = shape.taps();
     let rows_per_block = (LANES_IN_CACHE / (w * batch).max(1)).max(1);

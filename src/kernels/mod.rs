@@ -7,8 +7,8 @@
 pub mod attention;
 pub mod batch_norm;
 pub mod conv;
-mod conv_direct;
-mod conv_weights;
+pub mod conv_direct;
+pub mod conv_weights;
 pub mod dense;
 mod dense_weights;
 pub mod elementwise;
