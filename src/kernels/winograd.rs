@@ -47,8 +47,7 @@ pub(super) fn scratch_len(shape: &ConvShape, batch: usize) -> usize {
     if batch % LANES > 0 {
         return winograd_channels::scratch_len(shape, batch);
     }
-    let pieces = shape.c_out.div_ceil(channels_per_piece(shape, batch)).max(1);
-    pieces * piece_scratch_len(shape, batch)
+    most_pieces(shape, batch) * piece_scratch_len(shape, batch)
 }
 
 /// Scratch of one piece: transformed inputs, products, a row of zeros, and room to begin at a cache line.
@@ -56,11 +55,18 @@ fn piece_scratch_len(shape: &ConvShape, batch: usize) -> usize {
     (PRODUCTS * (input_stride(shape) + PRODUCT_STRIDE) + 1) * LANES + shape.w * batch
 }
 
-/// Output channels of a piece. A batch of one vector is not cut: whole batches are what threads share out then. The sums
-/// do not depend on the cut.
+/// Output channels of the smallest piece: fewer do not pay for transforming the inputs once more.
+pub(super) const PIECE: usize = 2 * BLOCK;
+
+/// Pieces at most. A batch of one vector is not cut: whole batches are what threads share out then.
+pub(super) fn most_pieces(shape: &ConvShape, batch: usize) -> usize {
+    if batch <= LANES { 1 } else { shape.c_out.div_ceil(PIECE).max(1) }
+}
+
+/// Output channels of a piece; no sum depends on the cut.
 pub(super) fn channels_per_piece(shape: &ConvShape, batch: usize) -> usize {
-    let pieces = if batch <= LANES { 1 } else { rayon::current_num_threads() };
-    shape.c_out.div_ceil(pieces).next_multiple_of(2 * BLOCK).max(1)
+    let pieces = most_pieces(shape, batch).min(rayon::current_num_threads());
+    shape.c_out.div_ceil(pieces).next_multiple_of(PIECE).max(1)
 }
 
 /// Whether this is the faster way: where the tiles' corners outside the image do not eat the gain.
@@ -129,7 +135,7 @@ pub(super) fn convolve(
         return winograd_channels::convolve(shape, batch, packed, bias, scratch, x, y);
     }
     let channels = channels_per_piece(shape, batch);
-    let (len, piece_len) = (channels * shape.h * shape.w * batch, scratch.len() / shape.c_out.div_ceil(channels));
+    let (len, piece_len) = (channels * shape.h * shape.w * batch, piece_scratch_len(shape, batch));
     for_piece_pairs(y, len, scratch, piece_len, shape.work() * batch, |piece, y, scratch| {
         let o = piece * channels;
         let packed = &packed[o * PRODUCTS * shape.c_in..];

@@ -8,7 +8,7 @@
 use super::conv::ConvShape;
 use super::lanes::LANES;
 use super::threads::for_piece_pairs;
-use super::winograd::{BLOCK, Lanes, channels_per_piece, multiply};
+use super::winograd::{BLOCK, Lanes, PIECE, channels_per_piece, most_pieces, multiply};
 use super::winograd_tiles::{POINTS, PRODUCTS, STEP, gradient_tile, input_tile, weight_gradient_tile};
 use super::winograd_turn::{HALF, turn};
 use wide::f32x16;
@@ -37,10 +37,17 @@ const GRADIENT_STRIDE: usize = INNER | 1;
 
 /// Length of the scratch.
 pub(super) fn scratch_len(shape: &ConvShape, batch: usize) -> usize {
-    let channels = channels_per_piece(shape, batch);
-    let sums = channels.min(shape.c_out).next_multiple_of(BLOCK) * PRODUCTS * vectors(shape);
+    match most_pieces(shape, batch) {
+        1 => piece_scratch_len(shape, shape.c_out),
+        pieces => pieces * piece_scratch_len(shape, PIECE),
+    }
+}
+
+/// Scratch of a piece of some output channels: sums, turned tile, transformed tiles, room to begin at a cache line.
+fn piece_scratch_len(shape: &ConvShape, channels: usize) -> usize {
+    let sums = channels.next_multiple_of(BLOCK) * PRODUCTS * vectors(shape);
     let tiles = PRODUCTS * (input_stride(shape) + GRADIENT_STRIDE + LANES);
-    shape.c_out.div_ceil(channels) * (sums + tiles + 1) * LANES
+    (sums + tiles + 1) * LANES
 }
 
 /// `dw (C_out, C_in, 3, 3)` of `dy (C_out, H, W, B)` and `x (C_in, H, W, B)`; `scratch` of [`scratch_len`].
@@ -55,7 +62,7 @@ pub(super) fn backward_weights(
     dw: &mut [f32],
 ) {
     let channels = channels_per_piece(shape, batch);
-    let piece_len = scratch.len() / shape.c_out.div_ceil(channels);
+    let piece_len = piece_scratch_len(shape, channels.min(shape.c_out));
     for_piece_pairs(dw, channels * shape.taps(), scratch, piece_len, shape.work() * batch, |piece, dw, scratch| {
         let dy = &dy[piece * channels * shape.h * shape.w * batch..];
         backward_piece(shape, batch, dy, x, scratch, dw);
