@@ -131,7 +131,7 @@ pub(super) fn convolve(
                 while c < planes.len() {
                     let (o, left) = (group * ROWS + c, planes.len() - c);
                     match tile_rows(left) {
-                        ROWS.. => run.channels::<ROWS>(o, &mut planes[c..]),
+                        n if n >= ROWS => run.channels::<ROWS>(o, &mut planes[c..]),
                         4 => run.channels::<4>(o, &mut planes[c..]),
                         2 => run.channels::<2>(o, &mut planes[c..]),
                         _ => run.channels::<1>(o, &mut planes[c..]),

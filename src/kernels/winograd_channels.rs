@@ -15,7 +15,7 @@ use wide::f32x16;
 const TILES: usize = if cfg!(target_feature = "avx512f") { 9 } else { 4 };
 
 /// Vectors of output channels of a product.
-const VECS: usize = 2;
+const VECS: usize = if cfg!(target_feature = "avx512f") { 2 } else { 1 };
 
 /// Numbers from one tile to the next in the transformed input.
 fn padded_channels(channels: usize) -> usize {
@@ -81,8 +81,8 @@ pub(super) fn convolve(
                 let inputs = &inputs[point * input_stride(shape)..][..input_stride(shape)];
                 let rows = std::array::from_fn(|t| &inputs[t * padded_channels(c_in)..][..c_in]);
                 let out = products[point * PRODUCT_STRIDE..][..TILES * VECS].as_chunks_mut::<VECS>().0;
-                if block + 1 < blocks {
-                    multiply::<2>(rows, [weights(0, point), weights(1, point)], out);
+                if block + VECS <= blocks {
+                    multiply::<VECS>(rows, std::array::from_fn(|v| weights(v, point)), out);
                 } else {
                     multiply::<1>(rows, [weights(0, point)], out);
                 }
