@@ -44,7 +44,7 @@ const PRODUCT_STRIDE: usize = (BLOCK * WIDE) | 1;
 
 /// Length of the scratch.
 pub(super) fn scratch_len(shape: &ConvShape, batch: usize) -> usize {
-    if batch % LANES > 0 {
+    if !batch.is_multiple_of(LANES) {
         return winograd_channels::scratch_len(shape, batch);
     }
     most_pieces(shape, batch) * piece_scratch_len(shape, batch)
@@ -131,7 +131,7 @@ pub(super) fn convolve(
     x: &[f32],
     y: &mut [f32],
 ) {
-    if batch % LANES > 0 {
+    if !batch.is_multiple_of(LANES) {
         return winograd_channels::convolve(shape, batch, packed, bias, scratch, x, y);
     }
     let channels = channels_per_piece(shape, batch);
