@@ -24,6 +24,7 @@ fn main() {
             let (w, x, dy) = (numbers(shape.weights_len()), numbers(c_in * pixels), numbers(c_out * pixels));
             let (mut y, mut dx, mut dw) = (vec![0.0; dy.len()], vec![0.0; x.len()], vec![0.0; w.len()]);
             let mut scratch = vec![0.0; shape.scratch_len(batch)];
+            let mut back = vec![0.0; shape.backward_scratch_len(batch)];
             let mut partial = vec![0.0; shape.partial_len(batch)];
             let flops = 2.0 * (shape.work() * batch) as f64;
             let how = if tiles { "tiles, effective" } else { "taps" };
@@ -42,7 +43,7 @@ fn main() {
                     conv_direct::forward(&shape, batch, &w, None, &mut taps, &x, &mut y);
                 });
                 bench(&mut criterion, &format!("conv {label} dx {how}"), flops, || {
-                    conv::backward_input(&shape, batch, &w, &mut scratch, &dy, &mut dx);
+                    conv::backward_input(&shape, batch, &w, &mut back, &dy, &mut dx);
                 });
             }
             bench(&mut criterion, &format!("conv {label} dw {how}"), flops, || {
@@ -69,6 +70,7 @@ fn check(shape: &ConvShape, batch: usize) {
     conv::forward_reference(shape, batch, &w, None, &x, &mut expected);
     same("y", &got, &expected);
     let (mut got, mut expected) = (vec![f32::NAN; x.len()], vec![0.0; x.len()]);
+    let mut scratch = vec![0.0; shape.backward_scratch_len(batch)];
     conv::backward_input(shape, batch, &w, &mut scratch, &dy, &mut got);
     conv::backward_input_reference(shape, batch, &w, &dy, &mut expected);
     same("dx", &got, &expected);

@@ -40,18 +40,24 @@ impl ConvShape {
         }
     }
 
-    /// Length of the scratch `tiles` of [`forward_packed`] and [`backward_input_packed`].
+    /// Length of the scratch `tiles` of [`forward_packed`].
     pub fn tiles_len(&self, batch: usize) -> usize {
-        if winograd::pays(self) {
-            winograd::scratch_len(self, batch).max(winograd::scratch_len(&self.swapped(), batch))
-        } else {
-            conv_direct::padded_len(self, batch).max(conv_direct::padded_len(&self.swapped(), batch))
-        }
+        if winograd::pays(self) { winograd::scratch_len(self, batch) } else { conv_direct::padded_len(self, batch) }
     }
 
-    /// Length of the scratch of [`forward`] and [`backward_input`]: packed weights and tiles.
+    /// Length of the scratch `tiles` of [`backward_input_packed`].
+    pub fn backward_tiles_len(&self, batch: usize) -> usize {
+        self.swapped().tiles_len(batch)
+    }
+
+    /// Length of the scratch of [`forward`]: packed weights and tiles.
     pub fn scratch_len(&self, batch: usize) -> usize {
         self.packed_len() + self.tiles_len(batch)
+    }
+
+    /// Length of the scratch of [`backward_input`]: packed weights and tiles.
+    pub fn backward_scratch_len(&self, batch: usize) -> usize {
+        self.packed_len() + self.backward_tiles_len(batch)
     }
 
     /// Length of the scratch `partial` of [`backward_weights`].
@@ -83,15 +89,9 @@ impl ConvShape {
         assert_eq!(y.len(), self.c_out * self.h * self.w * batch, "y must be (C_out, H, W, B)");
     }
 
-    fn check_scratch(&self, batch: usize, packed: &[f32], tiles: &[f32]) {
-        assert_eq!(packed.len(), self.packed_len(), "packed must be as long as packed_len()");
-        assert_eq!(tiles.len(), self.tiles_len(batch), "tiles must be as long as tiles_len()");
-    }
-
     /// `y` of `x` with packed weights.
     fn convolve(
         &self,
-        by_tiles: bool,
         batch: usize,
         packed: &[f32],
         bias: Option<&[f32]>,
@@ -99,7 +99,10 @@ impl ConvShape {
         x: &[f32],
         y: &mut [f32],
     ) {
-        if by_tiles {
+        self.check(batch, x, y);
+        assert_eq!(packed.len(), self.packed_len(), "packed must be as long as packed_len()");
+        assert_eq!(tiles.len(), self.tiles_len(batch), "tiles must be as long as the shape says");
+        if winograd::pays(self) {
             winograd::convolve(self, batch, &packed[..winograd::packed_len(self)], bias, tiles, x, y);
         } else {
             conv_direct::convolve(self, batch, packed, bias, tiles, x, y);
@@ -163,15 +166,13 @@ pub fn forward_packed(
     x: &[f32],
     y: &mut [f32],
 ) {
-    shape.check(batch, x, y);
     assert!(bias.is_none_or(|b| b.len() == shape.c_out), "bias must be (C_out)");
-    shape.check_scratch(batch, packed, tiles);
-    shape.convolve(winograd::pays(shape), batch, packed, bias, tiles, x, y);
+    shape.convolve(batch, packed, bias, tiles, x, y);
 }
 
 /// `dx`: the convolution of `dy` with the kernels turned by 180 degrees and the channels' roles exchanged.
 ///
-/// `weights (C_out, C_in, k, k)`, `scratch` of [`ConvShape::scratch_len`], `dy (C_out, H, W, B)`,
+/// `weights (C_out, C_in, k, k)`, `scratch` of [`ConvShape::backward_scratch_len`], `dy (C_out, H, W, B)`,
 /// `dx (C_in, H, W, B)`.
 ///
 /// # Panics
@@ -184,7 +185,7 @@ pub fn backward_input(
     dy: &[f32],
     dx: &mut [f32],
 ) {
-    assert_eq!(scratch.len(), shape.scratch_len(batch), "scratch must be as long as scratch_len()");
+    assert_eq!(scratch.len(), shape.backward_scratch_len(batch), "scratch must be as long as backward_scratch_len()");
     let (packed, tiles) = scratch.split_at_mut(shape.packed_len());
     pack_turned(shape, weights, packed);
     backward_input_packed(shape, batch, packed, tiles, dy, dx);
@@ -213,7 +214,7 @@ pub fn pack_turned(shape: &ConvShape, weights: &[f32], packed: &mut [f32]) {
 
 /// [`backward_input`] with weights from [`pack_turned`].
 ///
-/// `packed` of [`ConvShape::packed_len`], scratch `tiles` of [`ConvShape::tiles_len`], `dy (C_out, H, W, B)`,
+/// `packed` of [`ConvShape::packed_len`], scratch `tiles` of [`ConvShape::backward_tiles_len`], `dy (C_out, H, W, B)`,
 /// `dx (C_in, H, W, B)`.
 ///
 /// # Panics
@@ -226,9 +227,7 @@ pub fn backward_input_packed(
     dy: &[f32],
     dx: &mut [f32],
 ) {
-    shape.check(batch, dx, dy);
-    shape.check_scratch(batch, packed, tiles);
-    shape.swapped().convolve(winograd::pays(shape), batch, packed, None, tiles, dy, dx);
+    shape.swapped().convolve(batch, packed, None, tiles, dy, dx);
 }
 
 /// `dw[o, i, ky, kx] = sum over pixels and batch of dy[o] * x[i, shifted by (ky, kx) - k / 2]`.
@@ -364,7 +363,7 @@ mod tests {
                 &format!("backward_input {s:?} B{b}"),
                 x_len(&s, b),
                 1e-5,
-                |dx| backward_input(&s, b, &w, &mut vec![f32::NAN; s.scratch_len(b)], &dy, dx),
+                |dx| backward_input(&s, b, &w, &mut vec![f32::NAN; s.backward_scratch_len(b)], &dy, dx),
                 |dx| backward_input_reference(&s, b, &w, &dy, dx),
             );
         }

@@ -51,7 +51,8 @@ pub(super) fn padded_plane(shape: &ConvShape, batch: usize) -> usize {
     (shape.h + shape.k - 1) * padded_row(shape, batch)
 }
 
-/// Length of the scratch of [`pad`] and [`convolve`]: the padded input, room to begin at a cache line and to read past its end.
+/// Length of the scratch of [`pad`] and [`convolve`]: the padded input, room to begin at a cache line and to read past
+/// its end.
 pub(super) fn padded_len(shape: &ConvShape, batch: usize) -> usize {
     shape.c_in * padded_plane(shape, batch) + (VECS + 1) * LANES
 }

@@ -1,9 +1,9 @@
 //! Convolution with 3 x 3 kernels by Winograd's F(4x4, 3x3).
 //!
-//! Batches of whole vectors here, others in [`super::winograd_channels`]. Each element of a transformed tile is one vector of 16 images. A block of `WIDE` tiles is transformed for all input
-//! channels; for each of the 36 points a small matrix product over the channels follows, for 16 output channels at a
-//! time, and their outputs are recovered while the products are in the second-level cache.
-//! [`super::winograd_tiles`] has the formulas.
+//! Batches of whole vectors here, others in [`super::winograd_channels`]. Each element of a transformed tile is one
+//! vector of 16 images. A block of `WIDE` tiles is transformed for all input channels; for each of the 36 points a small
+//! matrix product over the channels follows, for 16 output channels at a time, and their outputs are recovered while the
+//! products are in the second-level cache. [`super::winograd_tiles`] has the formulas.
 
 use super::conv::ConvShape;
 use super::dense::ROWS;

@@ -33,6 +33,14 @@ const MAX_KERNEL: usize = 31;
 /// gathering is copying whole runs of lanes.
 const PATCHES: usize = 8;
 
+/// The first `len` numbers of a scratch that grows and never shrinks.
+fn first(scratch: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    if scratch.len() < len {
+        scratch.resize(len, 0.0);
+    }
+    &mut scratch[..len]
+}
+
 /// A convolution with a bias.
 #[derive(Clone)]
 pub struct Conv {
@@ -122,8 +130,8 @@ impl Layer for Conv {
 
     fn forward(&mut self, pass: &Pass, weights: &[f32], _buffers: &[f32], x: &[f32], y: &mut [f32]) {
         let (weight, bias) = (&weights[self.weight.clone()], &weights[self.bias.clone()]);
-        self.scratch.resize(self.shape.scratch_len(pass.batch), 0.0);
-        kernel::forward(&self.shape, pass.batch, weight, Some(bias), &mut self.scratch, x, y);
+        let scratch = first(&mut self.scratch, self.shape.scratch_len(pass.batch));
+        kernel::forward(&self.shape, pass.batch, weight, Some(bias), scratch, x, y);
         if pass.training {
             self.gather(pass, x, y);
         }
@@ -141,11 +149,11 @@ impl Layer for Conv {
     ) {
         let (shape, batch) = (self.shape, pass.batch);
         if let Some(dx) = dx {
-            self.scratch.resize(shape.scratch_len(batch), 0.0);
-            kernel::backward_input(&shape, batch, &weights[self.weight.clone()], &mut self.scratch, dy, dx);
+            let scratch = first(&mut self.scratch, shape.backward_scratch_len(batch));
+            kernel::backward_input(&shape, batch, &weights[self.weight.clone()], scratch, dy, dx);
         }
-        self.partial.resize(shape.partial_len(batch), 0.0);
-        kernel::backward_weights(&shape, batch, dy, x, &mut self.partial, &mut dweights[self.weight.clone()]);
+        let partial = first(&mut self.partial, shape.partial_len(batch));
+        kernel::backward_weights(&shape, batch, dy, x, partial, &mut dweights[self.weight.clone()]);
         backward_bias(shape.c_out, shape.h * shape.w * batch, dy, &mut dweights[self.bias.clone()]);
     }
 
