@@ -2,6 +2,7 @@
 
 use super::{PIXELS, SIDE};
 use crate::rng::Rng;
+use std::ops::Range;
 
 /// Where a drawing lies on the canvas: pixel = centre + scale R(angle) (squeeze u + shift_u, v + shift_v).
 #[derive(Clone, Copy)]
@@ -51,33 +52,50 @@ impl Canvas {
     ///
     /// `distance` is looked at within `bounds` and a pixel around them.
     pub fn paint(&mut self, bounds: Bounds, grey: f32, opacity: f32, distance: impl Fn(f32, f32) -> f32) {
+        if opacity == 0.0 {
+            return;
+        }
         let scale = self.frame.scale;
         self.blend(bounds, |u, v| (opacity * (0.5 - scale * distance(u, v)).clamp(0.0, 1.0), grey));
     }
 
-    /// Mixes in `(share, grey) = shade(u, v)` for each pixel of `bounds`.
-    pub fn blend(&mut self, bounds: Bounds, shade: impl Fn(f32, f32) -> (f32, f32)) {
-        let frame = self.frame;
-        let [u0, u1, v0, v1] = bounds;
-        let corners = [frame.pixel(u0, v0), frame.pixel(u1, v0), frame.pixel(u0, v1), frame.pixel(u1, v1)];
-        let range = |k: usize| {
-            let (mut low, mut high) = (f32::MAX, f32::MIN);
-            corners.iter().for_each(|c| (low, high) = (low.min(c[k]), high.max(c[k])));
-            (low - 1.0).clamp(0.0, SIDE as f32) as usize..(high + 2.0).clamp(0.0, SIDE as f32) as usize
-        };
-        let (columns, rows) = (range(0), range(1));
-        let (sin, cos) = frame.angle.sin_cos();
-        let (step, squeeze) = (1.0 / frame.scale, 1.0 / frame.squeeze);
-        for y in rows {
-            for x in columns.clone() {
-                let (dx, dy) = (step * (x as f32 - frame.centre[0]), step * (y as f32 - frame.centre[1]));
-                let u = (cos * dx + sin * dy - frame.shift[0]) * squeeze;
-                let v = cos * dy - sin * dx - frame.shift[1];
-                let (share, grey) = shade(u, v);
-                let pixel = &mut self.pixels[y * SIDE + x];
+    /// As [`Canvas::paint`] where `distance(u, v, value)` sees `values (48, 48)` too.
+    pub fn paint_with(
+        &mut self,
+        bounds: Bounds,
+        grey: f32,
+        opacity: f32,
+        values: &[f32; PIXELS],
+        distance: impl Fn(f32, f32, f32) -> f32,
+    ) {
+        if opacity == 0.0 {
+            return;
+        }
+        let scale = self.frame.scale;
+        for_rows(self.frame, bounds, |row, u, v| {
+            let places = u.iter().zip(v).zip(&values[row.clone()]);
+            for (pixel, ((&u, &v), &value)) in self.pixels[row].iter_mut().zip(places) {
+                let share = opacity * (0.5 - scale * distance(u, v, value)).clamp(0.0, 1.0);
                 *pixel += share * (grey - *pixel);
             }
-        }
+        });
+    }
+
+    /// Mixes in `(share, grey) = shade(u, v)` for each pixel of `bounds`.
+    pub fn blend(&mut self, bounds: Bounds, shade: impl Fn(f32, f32) -> (f32, f32)) {
+        for_rows(self.frame, bounds, |row, u, v| {
+            for (pixel, (&u, &v)) in self.pixels[row].iter_mut().zip(u.iter().zip(v)) {
+                let (share, grey) = shade(u, v);
+                *pixel += share * (grey - *pixel);
+            }
+        });
+    }
+
+    /// `f(u)` at each pixel of `bounds` `(48, 48)`, 0 elsewhere: what several shapes share and is slow to compute.
+    pub fn values(&self, bounds: Bounds, f: impl Fn(f32) -> f32) -> [f32; PIXELS] {
+        let mut values = [0.0; PIXELS];
+        for_rows(self.frame, bounds, |row, u, _| values[row].iter_mut().zip(u).for_each(|(value, &u)| *value = f(u)));
+        values
     }
 
     /// Multiplies each pixel by `light(u, v)`.
@@ -106,10 +124,40 @@ impl Canvas {
     /// Bytes of `0.5 + contrast (x - 0.5) + brightness`, with noise of deviation `noise`.
     pub fn develop(&self, contrast: f32, brightness: f32, noise: f32, rng: &mut Rng, out: &mut [u8]) {
         assert_eq!(out.len(), PIXELS, "out must be (48, 48)");
-        for (byte, &x) in out.iter_mut().zip(&self.pixels) {
-            let value = 0.5 + contrast * (x - 0.5) + brightness + noise * rng.normal_fast();
+        // Drawn first: the rest is vectors then.
+        let mut normals = [0.0; PIXELS];
+        rng.fill_normal_fast(&mut normals);
+        for ((byte, &x), normal) in out.iter_mut().zip(&self.pixels).zip(normals) {
+            let value = 0.5 + contrast * (x - 0.5) + brightness + noise * normal;
             *byte = (255.0 * value.clamp(0.0, 1.0) + 0.5) as u8;
         }
+    }
+}
+
+/// Calls `f(pixels, u, v)` for each row of `bounds` in `frame`: their range in `(48, 48)` and their coordinates.
+///
+/// Loops over these have no index and no branch, so that the compiler makes vectors of them.
+#[inline(always)]
+fn for_rows(frame: Frame, bounds: Bounds, mut f: impl FnMut(Range<usize>, &[f32], &[f32])) {
+    let [u0, u1, v0, v1] = bounds;
+    let corners = [frame.pixel(u0, v0), frame.pixel(u1, v0), frame.pixel(u0, v1), frame.pixel(u1, v1)];
+    let range = |k: usize| {
+        let (mut low, mut high) = (f32::MAX, f32::MIN);
+        corners.iter().for_each(|c| (low, high) = (low.min(c[k]), high.max(c[k])));
+        (low - 1.0).clamp(0.0, SIDE as f32) as usize..(high + 2.0).clamp(0.0, SIDE as f32) as usize
+    };
+    let (columns, rows) = (range(0), range(1));
+    let (sin, cos) = frame.angle.sin_cos();
+    let (step, squeeze) = (1.0 / frame.scale, 1.0 / frame.squeeze);
+    let (mut u, mut v) = ([0.0; SIDE], [0.0; SIDE]);
+    for y in rows {
+        let dy = step * (y as f32 - frame.centre[1]);
+        for (x, (u, v)) in (0i32..).zip(u.iter_mut().zip(&mut v)) {
+            let dx = step * (x as f32 - frame.centre[0]);
+            *u = (cos * dx + sin * dy - frame.shift[0]) * squeeze;
+            *v = cos * dy - sin * dx - frame.shift[1];
+        }
+        f(y * SIDE + columns.start..y * SIDE + columns.end, &u[columns.clone()], &v[columns.clone()]);
     }
 }
 

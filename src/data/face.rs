@@ -187,31 +187,36 @@ impl Person {
     fn paint_mouth(&self, canvas: &mut Canvas, look: &Look) {
         let half = self.mouth_width * look.mouth_width;
         let (curve, open) = (look.mouth_curve, look.mouth_open);
-        // Middle line, and the edges of the opening above and below it, at t from -1 to 1.
-        let edges = |t: f32| {
-            let arc = (1.0 - t * t).max(0.0);
-            let line = self.mouth_height + curve * (0.45 - t * t) + 0.35 * open - look.upper_lip * arc;
-            let height = open * arc.powf(look.mouth_shape);
-            (line - 0.5 * height, line + 0.5 * height + 0.3 * look.upper_lip * arc * f32::from(open > 0.05))
+        let arc = |t: f32| (1.0 - t * t).max(0.0);
+        // Middle line, and the edges of the opening above and below it, at t from -1 to 1; `height` is that of the opening.
+        let edges = |t: f32, height: f32| {
+            let line = self.mouth_height + curve * (0.45 - t * t) + 0.35 * open - look.upper_lip * arc(t);
+            (line - 0.5 * height, line + 0.5 * height + 0.3 * look.upper_lip * arc(t) * f32::from(open > 0.05))
         };
+        let height = |t: f32| open * arc(t).powf(look.mouth_shape);
         let reach = 0.3 + open + curve.abs();
         let bounds: Bounds = [-half - 0.1, half + 0.1, self.mouth_height - reach, self.mouth_height + reach];
         if self.moustache > 0.0 {
-            let v0 = edges(0.0).0 - 0.08;
+            let v0 = edges(0.0, height(0.0)).0 - 0.08;
             canvas.paint(bounds, self.hair, self.moustache, |u, v| ellipse(u, v, [0.0, v0], [half * 0.95, 0.055]));
         }
-        let between = |u: f32, v: f32, margin: f32| {
+        // Powers are slow: once for each pixel, not for each shape.
+        let heights = canvas.values(bounds, |u| height(u / half));
+        let between = |u: f32, v: f32, height: f32, margin: f32| {
             let t = u / half;
-            let (top, bottom) = edges(t);
-            let margin = margin * (1.0 - t * t).max(0.0).sqrt() + 0.015;
+            let (top, bottom) = edges(t, height);
+            let margin = margin * arc(t).sqrt() + 0.015;
             (top - margin - v).max(v - bottom - margin).max((t.abs() - 1.0) * half)
         };
-        canvas.paint(bounds, self.lip, 0.9, |u, v| between(u, v, self.lip_thickness));
-        canvas.paint(bounds, 0.25 * self.skin, 0.95, |u, v| between(u, v, 0.0));
+        let lip = self.lip_thickness;
+        canvas.paint_with(bounds, self.lip, 0.9, &heights, |u, v, height| between(u, v, height, lip));
+        canvas.paint_with(bounds, 0.25 * self.skin, 0.95, &heights, |u, v, height| between(u, v, height, 0.0));
         if open > 0.05 {
-            canvas.paint(bounds, 0.05, 1.0, |u, v| between(u, v, -0.008));
+            canvas.paint_with(bounds, 0.05, 1.0, &heights, |u, v, height| between(u, v, height, -0.008));
             let row = (0.5 * open).min(0.085);
-            canvas.paint(bounds, self.sclera, look.teeth, |u, v| between(u, v, -0.02).max(v - edges(u / half).0 - row));
+            canvas.paint_with(bounds, self.sclera, look.teeth, &heights, |u, v, height| {
+                between(u, v, height, -0.02).max(v - edges(u / half, height).0 - row)
+            });
         }
     }
 

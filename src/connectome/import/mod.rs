@@ -2,6 +2,7 @@
 
 mod cell_types;
 mod cells;
+mod plain;
 mod table;
 mod wiring;
 
@@ -127,12 +128,18 @@ pub fn empty_projection(pre_lamina: &str, post_lamina: &str, origin: &str) -> Er
 
 fn read(tables: &Tables, completed: bool, path: &Path) -> Result<Connectome> {
     let cells = cells::read(&tables.neurons, wiring::names_root_ids(&tables.wiring)?)?;
-    let mut wiring = Wiring::default();
-    wiring.read(&tables.wiring, &cells, tables.repeats)?;
-    if completed {
-        wiring.read(&tables.imputed, &cells, Repeats::Refused)?;
-    }
-    let synapses = wiring.build(&tables.wiring, cells.len())?;
+    let own = if completed { None } else { plain::read(&tables.wiring, &cells) };
+    let synapses = match own {
+        Some(synapses) => synapses,
+        None => {
+            let mut wiring = Wiring::default();
+            wiring.read(&tables.wiring, &cells, tables.repeats)?;
+            if completed {
+                wiring.read(&tables.imputed, &cells, Repeats::Refused)?;
+            }
+            wiring.build(&tables.wiring, cells.len())?
+        }
+    };
     let origin = format!("measured: {}", path.display());
     let known_pairs = cells.known_pairs;
     let mut connectome = Connectome { origin, neurons: cells.into_neurons(), synapses, known_pairs };
