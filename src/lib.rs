@@ -7,7 +7,7 @@
 //! | 3 | [`model`], [`learning`] | layers, column, presets; optimizers, schedules, Hebbian rules, homeostasis, Dale's law |
 //! | 2 | [`connectome`], [`data`], [`store`] | wiring; images; weights on disk |
 //! | 1 | [`kernels`] | plain functions on slices |
-//! | 0 | [`config`], [`rng`], [`input`], [`error`] | configuration, random streams, opening files from outside, errors |
+//! | 0 | [`aligned`], [`config`], [`rng`], [`input`], [`error`] | buffers on cache lines, configuration, random streams, opening files from outside, errors |
 //!
 //! A file uses its own module and lower levels; of two modules on one level only one may use the other (`connectome`
 //! uses `store`, `learning` uses `model`, `eval` and `export` use `train`). `tests/architecture.rs` keeps that true.
@@ -18,6 +18,7 @@
 //! its row in [`export::EXPORTERS`]; a kernel, a file in [`kernels`] with its reference loop and a parity test; a reader
 //! of files from outside begins in [`input`] and has a row in `tests/hostile` and a target in `tools/fuzz`.
 
+pub mod aligned;
 pub mod cli;
 pub mod config;
 pub mod connectome;

@@ -7,7 +7,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng as _, SeedableRng};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// Generators side by side in [`Rng::fill_normal_fast`].
+/// Generators side by side in [`Rng::fill_noise`].
 const LANES: usize = 16;
 /// The lower byte of each half of a word.
 const BYTES: u32 = 0x00ff_00ff;
@@ -83,7 +83,7 @@ impl Rng {
     /// Fills `out` with approximately standard normal numbers, exact mean and variance, bounded by ±4.9: each the sum of
     /// eight uniform bytes. Sixteen generators side by side (xoshiro128++, seeded from this one) in vector code: meant
     /// for noise, where the tail does not matter and a number must cost less than a nanosecond.
-    pub fn fill_normal_fast(&mut self, out: &mut [f32]) {
+    pub fn fill_noise(&mut self, out: &mut [f32]) {
         let mut state = [[0u32; LANES]; 4];
         state.as_flattened_mut().iter_mut().for_each(|word| *word = (self.next_u64() >> 32) as u32);
         // Variance of a uniform byte: (256^2 - 1) / 12.
@@ -146,7 +146,7 @@ mod tests {
         let mut rng = Rng::stream(7, "test", &[]);
         let n = 200_003;
         let mut fast = vec![f32::NAN; n];
-        rng.fill_normal_fast(&mut fast);
+        rng.fill_noise(&mut fast);
         let exact: Vec<f32> = (0..n).map(|_| rng.normal()).collect();
         let single: Vec<f32> = (0..n).map(|_| rng.normal_fast()).collect();
         for numbers in [&fast, &exact, &single] {

@@ -11,6 +11,7 @@
 
 use super::Optimizer;
 use super::rules::{RULES, Response, Rule};
+use crate::aligned::Aligned;
 use crate::config::{Config, Plasticity};
 use crate::error::{Error, Result};
 use crate::kernels::optimizer::square_norm;
@@ -50,15 +51,15 @@ struct Site {
 #[derive(Default)]
 struct Scratch {
     /// Activity of all slices on both sides: `(N_pre, samples)`, `(N_post, samples)`.
-    pre: Vec<f32>,
-    post: Vec<f32>,
-    gate: Vec<f32>,
+    pre: Aligned,
+    post: Aligned,
+    gate: Aligned,
     decay: Vec<f32>,
-    drive: Vec<f32>,
+    drive: Aligned,
     means: Vec<f32>,
-    transposed: Vec<f32>,
-    residual: Vec<f32>,
-    change: Vec<f32>,
+    transposed: Aligned,
+    residual: Aligned,
+    change: Aligned,
 }
 
 /// The local learner of a run.
@@ -324,7 +325,7 @@ fn part_of<'a>(rest: &mut &'a mut [f32], at: &mut usize, range: &Range<usize>) -
 }
 
 /// Puts the activity of the slices side by side: `(N, samples)` of each into `all (N, Σ samples)`.
-fn join<'a>(parts: &[Plastic<'a>], samples: usize, side: impl Fn(&Plastic<'a>) -> &'a [f32], all: &mut Vec<f32>) {
+fn join<'a>(parts: &[Plastic<'a>], samples: usize, side: impl Fn(&Plastic<'a>) -> &'a [f32], all: &mut Aligned) {
     let rows = parts.first().map_or(0, |p| side(p).len() / p.samples.max(1));
     all.resize(rows * samples, 0.0);
     let mut at = 0;

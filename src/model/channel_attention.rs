@@ -3,6 +3,7 @@
 //! Woo et al. 2018, "CBAM: Convolutional Block Attention Module", equation 2.
 
 use super::{Init, Layer, LayerKind, Operation, Params, Pass, Role, Shape, TensorSpec, tensor_ranges};
+use crate::aligned::Aligned;
 use crate::error::Result;
 use crate::kernels::attention::{pool_pixels, scale_maps, scale_maps_dgate, scale_maps_dx};
 use crate::kernels::gate_mlp::{GateShape, GateWeights, gate, gate_backward};
@@ -22,19 +23,19 @@ struct ChannelAttention {
     /// Hidden units J.
     n_hidden: usize,
     /// Means and maxima `(C, 2, B)`.
-    pools: Vec<f32>,
+    pools: Aligned,
     /// Pixel of each maximum `(C, B)`.
     peak: Vec<f32>,
     /// Hidden activity for both pools `(J, 2, B)`.
-    hidden: Vec<f32>,
+    hidden: Aligned,
     /// Gates `(C, B)`.
-    gate: Vec<f32>,
+    gate: Aligned,
     /// Gradient of the gates `(C, B)`.
-    dgate: Vec<f32>,
+    dgate: Aligned,
     /// Gradient of `hidden` `(J, 2, B)`.
-    dhidden: Vec<f32>,
+    dhidden: Aligned,
     /// Gradient of `pools` `(C, 2, B)`.
-    dpools: Vec<f32>,
+    dpools: Aligned,
 }
 
 /// Builds it; `reduction` (4) is how many times fewer hidden units there are than channels, at least one.
@@ -47,13 +48,13 @@ fn build(params: &mut Params, input: Shape) -> Result<Box<dyn Layer>> {
     Ok(Box::new(ChannelAttention {
         shape: input,
         n_hidden,
-        pools: Vec::new(),
+        pools: Aligned::default(),
         peak: Vec::new(),
-        hidden: Vec::new(),
-        gate: Vec::new(),
-        dgate: Vec::new(),
-        dhidden: Vec::new(),
-        dpools: Vec::new(),
+        hidden: Aligned::default(),
+        gate: Aligned::default(),
+        dgate: Aligned::default(),
+        dhidden: Aligned::default(),
+        dpools: Aligned::default(),
     }))
 }
 

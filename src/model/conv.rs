@@ -1,6 +1,7 @@
 //! Layer `conv`: two-dimensional convolution with a bias, same size out as in.
 
 use super::{Init, Layer, LayerKind, Operation, Pass, Plastic, Role, Shape, TensorSpec, Wiring, tensor_ranges};
+use crate::aligned::Aligned;
 use crate::error::Error;
 use crate::kernels::conv::{self as kernel, ConvShape};
 use crate::kernels::dense::backward_bias;
@@ -34,7 +35,7 @@ const MAX_KERNEL: usize = 31;
 const PATCHES: usize = 8;
 
 /// The first `len` numbers of a scratch that grows and never shrinks.
-fn first(scratch: &mut Vec<f32>, len: usize) -> &mut [f32] {
+fn first(scratch: &mut Aligned, len: usize) -> &mut [f32] {
     if scratch.len() < len {
         scratch.resize(len, 0.0);
     }
@@ -48,9 +49,9 @@ pub struct Conv {
     weight: Range<usize>,
     bias: Range<usize>,
     /// Scratch, empty before the first pass: a network may be built only to learn its size.
-    scratch: Vec<f32>,
+    scratch: Aligned,
     /// Scratch, empty before the first backward pass.
-    partial: Vec<f32>,
+    partial: Aligned,
     /// Inputs under the sampled pixels `(C_in * k * k, PATCHES * B)`; empty before the first training pass.
     pre: Vec<f32>,
     /// Outputs at the sampled pixels, rectified: rates `(C_out, PATCHES * B)`.
@@ -66,8 +67,8 @@ impl Conv {
             shape,
             weight: 0..0,
             bias: 0..0,
-            scratch: Vec::new(),
-            partial: Vec::new(),
+            scratch: Aligned::default(),
+            partial: Aligned::default(),
             pre: Vec::new(),
             post: Vec::new(),
         };

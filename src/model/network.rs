@@ -2,6 +2,7 @@
 
 use super::slices::Replica;
 use super::{Layer, Params, Shape, TensorSpec, column, dense, layer_kind, tensor_ranges};
+use crate::aligned::Aligned;
 use crate::config::Config;
 use crate::connectome::Connectome;
 use crate::data::{EXPRESSIONS, SIDE};
@@ -40,7 +41,7 @@ pub struct Network {
     /// Layers in which the images of a batch meet.
     pub(super) meetings: Vec<usize>,
     /// Scratch: the activity of all slices, turned round.
-    pub(super) turned: Vec<f32>,
+    pub(super) turned: Aligned,
 }
 
 impl Network {
@@ -83,7 +84,7 @@ impl Network {
         }
         let mut replica = Replica::new(layers);
         let meetings = (0..replica.layers.len()).filter(|&i| replica.layers[i].meeting().is_some()).collect();
-        let (replicas, turned) = (vec![replica], Vec::new());
+        let (replicas, turned) = (vec![replica], Aligned::default());
         Self { replicas, input, weights, buffers, tensors, buffer_tensors, meetings, turned }
     }
 

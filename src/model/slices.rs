@@ -6,6 +6,7 @@
 //! places in a pass where slices wait for each other.
 
 use super::{Layer, Network, Outer, Pass, Plastic};
+use crate::aligned::Aligned;
 use crate::kernels::optimizer::square_norm;
 use crate::kernels::{dense, threads};
 use std::ops::Range;
@@ -24,13 +25,13 @@ pub(super) struct Replica {
     /// Images of the slice in the last pass.
     images: usize,
     /// Input `(N_input, B)` of the last pass.
-    x: Vec<f32>,
+    x: Aligned,
     /// Output of each layer in the last pass `(N, B)`.
-    outputs: Vec<Vec<f32>>,
+    outputs: Vec<Aligned>,
     /// Gradient of each layer's output `(N, B)`.
-    d_outputs: Vec<Vec<f32>>,
+    d_outputs: Vec<Aligned>,
     /// This slice's part of the gradient of all weights, but for those of [`Layer::outer`].
-    dweights: Vec<f32>,
+    dweights: Aligned,
 }
 
 /// Where each layer's weights and buffers lie, and the values of the weights.
@@ -48,8 +49,8 @@ impl Memory<'_> {
 
 impl Replica {
     pub(super) fn new(layers: Vec<Box<dyn Layer>>) -> Self {
-        let empty = vec![Vec::new(); layers.len()];
-        let (x, dweights) = (Vec::new(), Vec::new());
+        let empty = vec![Aligned::default(); layers.len()];
+        let (x, dweights) = (Aligned::default(), Aligned::default());
         Self { images: 0, x, outputs: empty.clone(), d_outputs: empty, dweights, layers }
     }
 
@@ -58,7 +59,7 @@ impl Replica {
     }
 
     /// Input of layer `i`, its scratch and output.
-    fn at(&mut self, i: usize) -> (&[f32], &mut dyn Layer, &mut Vec<f32>) {
+    fn at(&mut self, i: usize) -> (&[f32], &mut dyn Layer, &mut Aligned) {
         let (done, rest) = self.outputs.split_at_mut(i);
         let x = done.last().unwrap_or(&self.x);
         (x, self.layers[i].as_mut(), &mut rest[0])
@@ -205,7 +206,7 @@ impl Network {
             let pass = part(i, replica.images);
             if replica.dweights.len() != len {
                 // Zeroed by the system: what no layer writes takes no memory.
-                replica.dweights = vec![0.0; len];
+                replica.dweights = Aligned::zeros(len);
             }
             let above = match stopped {
                 None => last,

@@ -3,6 +3,7 @@
 //! Woo et al. 2018, "CBAM: Convolutional Block Attention Module", equation 3.
 
 use super::{Init, Layer, LayerKind, Operation, Params, Pass, Role, Shape, TensorSpec, tensor_ranges};
+use crate::aligned::Aligned;
 use crate::error::{Error, Result};
 use crate::kernels::attention::{pool_maps, scale_pixels, scale_pixels_dgate, scale_pixels_dx, sigmoid};
 use crate::kernels::lateral::MapShape;
@@ -22,15 +23,15 @@ struct SpatialAttention {
     /// Filter side K, odd.
     k: usize,
     /// Means and maxima, in each row between K/2 columns of zeros `(H, 2, W + K - 1, B)`.
-    pools: Vec<f32>,
+    pools: Aligned,
     /// Map of each maximum `(H, W, B)`.
     peak: Vec<u32>,
     /// Gates `(H, W, B)`.
-    gate: Vec<f32>,
+    gate: Aligned,
     /// Gradient before the sigmoid, in each row between K/2 columns of zeros `(H, W + K - 1, B)`.
-    d: Vec<f32>,
+    d: Aligned,
     /// Gradient of the pools `(H, 2, W, B)`.
-    dpools: Vec<f32>,
+    dpools: Aligned,
 }
 
 /// Builds it; `kernel` (7) is the side of the filter, odd.
@@ -49,11 +50,11 @@ fn build(params: &mut Params, input: Shape) -> Result<Box<dyn Layer>> {
     Ok(Box::new(SpatialAttention {
         shape: input,
         k,
-        pools: Vec::new(),
+        pools: Aligned::default(),
         peak: Vec::new(),
-        gate: Vec::new(),
-        d: Vec::new(),
-        dpools: Vec::new(),
+        gate: Aligned::default(),
+        d: Aligned::default(),
+        dpools: Aligned::default(),
     }))
 }
 

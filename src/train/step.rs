@@ -1,6 +1,7 @@
 //! One training step: images, forward, backward, optimizer, Hebbian rule.
 
 use super::material::Material;
+use crate::aligned::Aligned;
 use crate::data::{EXPRESSIONS, Standardize, fill_batch};
 use crate::kernels::loss::softmax_cross_entropy;
 use crate::learning::enforce_dale;
@@ -10,7 +11,7 @@ use std::ops::Range;
 /// Scratch of one step.
 #[derive(Default)]
 pub(super) struct Step {
-    gradient: Vec<f32>,
+    gradient: Aligned,
 }
 
 impl Step {

@@ -16,6 +16,7 @@ mod projection;
 mod wiring;
 
 use super::{Layer, Operation, Outer, Pass, Plastic, Shape, TensorSpec, tensor_ranges};
+use crate::aligned::Aligned;
 use crate::connectome::Synapses;
 use projection::InputGradient;
 use std::ops::Range;
@@ -34,8 +35,8 @@ pub struct Column {
     tensors: Vec<TensorSpec>,
     ranges: Vec<Range<usize>>,
     /// Gradient of each population's output `(N_k, B)`.
-    d_outputs: Vec<Vec<f32>>,
-    d_input_part: Vec<f32>,
+    d_outputs: Vec<Aligned>,
+    d_input_part: Aligned,
 }
 
 /// Where a projection comes from.
@@ -50,8 +51,8 @@ pub(crate) enum Source {
 impl Column {
     fn new(input: Shape, populations: Vec<Population>, readout: Vec<usize>, tensors: Vec<TensorSpec>) -> Self {
         let ranges = tensor_ranges(&tensors);
-        let d_outputs = populations.iter().map(|_| Vec::new()).collect();
-        Self { input, populations, readout, tensors, ranges, d_outputs, d_input_part: Vec::new() }
+        let d_outputs = populations.iter().map(|_| Aligned::default()).collect();
+        Self { input, populations, readout, tensors, ranges, d_outputs, d_input_part: Aligned::default() }
     }
 
     /// Lamina and number of excitatory neurons of each population, in processing order.

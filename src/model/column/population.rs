@@ -11,6 +11,7 @@
 //! - `none`: v = u'.
 
 use super::projection::{InputGradient, Projection};
+use crate::aligned::Aligned;
 use crate::kernels::{dense, elementwise, norm};
 use crate::model::Pass;
 use crate::rng::Rng;
@@ -48,10 +49,10 @@ pub(crate) struct Interneurons {
     pub(crate) alpha: usize,
     pub(crate) shunt_floor: f32,
     /// h `(N_I, B)`, s `(N, B)`, and their gradients.
-    h: Vec<f32>,
-    s: Vec<f32>,
-    dh: Vec<f32>,
-    ds: Vec<f32>,
+    h: Aligned,
+    s: Aligned,
+    dh: Aligned,
+    ds: Aligned,
 }
 
 impl Interneurons {
@@ -63,7 +64,7 @@ impl Interneurons {
         [gain, alpha]: [usize; 2],
         shunt_floor: f32,
     ) -> Self {
-        let (h, s, dh, ds) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let [h, s, dh, ds] = std::array::from_fn(|_| Aligned::default());
         Self { n, afferents, from_lamina, efferent, gain, alpha, shunt_floor, h, s, dh, ds }
     }
 }
@@ -96,23 +97,23 @@ pub(crate) struct Population {
 #[derive(Clone, Default)]
 struct Scratch {
     /// First response φ(u).
-    a: Vec<f32>,
+    a: Aligned,
     /// Summed input after recurrence, u'.
-    u: Vec<f32>,
+    u: Aligned,
     /// After inhibition and noise.
-    v: Vec<f32>,
+    v: Aligned,
     /// Output.
-    y: Vec<f32>,
+    y: Aligned,
     /// Mean and inverse standard deviation of LayerNorm, each `(B)`.
     mean: Vec<f32>,
     inv_sd: Vec<f32>,
     /// Gradients of v and of u.
-    dv: Vec<f32>,
-    du: Vec<f32>,
+    dv: Aligned,
+    du: Aligned,
     /// Gradient of a.
-    da: Vec<f32>,
+    da: Aligned,
     /// Noise of each unit; empty where there is none.
-    noise: Vec<f32>,
+    noise: Aligned,
 }
 
 impl Population {
@@ -211,8 +212,8 @@ impl Population {
         if pass.training && self.unit_noise > 0.0 {
             let mut rng = Rng::stream(pass.seed, "unit noise", &[pass.step, self.bias as u64, pass.slice]);
             noise.resize(len, 0.0);
-            rng.fill_normal_fast(noise);
-            v.iter_mut().zip(noise).for_each(|(v, noise)| *v += self.unit_noise * *noise);
+            rng.fill_noise(noise);
+            v.iter_mut().zip(noise.iter()).for_each(|(v, noise)| *v += self.unit_noise * noise);
         }
         match self.norm {
             Some(n) => {

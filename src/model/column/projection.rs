@@ -1,6 +1,7 @@
 //! A projection between two populations: dense, or only at the synapses of a mask; with synaptic noise.
 
 use super::Source;
+use crate::aligned::Aligned;
 use crate::connectome::Synapses;
 use crate::kernels::{dense, elementwise, sparse};
 use crate::model::{Outer, Pass, Plastic, Wiring};
@@ -53,9 +54,9 @@ pub(crate) struct Projection {
     /// sparse ones. In a block with gaps sparse kernels win at any density, because a dense one must first be filled.
     whole: bool,
     /// A product that is to be added to others; empty where none is.
-    part: Vec<f32>,
+    part: Aligned,
     /// Activity turned round for the weight gradient of a whole block `(B, N_pre)`.
-    turned: Vec<f32>,
+    turned: Aligned,
 }
 
 impl Projection {
@@ -71,8 +72,8 @@ impl Projection {
             factors: empty(),
             noisy: empty(),
             whole,
-            part: empty(),
-            turned: empty(),
+            part: Aligned::default(),
+            turned: Aligned::default(),
         }
     }
 
@@ -189,14 +190,14 @@ impl Projection {
         // The same for every slice of the step: one draw per synapse.
         let mut rng = Rng::stream(pass.seed, "synaptic noise", &[pass.step, self.tensor as u64]);
         self.factors.resize(w.len(), 0.0);
-        rng.fill_normal_fast(&mut self.factors);
+        rng.fill_noise(&mut self.factors);
         self.factors.iter_mut().for_each(|f| *f = (1.0 + self.noise_sigma * *f).max(0.0));
         self.noisy.extend(w.iter().zip(&self.factors).map(|(w, f)| w * f));
     }
 }
 
 /// Writes `product` to `out`, or adds it by way of `part` if it is to `accumulate`.
-fn add_to(out: &mut [f32], accumulate: bool, part: &mut Vec<f32>, product: impl FnOnce(&mut [f32])) {
+fn add_to(out: &mut [f32], accumulate: bool, part: &mut Aligned, product: impl FnOnce(&mut [f32])) {
     if !accumulate {
         return product(out);
     }
