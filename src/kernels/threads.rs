@@ -129,6 +129,11 @@ fn halve<const P: usize, T: Send>(
     }
 }
 
+/// Runs both, on two threads where there are two.
+pub fn join<A: Send, B: Send>(a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B + Send) -> (A, B) {
+    rayon::join(a, b)
+}
+
 /// A pool of `threads` workers (0 = one per core).
 ///
 /// # Errors

@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::connectome::{self, Connectome};
 use crate::data::{self, Dataset, Split};
 use crate::error::{Error, Result};
+use crate::kernels::threads;
 use crate::learning::{Hebbian, Optimizer, Schedule};
 use crate::model::Network;
 
@@ -27,10 +28,15 @@ impl Material {
         wiring: Option<Connectome>,
         observer: &mut (dyn FnMut(Event) + Send),
     ) -> Result<Self> {
-        let connectome = match wiring {
-            None if config.column.enabled => Some(connectome::load(&config.connectome)?),
-            other => other,
-        };
+        // Side by side: a start spends most of its time on these two.
+        let (connectome, dataset) = threads::join(
+            || match wiring {
+                None if config.column.enabled => connectome::load(&config.connectome).map(Some),
+                other => Ok(other),
+            },
+            || data::load(&config.data.source, &config.data),
+        );
+        let connectome = connectome?;
         if let Some(c) = &connectome {
             observer(Event::Note(format!(
                 "connectome: {}: {} neurons, {} connections",
@@ -40,7 +46,7 @@ impl Material {
             )));
         }
         let network = Network::build(config, connectome.as_ref())?;
-        let mut dataset = data::load(&config.data.source, &config.data)?;
+        let mut dataset = dataset?;
         if dataset.labels.len() != dataset.len() {
             return Err(Error::input(&dataset.source, "has no labels", "train on a file with an `emotion` column"));
         }
