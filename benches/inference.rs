@@ -28,7 +28,7 @@ fn main() {
         let indices = faces.indices(Split::Training);
         let mut classify = |threads: usize, n: usize| {
             let part = &indices[..n];
-            let p = probabilities(&mut network, &weights, &mut buffers, &faces, part, standardize, false);
+            let p = probabilities(&mut network, &weights, &buffers, &faces, part, standardize, false);
             let sums = p.chunks_exact(data::EXPRESSIONS.len()).map(|p| p.iter().sum::<f32>());
             // Checked once before timing: probabilities of every image.
             assert!(p.len() == n * data::EXPRESSIONS.len() && sums.into_iter().all(|s| (s - 1.0).abs() < 1e-4));
@@ -36,8 +36,7 @@ fn main() {
             let pool = pool(threads).expect("threads");
             group.bench_function(BenchmarkId::new(preset.name, format!("batch {n}, {threads} threads")), |bencher| {
                 pool.run(|| {
-                    bencher
-                        .iter(|| probabilities(&mut network, &weights, &mut buffers, &faces, part, standardize, false));
+                    bencher.iter(|| probabilities(&mut network, &weights, &buffers, &faces, part, standardize, false));
                 });
             });
         };

@@ -72,7 +72,7 @@ fn classify(config: &Config, seconds: f64) -> Vec<f64> {
     pool(config.threads).expect("threads").run(|| {
         repeat(seconds, || {
             let part = parts.next().expect("a batch");
-            let p = probabilities(&mut network, &weights, &mut buffers, &faces, part, standardize, false);
+            let p = probabilities(&mut network, &weights, &buffers, &faces, part, standardize, false);
             std::hint::black_box(p);
         })
     })
