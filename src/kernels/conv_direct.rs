@@ -11,7 +11,13 @@ use super::threads::{for_pieces, for_plane_pieces};
 use std::ops::Range;
 use wide::f32x16;
 
-/// Lanes of padded rows that stay in the first-level cache for all output channels: 20 KiB.
+/// Output channels computed together, so that the inputs of a span come from the first-level cache for all but the first.
+const GROUP: usize = 32;
+
+/// Taps whose weights stay in the first-level cache, and whose sums are kept in registers: 144 x 8 numbers = 4.5 KiB.
+const TAPS_IN_CACHE: usize = 144;
+
+/// Lanes of padded rows that stay there: 20 KiB. Few input channels have whole rows in it, and long runs of stores.
 const LANES_IN_CACHE: usize = 5120;
 
 /// Vectors side by side: 8 x 3 sums, three inputs and one weight fill 28 of 32 registers of AVX-512.
@@ -122,29 +128,24 @@ pub(super) fn convolve(
     let x = pad(shape, batch, x, scratch);
     let row = w * batch;
     let rows = shape.rows_per(16);
-    let channels = (LANES_IN_CACHE / (k * padded_row(shape, batch)).max(1)).max(1);
-    for_plane_pieces::<ROWS, f32>(y, h * row, rows * row, shape.work() * batch, |group, piece, planes| {
+    let channels = (TAPS_IN_CACHE / (k * k)).clamp(1, c_in.max(1));
+    let span = (LANES_IN_CACHE / (channels * k)).saturating_sub((k - 1) * batch) / (VECS * LANES);
+    let span = span.max(1) * VECS * LANES;
+    for_plane_pieces::<GROUP, f32>(y, h * row, rows * row, shape.work() * batch, |group, piece, planes| {
         for i in (0..c_in.max(1)).step_by(channels) {
             for r in 0..planes[0].len() / row {
-                let channels = i..(i + channels).min(c_in);
-                let run = Row { shape, batch, packed, bias, x, oy: piece * rows + r, out: r * row, channels };
-                let mut c = 0;
-                while c < planes.len() {
-                    let (o, left) = (group * ROWS + c, planes.len() - c);
-                    match tile_rows(left) {
-                        n if n >= ROWS => run.channels::<ROWS>(o, &mut planes[c..]),
-                        4 => run.channels::<4>(o, &mut planes[c..]),
-                        2 => run.channels::<2>(o, &mut planes[c..]),
-                        _ => run.channels::<1>(o, &mut planes[c..]),
-                    }
-                    c += tile_rows(left);
+                for lane in (0..row).step_by(span) {
+                    let (channels, lanes) = (i..(i + channels).min(c_in), lane..(lane + span).min(row));
+                    let run =
+                        Row { shape, batch, packed, bias, x, oy: piece * rows + r, out: r * row, channels, lanes };
+                    run.group(group * GROUP, planes);
                 }
             }
         }
     });
 }
 
-/// One output row, and the input channels to add.
+/// A span of an output row, and the input channels to add.
 struct Row<'a> {
     shape: &'a ConvShape,
     batch: usize,
@@ -154,12 +155,29 @@ struct Row<'a> {
     x: &'a [f32],
     /// Output row in the image.
     oy: usize,
-    /// Its first lane in the piece of the output plane.
+    /// The row's first lane in the piece of the output plane.
     out: usize,
     channels: Range<usize>,
+    /// The span in the row.
+    lanes: Range<usize>,
 }
 
 impl Row<'_> {
+    /// Every output channel of a group that starts at channel `o`.
+    fn group(&self, o: usize, planes: &mut [&mut [f32]]) {
+        let mut c = 0;
+        while c < planes.len() {
+            let left = planes.len() - c;
+            match tile_rows(left) {
+                n if n >= ROWS => self.channels::<ROWS>(o + c, &mut planes[c..]),
+                4 => self.channels::<4>(o + c, &mut planes[c..]),
+                2 => self.channels::<2>(o + c, &mut planes[c..]),
+                _ => self.channels::<1>(o + c, &mut planes[c..]),
+            }
+            c += tile_rows(left);
+        }
+    }
+
     /// `R` output channels from `o`.
     fn channels<const R: usize>(&self, o: usize, planes: &mut [&mut [f32]]) {
         match self.shape.k {
@@ -170,17 +188,16 @@ impl Row<'_> {
     }
 
     fn lanes<const R: usize, const K: usize>(&self, o: usize, planes: &mut [&mut [f32]]) {
-        let row = self.shape.w * self.batch;
-        let mut lane = 0;
-        while row - lane >= VECS * LANES {
+        let Range { start: mut lane, end } = self.lanes;
+        while end - lane >= VECS * LANES {
             self.tile::<R, VECS, K, true>(o, lane, planes);
             lane += VECS * LANES;
         }
-        while row - lane >= LANES {
+        while end - lane >= LANES {
             self.tile::<R, 1, K, true>(o, lane, planes);
             lane += LANES;
         }
-        if lane < row {
+        if lane < end {
             self.tile::<R, 1, K, false>(o, lane, planes);
         }
     }
