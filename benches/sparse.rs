@@ -5,6 +5,7 @@
 mod mask;
 mod roofline;
 
+use bionic_cpu::aligned::Aligned;
 use bionic_cpu::kernels::sparse::{self, Pattern};
 use bionic_cpu::rng::Rng;
 use criterion::Criterion;
@@ -35,10 +36,11 @@ fn point(criterion: &mut Criterion, n_post: usize, n_pre: usize, percent: usize,
     let p = mask.pattern();
     let w = numbers(p.synapses());
     for &batch in batches {
-        let (x, dy) = (numbers(n_pre * batch), numbers(n_post * batch + 1)[1..].to_vec());
+        // On cache lines, as in the network.
+        let (x, dy) = (aligned(&numbers(n_pre * batch)), aligned(&numbers(n_post * batch + 1)[1..]));
         let flops = 2.0 * (p.synapses() * batch) as f64;
         let (mut y, mut dx, mut dw) =
-            (vec![f32::NAN; n_post * batch], vec![f32::NAN; n_pre * batch], vec![f32::NAN; w.len()]);
+            (Aligned::zeros(n_post * batch), Aligned::zeros(n_pre * batch), vec![f32::NAN; w.len()]);
 
         let mut want = vec![f32::NAN; n_post * batch];
         sparse::forward(p, batch, &w, &x, &mut y, false);
@@ -116,8 +118,8 @@ fn scale() {
         let (column_starts, post, order) = transpose(n, &row_starts, &pre);
         let (column_starts, post, order) = (&*column_starts, &*post, &*order);
         let p = Pattern { n_post: n, n_pre: n, row_starts: &row_starts, pre: &pre, column_starts, post, order };
-        let (w, x, dy) = (numbers(pre.len()), numbers(n * BATCH), numbers(n * BATCH));
-        let (mut y, mut dx, mut dw) = (vec![0.0; n * BATCH], vec![0.0; n * BATCH], vec![0.0; pre.len()]);
+        let [w, x, dy] = [pre.len(), n * BATCH, n * BATCH].map(|n| aligned(&numbers(n)));
+        let [mut y, mut dx, mut dw] = [n * BATCH, n * BATCH, pre.len()].map(Aligned::zeros);
         let print = |kernel: &str, f: &mut (dyn FnMut() + Send)| {
             let seconds = pool.run(|| median_seconds(f));
             println!("{},{kernel},{:.3}", pre.len(), seconds * 1e9 / pre.len() as f64);
@@ -159,4 +161,10 @@ fn transpose(n: usize, row_starts: &[u32], pre: &[u32]) -> (Vec<u32>, Vec<u32>, 
         }
     }
     (column_starts, post, order)
+}
+
+fn aligned(numbers: &[f32]) -> Aligned {
+    let mut copy = Aligned::zeros(numbers.len());
+    copy.copy_from_slice(numbers);
+    copy
 }

@@ -30,11 +30,11 @@ fn layers(c: &mut Criterion) {
             let mut layer = built(kind, input);
             let pass = Pass { training: true, batch: BATCH, slice: 0, seed: 1, step: 1 };
             let weights: Vec<f32> = (0..tensors_len(&layer.tensors())).map(|_| 0.3 * rng.normal()).collect();
-            let mut buffers = vec![1.0; tensors_len(&layer.buffers())];
+            let buffers = vec![1.0; tensors_len(&layer.buffers())];
             let (mut y, mut dx, mut dweights) =
                 (vec![0.0; layer.output().n() * BATCH], vec![0.0; n], vec![0.0; weights.len()]);
             group.bench_function(format!("{} forward", kind.name), |b| {
-                b.iter(|| one.run(|| layer.forward(&pass, &weights, &mut buffers, &x, &mut y)));
+                b.iter(|| one.run(|| layer.forward(&pass, &weights, &buffers, &x, &mut y)));
             });
             let dy = y.clone();
             group.bench_function(format!("{} backward", kind.name), |b| {

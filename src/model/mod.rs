@@ -266,9 +266,9 @@ mod tests {
         let pass = Pass { training: true, batch, slice: 0, seed: 1, step: 2 };
         let (tensors, n_post) = (layer.tensors(), layer.output().n() * batch);
         let (x, dy, weights) = (draw(input.n() * batch), draw(n_post), draw(spec::tensors_len(&tensors)));
-        let mut buffers = vec![1.0; spec::tensors_len(&layer.buffers())];
+        let buffers = vec![1.0; spec::tensors_len(&layer.buffers())];
         let (mut y, mut dx, mut dweights) = (vec![f32::NAN; n_post], vec![f32::NAN; x.len()], vec![0.0; weights.len()]);
-        layer.forward(&pass, &weights, &mut buffers, &x, &mut y);
+        layer.forward(&pass, &weights, &buffers, &x, &mut y);
         layer.backward(&pass, &weights, &x, &y, &dy, Some(&mut dx), &mut dweights);
         [y, dx, dweights, buffers]
     }
