@@ -1,6 +1,6 @@
 //! Two-dimensional convolution (stride 1, zero padding that keeps the size, odd kernel) and its gradients.
 //!
-//! Two ways: [`super::winograd`] for 3 x 3 kernels between several channels, [`super::conv_direct`] for the rest. The
+//! Two ways: `winograd.rs` for 3 x 3 kernels between several channels, `conv_direct.rs` for the rest. The
 //! shape alone decides.
 
 use super::{conv_direct, conv_weights, winograd, winograd_weights};
