@@ -1,10 +1,14 @@
-//! `connectome inspect`: what a connectome contains, before anything is trained with it.
+//! `connectome inspect`: what a connectome contains, before anything is trained with it. `connectome null`: what it is
+//! compared with.
 
 use super::output;
 use super::train::DEFAULT_PRESET;
-use crate::connectome::{load, summary};
-use crate::error::Result;
+use crate::config;
+use crate::connectome::{Connectome, NULL_WIRINGS, load, summary, write_folder};
+use crate::error::{Error, Result};
 use crate::model::presets::preset;
+use std::fs;
+use std::path::PathBuf;
 
 /// Flags of `connectome`.
 #[derive(clap::Args)]
@@ -17,11 +21,13 @@ pub struct Args {
 enum Action {
     /// Neurons by type and lamina, synapses, density by pair of laminae, fan-in and fan-out
     Inspect(Inspect),
+    /// Write a null wiring of a connectome as a folder that every command reads
+    Null(Null),
 }
 
-/// Flags of `connectome inspect`.
+/// Which connectome.
 #[derive(clap::Args)]
-struct Inspect {
+struct Source {
     /// column (the embedded statistical column) or a folder or file of measured data
     #[arg(value_name = "SRC", default_value = "column")]
     source: String,
@@ -31,21 +37,81 @@ struct Inspect {
     /// Add the statistically imputed connections of a measured folder (imputed_connections.csv)
     #[arg(long)]
     completed: bool,
+}
+
+/// Flags of `connectome inspect`.
+#[derive(clap::Args)]
+struct Inspect {
+    #[command(flatten)]
+    source: Source,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
 
-/// Prints the summary.
+/// Flags of `connectome null`.
+#[derive(clap::Args)]
+struct Null {
+    #[command(flatten)]
+    source: Source,
+    /// Null wiring; see the list below
+    #[arg(long, value_name = "NAME")]
+    wiring: String,
+    /// Seed of the wiring
+    #[arg(long, value_name = "S", default_value_t = 1, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    seed: u64,
+    /// Folder to write neurons.csv and connections.csv into, new or empty
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints the summary of a connectome, or of the null wiring that it has written.
 ///
 /// # Errors
-/// `Input` for a connectome that cannot be used; `Io` if stdout refuses the result.
+/// `Input` for a connectome that cannot be used; `Usage` for an unknown null wiring or a folder that is not empty; `Io` if
+/// stdout or the folder refuses the result.
 pub fn run(args: &Args) -> Result<()> {
-    let Action::Inspect(args) = &args.action;
-    let mut config = preset(DEFAULT_PRESET)?.connectome;
-    config.source.clone_from(&args.source);
-    config.min_synapses = args.min_synapses;
-    config.completed = args.completed;
-    let summary = summary(&load(&config)?);
-    if args.json { output::json(&summary) } else { output::result(&summary.to_text()) }
+    match &args.action {
+        Action::Inspect(args) => print(&load(&args.source.config()?)?, args.json),
+        Action::Null(args) => {
+            let null = load(&args.source.config()?)?.rewired(&args.wiring, args.seed)?;
+            if fs::read_dir(&args.out).map_or(args.out.exists(), |mut entries| entries.next().is_some()) {
+                return Err(Error::usage(
+                    format!("--out {}: it is no empty folder", args.out.display()),
+                    "name a new folder",
+                ));
+            }
+            write_folder(&null, &args.out)?;
+            print(&null, args.json)
+        }
+    }
+}
+
+impl Source {
+    fn config(&self) -> Result<config::Connectome> {
+        let Self { source, min_synapses, completed } = self;
+        let defaults = preset(DEFAULT_PRESET)?.connectome;
+        Ok(config::Connectome {
+            source: source.clone(),
+            min_synapses: *min_synapses,
+            completed: *completed,
+            ..defaults
+        })
+    }
+}
+
+fn print(connectome: &Connectome, json: bool) -> Result<()> {
+    let summary = summary(connectome);
+    if json { output::json(&summary) } else { output::result(&summary.to_text()) }
+}
+
+/// Adds what only the table knows.
+pub fn complete_help(command: clap::Command) -> clap::Command {
+    let rows = super::train::list("Null wirings", NULL_WIRINGS.iter().map(|n| (n.name, n.doc)));
+    let kept =
+        "Each keeps the connections of every lamina block and their synapse counts, the neurons and their polarity.";
+    command.mut_subcommand("null", |null| null.after_help(format!("{rows}\n{kept}")))
 }

@@ -37,7 +37,7 @@ enum Command {
     Predict(predict::Args),
     /// Write the trained network for other programs
     Export(export::Args),
-    /// Look at a connectome
+    /// Look at a connectome; write null wirings of it
     Connectome(connectome::Args),
     /// Version, vector instructions and threads of this program
     Info(info::Args),
@@ -80,7 +80,10 @@ pub fn main() -> ExitCode {
 
 /// The parser, with what only the tables know filled in.
 fn command() -> clap::Command {
-    Cli::command().mut_subcommand("train", train::complete_help).mut_subcommand("export", export::complete_help)
+    Cli::command()
+        .mut_subcommand("train", train::complete_help)
+        .mut_subcommand("export", export::complete_help)
+        .mut_subcommand("connectome", connectome::complete_help)
 }
 
 /// What stderr says about an error.

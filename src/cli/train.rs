@@ -212,7 +212,8 @@ pub fn complete_help(mut command: clap::Command) -> clap::Command {
     ))
 }
 
-fn list(title: &str, rows: impl Iterator<Item = (&'static str, &'static str)>) -> String {
+/// A titled list for `--help`.
+pub fn list(title: &str, rows: impl Iterator<Item = (&'static str, &'static str)>) -> String {
     let rows: Vec<_> = rows.collect();
     if rows.is_empty() {
         return String::new();

@@ -45,6 +45,8 @@ pub const KEYS: &[Key] = &[
     key("connectome.completed", "add the imputed connections of a measured folder (imputed_connections.csv)"),
     key("connectome.min_synapses", "pairs joined by fewer synapses are treated as unconnected"),
     key("connectome.seed", "seed of the embedded statistical column"),
+    key("connectome.null", "null wiring in place of the connectome: `connectome null --help` lists them; or none"),
+    key("connectome.null_seed", "seed of the null wiring"),
     key("column.enabled", "false: the stem feeds the read-out and no connectome is used"),
     key("column.laminae", "laminae in processing order; [] = those of the connectome"),
     key("column.input", "projection of the features onto the first lamina: dense or retinotopic"),

@@ -102,6 +102,10 @@ pub struct Connectome {
     pub min_synapses: u32,
     /// Seed of the embedded statistical column, apart from the run's seed so that seeds share the wiring.
     pub seed: u64,
+    /// Null wiring that takes the place of the connectome, or `none`.
+    pub null: String,
+    /// Seed of the null wiring, apart from the run's seed; in a study each cell has its own.
+    pub null_seed: u64,
 }
 
 /// The column: populations by lamina, masked projections between and within them.

@@ -96,7 +96,14 @@ fn bionic() -> Config {
             erase: 0.1,
             erase_max_px: 12,
         },
-        connectome: Connectome { source: "column".into(), completed: false, min_synapses: 1, seed: 1 },
+        connectome: Connectome {
+            source: "column".into(),
+            completed: false,
+            min_synapses: 1,
+            seed: 1,
+            null: "none".into(),
+            null_seed: 1,
+        },
         column: Column {
             enabled: true,
             laminae: vec![],

@@ -68,7 +68,8 @@ struct Tables {
     repeats: Repeats,
 }
 
-/// The wiring that a configuration names: the embedded column, a path, or `SYNAPSES.csv,NEURONS.csv`.
+/// The wiring that a configuration names: the embedded column, a path, or `SYNAPSES.csv,NEURONS.csv`; thinned to pairs of
+/// enough synapses, then rewired where a null wiring is asked for.
 ///
 /// # Errors
 /// A path that no importer accepts, and whatever is wrong in its files (exit code 3).
@@ -81,7 +82,7 @@ pub fn load(config: &config::Connectome) -> Result<Connectome> {
             "lower connectome.min_synapses",
         ));
     }
-    Ok(connectome)
+    connectome.rewired(&config.null, config.null_seed)
 }
 
 /// The wiring before `min_synapses`.

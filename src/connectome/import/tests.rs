@@ -8,7 +8,14 @@ use crate::connectome::neurons::examples;
 use crate::connectome::{Polarity, write_folder};
 
 fn config(source: &Path) -> config::Connectome {
-    config::Connectome { source: source.display().to_string(), completed: false, min_synapses: 1, seed: 1 }
+    config::Connectome {
+        source: source.display().to_string(),
+        completed: false,
+        min_synapses: 1,
+        seed: 1,
+        null: "none".into(),
+        null_seed: 1,
+    }
 }
 
 /// A folder with the given files.
