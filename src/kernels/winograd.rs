@@ -184,7 +184,10 @@ fn convolve_piece(
             for (o, y) in y.chunks_exact_mut(plane).enumerate() {
                 let bias = f32x16::splat(bias.map_or(0.0, |bias| bias[block * BLOCK + o]));
                 for (t, &place) in places.iter().enumerate().take(vectors - first) {
-                    write_tile(shape, batch, products, o * WIDE + t, bias, place, y);
+                    let product = |point| &products[point * PRODUCT_STRIDE + o * WIDE + t];
+                    write_tile(shape, batch, product, bias, place, |lane, outputs| {
+                        y[lane..lane + LANES].copy_from_slice(&outputs);
+                    });
                 }
             }
         }
@@ -225,22 +228,20 @@ fn read_tile(
     }
 }
 
-/// Writes the outputs at `place` of a plane `y (H, W, B)` from vector `at` of each point.
+/// Gives `put` the outputs of the tile at `place` from the product of each point, each with its place in `(H, W, B)`.
 #[inline(always)]
-fn write_tile(
+pub(super) fn write_tile<'a>(
     shape: &ConvShape,
     batch: usize,
-    products: &[Lanes],
-    at: usize,
+    product: impl Fn(usize) -> &'a Lanes,
     bias: f32x16,
     (top, left, image): (usize, usize, usize),
-    y: &mut [f32],
+    mut put: impl FnMut(usize, Lanes),
 ) {
-    let tile = output_tile(|c| std::array::from_fn(|r| f32x16::new(products[(r * POINTS + c) * PRODUCT_STRIDE + at])));
+    let tile = output_tile(|c| std::array::from_fn(|r| f32x16::new(*product(r * POINTS + c))));
     for r in 0..STEP.min(shape.h - top) {
         for c in 0..STEP.min(shape.w - left) {
-            let lane = ((top + r) * shape.w + left + c) * batch + image;
-            y[lane..lane + LANES].copy_from_slice((tile[r][c] + bias).as_array());
+            put(((top + r) * shape.w + left + c) * batch + image, (tile[r][c] + bias).to_array());
         }
     }
 }

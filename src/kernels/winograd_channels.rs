@@ -5,8 +5,8 @@
 
 use super::conv::ConvShape;
 use super::lanes::LANES;
-use super::winograd::{BLOCK, Lanes};
-use super::winograd_tiles::{POINTS, PRODUCTS, STEP, input_tile, output_tile};
+use super::winograd::{BLOCK, Lanes, write_tile};
+use super::winograd_tiles::{PRODUCTS, STEP, input_tile};
 use super::winograd_turn::{turn_back, turn_planes};
 use wide::f32x16;
 
@@ -95,7 +95,10 @@ pub(super) fn convolve(
                 }
                 let y = y_turned[o * pixels..][..LANES * pixels].as_chunks_mut().0;
                 for t in 0..TILES.min(tiles - first) {
-                    write_tile(shape, batch, products, t * VECS + v, f32x16::new(biases), place(t), y);
+                    let product = |point| &products[point * PRODUCT_STRIDE + t * VECS + v];
+                    write_tile(shape, batch, product, f32x16::new(biases), place(t), |lane, outputs| {
+                        y[lane] = outputs;
+                    });
                 }
             }
         }
@@ -123,25 +126,6 @@ fn read_tile(
     });
     for (point, values) in tile.as_flattened().iter().enumerate() {
         inputs[point * stride..][..LANES].copy_from_slice(values.as_array());
-    }
-}
-
-/// Writes the outputs at `place` of `y (H, W, B, 16)` from vector `at` of each point.
-#[inline(always)]
-fn write_tile(
-    shape: &ConvShape,
-    batch: usize,
-    products: &[Lanes],
-    at: usize,
-    bias: f32x16,
-    (top, left, image): (usize, usize, usize),
-    y: &mut [Lanes],
-) {
-    let tile = output_tile(|c| std::array::from_fn(|r| f32x16::new(products[(r * POINTS + c) * PRODUCT_STRIDE + at])));
-    for r in 0..STEP.min(shape.h - top) {
-        for c in 0..STEP.min(shape.w - left) {
-            y[((top + r) * shape.w + left + c) * batch + image] = (tile[r][c] + bias).to_array();
-        }
     }
 }
 
