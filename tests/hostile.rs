@@ -23,6 +23,8 @@ mod mutate;
 mod readers;
 #[path = "hostile/state.rs"]
 mod state;
+#[path = "hostile/study.rs"]
+mod study;
 #[path = "hostile/wiring.rs"]
 mod wiring;
 
@@ -32,7 +34,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// All formats; one row each.
-const TABLES: [&[Format]; 3] = [readers::FORMATS, state::FORMATS, wiring::FORMATS];
+const TABLES: [&[Format]; 4] = [readers::FORMATS, state::FORMATS, wiring::FORMATS, study::FORMATS];
 /// Most memory that reading a file of 1 MiB or less may take, the program itself included.
 const MAX_PEAK_BYTES: u64 = 64 << 20;
 /// Largest hostile file.

@@ -6,7 +6,7 @@ use crate::kernels::scores::{Scores, score};
 use crate::kernels::threads;
 use crate::model::inference::probabilities;
 use crate::train::{Trained, load_best};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -38,7 +38,7 @@ impl FromStr for EvalSplit {
 }
 
 /// Scores of one split; with `test` also of its two parts.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Evaluation {
     /// `train`, `public`, `private` or `test`.
     pub split: String,

@@ -2,10 +2,10 @@
 //!
 //! Golden numbers from scikit-learn 1.9.1, made by `tools/golden_scores.py`.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How well the probabilities of a classifier fit the labels; serializes to the object of `eval --json`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Scores {
     /// Samples.
     pub n: usize,
@@ -23,7 +23,7 @@ pub struct Scores {
 }
 
 /// Scores of one class against the rest.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClassScore {
     /// Name of the class.
     pub name: String,
