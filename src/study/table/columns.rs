@@ -1,0 +1,101 @@
+//! `table.csv`: one row per model, every figure in full precision.
+
+use super::{Difference, Measures, Row, Table};
+use crate::error::{Error, Result};
+use crate::store::replace;
+use crate::study::results::exact;
+use crate::study::statistics::Description;
+use std::path::Path;
+
+impl Table {
+    /// Writes the table to `path`; see [`replace`] for what a crash leaves. Fractions, not points; what there is not is
+    /// empty.
+    ///
+    /// Columns: `model`, `seeds`, `test_images`; `parameters`, `synapses`, `epochs`, `seconds` (means); for each split and measure
+    /// `<split>_<measure>_n`, `_mean`, `_sd`, `_low`, `_high` (95 % interval); for each of `test_accuracy`,
+    /// `private_accuracy` and `macro_f1` the columns `difference_<measure>_n`, `_mean`, `_sd`, `_low`, `_high`, `_t`, `_p`,
+    /// `_holm_p`, `_wilcoxon_p`, `_permutation_p` and `_effect`; `published`, `published_difference`, `verdict`.
+    ///
+    /// # Errors
+    /// `Io` if the file cannot be written.
+    pub fn write_csv(&self, path: &Path) -> Result<()> {
+        let mut table = csv::Writer::from_writer(Vec::new());
+        let failed = |e: csv::Error| Error::other(format!("{}: writing a table: {e}", path.display()), "");
+        let header = self.fields(None);
+        table.write_record(header.iter().map(|(name, _)| name)).map_err(failed)?;
+        for row in &self.rows {
+            table.write_record(self.fields(Some(row)).into_iter().map(|(_, value)| value)).map_err(failed)?;
+        }
+        let bytes = table.into_inner().map_err(|e| Error::other(format!("writing a table: {e}"), ""))?;
+        replace(path, &bytes)
+    }
+
+    /// Names of the columns and their values in `row`; without a row the values are empty.
+    fn fields(&self, row: Option<&Row>) -> Vec<(String, String)> {
+        let mut fields = Vec::new();
+        let mut put = |name: String, value: Option<String>| fields.push((name, value.unwrap_or_default()));
+        put("model".into(), row.map(|r| r.model.clone()));
+        put("seeds".into(), row.map(|r| r.seeds.len().to_string()));
+        put("test_images".into(), row.map(|r| r.test_images.to_string()));
+        put("parameters".into(), row.map(|r| exact(r.parameters)));
+        put("synapses".into(), row.map(|r| exact(r.synapses)));
+        put("epochs".into(), row.map(|r| exact(r.epochs)));
+        put("seconds".into(), row.map(|r| exact(r.seconds)));
+        let splits: [(&str, Option<&Measures>); 3] = [
+            ("test", row.map(|r| &r.test)),
+            ("public", row.and_then(|r| r.public.as_ref())),
+            ("private", row.and_then(|r| r.private.as_ref())),
+        ];
+        for (split, measures) in splits {
+            let mut sample = |measure: &str, d: Option<&Description>| {
+                for (name, value) in description(d) {
+                    put(format!("{split}_{measure}_{name}"), value);
+                }
+            };
+            sample("accuracy", measures.map(|m| &m.accuracy));
+            sample("macro_f1", measures.map(|m| &m.macro_f1));
+            sample("roc_auc", measures.and_then(|m| m.roc_auc.as_ref()));
+            for (i, class) in self.classes.iter().enumerate() {
+                sample(&format!("recall_{class}"), measures.map(|m| &m.recall[i]));
+            }
+        }
+        let all = row.and_then(|r| r.differences.as_ref());
+        for (measure, d) in [
+            ("test_accuracy", all.map(|d| &d.test_accuracy)),
+            ("private_accuracy", all.and_then(|d| d.private_accuracy.as_ref())),
+            ("macro_f1", all.map(|d| &d.macro_f1)),
+        ] {
+            for (name, value) in description(d.map(|d| &d.comparison.difference)).into_iter().chain(tests(d)) {
+                put(format!("difference_{measure}_{name}"), value);
+            }
+        }
+        put("published".into(), row.and_then(|r| r.published).map(exact));
+        put("published_difference".into(), row.and_then(|r| r.published_difference).map(exact));
+        put("verdict".into(), row.map(|r| r.verdict.clone()));
+        fields
+    }
+}
+
+fn description(d: Option<&Description>) -> [(&'static str, Option<String>); 5] {
+    let end = |i: usize| d.and_then(|d| d.interval).map(|ends| exact(ends[i]));
+    [
+        ("n", d.map(|d| d.n.to_string())),
+        ("mean", d.map(|d| exact(d.mean))),
+        ("sd", d.and_then(|d| d.sd).map(exact)),
+        ("low", end(0)),
+        ("high", end(1)),
+    ]
+}
+
+fn tests(d: Option<&Difference>) -> [(&'static str, Option<String>); 6] {
+    let comparison = d.map(|d| &d.comparison);
+    let t = comparison.and_then(|c| c.t_test);
+    [
+        ("t", t.map(|t| exact(t.t))),
+        ("p", t.map(|t| exact(t.p))),
+        ("holm_p", d.and_then(|d| d.holm_p).map(exact)),
+        ("wilcoxon_p", comparison.and_then(|c| c.wilcoxon).map(|w| exact(w.p))),
+        ("permutation_p", comparison.and_then(|c| c.permutation_p).map(exact)),
+        ("effect", comparison.and_then(|c| c.effect).map(exact)),
+    ]
+}

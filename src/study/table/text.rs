@@ -1,0 +1,249 @@
+//! The table for people: text for a terminal, Markdown for a README.
+
+use super::layout::Grid;
+use super::verdict::{Unit, probability, verdict};
+use super::{Difference, LEVEL, MIN_PAIRS, Row, Table};
+use crate::study::statistics::Description;
+
+impl Table {
+    /// Scores, differences by measure and recall by class, as aligned text.
+    pub fn to_text(&self) -> String {
+        if self.rows.is_empty() {
+            return "no results yet\n".to_owned();
+        }
+        let mut text = format!(
+            "scores, mean ± sd over seeds; accuracy in %, [95 % interval of the mean]; test: {} images\n",
+            thousands(self.test_images())
+        );
+        text += &self.scores().to_text();
+        for (what, unit, measure, is_published) in [
+            ("accuracy on test, points", Unit::Points, TEST_ACCURACY, true),
+            ("accuracy on PrivateTest, points", Unit::Points, PRIVATE_ACCURACY, false),
+            ("macro F1 on test", Unit::Plain, MACRO_F1, false),
+        ] {
+            let grid = self.differences(unit, measure, is_published);
+            if grid.rows.len() > 1 {
+                text += &format!("\ndifference to {}, paired by seed: {what}\n", self.reference);
+                text += &grid.to_text();
+            }
+        }
+        text += "\nrecall on test, mean ± sd over seeds, %\n";
+        text += &self.recall().to_text();
+        text + &self.notes()
+    }
+
+    /// Scores, the difference in accuracy on `test` and its tests as one Markdown table.
+    pub fn to_markdown(&self) -> String {
+        let test = format!("test ({}), %", thousands(self.test_images()));
+        let difference = format!("difference to {}, points [95 %]", self.reference);
+        let mut grid = Grid::new(&[
+            "model",
+            "seeds",
+            &test,
+            "PrivateTest, %",
+            "macro F1",
+            "ROC-AUC",
+            &difference,
+            "p (t, Holm)",
+            "p (Wilcoxon)",
+            "p (permutation)",
+            "effect",
+            "published, %",
+            "published difference",
+            "verdict",
+        ]);
+        for row in &self.rows {
+            let d = TEST_ACCURACY(row);
+            let mut fields = vec![
+                row.model.clone(),
+                row.seeds.len().to_string(),
+                spread(Some(&row.test.accuracy), PERCENT),
+                spread(row.private.as_ref().map(|m| &m.accuracy), PERCENT),
+                spread(Some(&row.test.macro_f1), PLAIN),
+                spread(row.test.roc_auc.as_ref(), PLAIN),
+                d.map_or(String::new(), |d| with_interval(&d.comparison.difference, Unit::Points)),
+                d.and_then(|d| d.holm_p).map_or(String::new(), p_value),
+            ];
+            fields.extend(rank_tests(d));
+            fields.extend([published(row), published_difference(row), row.verdict.clone()]);
+            grid.rows.push(fields);
+        }
+        grid.without_empty_columns().to_markdown() + &self.notes()
+    }
+
+    /// Images of `test`, of the first model.
+    fn test_images(&self) -> usize {
+        self.rows.first().map_or(0, |r| r.test_images)
+    }
+
+    fn scores(&self) -> Grid {
+        let mut grid = Grid::new(&[
+            "model",
+            "seeds",
+            "test",
+            "[95 %]",
+            "PublicTest",
+            "PrivateTest",
+            "macro F1",
+            "ROC-AUC",
+            "parameters",
+            "synapses",
+            "published",
+        ]);
+        for row in &self.rows {
+            grid.rows.push(vec![
+                row.model.clone(),
+                row.seeds.len().to_string(),
+                spread(Some(&row.test.accuracy), PERCENT),
+                interval(&row.test.accuracy, PERCENT),
+                spread(row.public.as_ref().map(|m| &m.accuracy), PERCENT),
+                spread(row.private.as_ref().map(|m| &m.accuracy), PERCENT),
+                spread(Some(&row.test.macro_f1), PLAIN),
+                spread(row.test.roc_auc.as_ref(), PLAIN),
+                thousands(row.parameters.round() as usize),
+                thousands(row.synapses.round() as usize),
+                published(row),
+            ]);
+        }
+        grid.without_empty_columns()
+    }
+
+    /// Differences in one measure, which the verdict is about, beside the published ones if there are any of it.
+    fn differences(&self, unit: Unit, measure: Pick, is_published: bool) -> Grid {
+        let mut grid = Grid::new(&[
+            "model",
+            "pairs",
+            "mean [95 %]",
+            "sd",
+            "p (t)",
+            "p (Holm)",
+            "p (Wilcoxon)",
+            "p (permutation)",
+            "effect",
+            "published",
+            "verdict",
+        ]);
+        for row in &self.rows {
+            let Some(d) = measure(row) else { continue };
+            let found = &d.comparison.difference;
+            let mut fields = vec![
+                row.model.clone(),
+                found.n.to_string(),
+                with_interval(found, unit),
+                found.sd.map_or(String::new(), |sd| number(sd, scale(unit))),
+                d.comparison.t_test.map_or(String::new(), |t| p_value(t.p)),
+                d.holm_p.map_or(String::new(), p_value),
+            ];
+            fields.extend(rank_tests(Some(d)));
+            fields.push(if is_published { published_difference(row) } else { String::new() });
+            fields.push(verdict(Some(d), &self.reference, unit));
+            grid.rows.push(fields);
+        }
+        grid.without_empty_columns()
+    }
+
+    fn recall(&self) -> Grid {
+        let header: Vec<&str> = std::iter::once("model").chain(self.classes.iter().map(String::as_str)).collect();
+        let mut grid = Grid::new(&header);
+        for row in &self.rows {
+            let recall = row.test.recall.iter().map(|d| spread(Some(d), PERCENT));
+            grid.rows.push(std::iter::once(row.model.clone()).chain(recall).collect());
+        }
+        grid
+    }
+
+    /// What the columns of the differences mean, and what they cannot show; empty without differences.
+    fn notes(&self) -> String {
+        let all: Vec<&Difference> = self.rows.iter().filter_map(TEST_ACCURACY).collect();
+        let Some(pairs) = all.iter().map(|d| d.comparison.difference.n).max() else { return String::new() };
+        let family = all.iter().filter(|d| d.holm_p.is_some()).count();
+        let mut text = format!(
+            "\nDifferences are paired by seed. p is two-sided; Holm's correction of the t-test is over the {family} models \
+             with at least {MIN_PAIRS} pairs.\nThe effect is Cohen's d_z of the paired differences with Hedges' correction.\n"
+        );
+        let least = 0.5f64.powi(pairs as i32 - 1);
+        if least >= LEVEL && family > 0 {
+            text += &format!(
+                "With {pairs} pairs the exact Wilcoxon and permutation p are at least {least}: the verdict rests on the \
+                 t-test.\n"
+            );
+        }
+        text
+    }
+}
+
+/// A measure of a row.
+type Pick = fn(&Row) -> Option<&Difference>;
+const TEST_ACCURACY: Pick = |row| row.differences.as_ref().map(|d| &d.test_accuracy);
+const PRIVATE_ACCURACY: Pick = |row| row.differences.as_ref().and_then(|d| d.private_accuracy.as_ref());
+const MACRO_F1: Pick = |row| row.differences.as_ref().map(|d| &d.macro_f1);
+/// Factor and digits after the point.
+type Scale = (f64, usize);
+const PERCENT: Scale = (100.0, 2);
+const PLAIN: Scale = (1.0, 4);
+
+fn scale(unit: Unit) -> Scale {
+    match unit {
+        Unit::Points => PERCENT,
+        Unit::Plain => PLAIN,
+    }
+}
+
+fn number(value: f64, (factor, digits): Scale) -> String {
+    format!("{:.digits$}", factor * value)
+}
+
+/// `61.10 ± 0.59`; the mean alone for a single number, nothing for none.
+fn spread(d: Option<&Description>, scale: Scale) -> String {
+    let Some(d) = d else { return String::new() };
+    let sd = d.sd.map_or(String::new(), |sd| format!(" ± {}", number(sd, scale)));
+    number(d.mean, scale) + &sd
+}
+
+/// `[60.37, 61.83]`.
+fn interval(d: &Description, scale: Scale) -> String {
+    d.interval.map_or(String::new(), |[low, high]| format!("[{}, {}]", number(low, scale), number(high, scale)))
+}
+
+/// `-1.01 [-1.60, -0.42]`, signed.
+fn with_interval(d: &Description, unit: Unit) -> String {
+    let (factor, digits) = scale(unit);
+    let signed = |v: f64| format!("{:+.digits$}", factor * v);
+    let ends = d.interval.map_or(String::new(), |[low, high]| format!(" [{}, {}]", signed(low), signed(high)));
+    signed(d.mean) + &ends
+}
+
+fn p_value(p: f64) -> String {
+    probability(p, 4)
+}
+
+/// p of the two exact tests, and the effect size.
+fn rank_tests(d: Option<&Difference>) -> [String; 3] {
+    let c = d.map(|d| &d.comparison);
+    [
+        c.and_then(|c| c.wilcoxon).map_or(String::new(), |w| p_value(w.p)),
+        c.and_then(|c| c.permutation_p).map_or(String::new(), p_value),
+        c.and_then(|c| c.effect).map_or(String::new(), |e| format!("{e:+.2}")),
+    ]
+}
+
+fn published(row: &Row) -> String {
+    row.published.map_or(String::new(), |p| number(p, PERCENT))
+}
+
+fn published_difference(row: &Row) -> String {
+    row.published_difference.map_or(String::new(), |d| format!("{:+.2}", 100.0 * d))
+}
+
+/// `7,178`.
+fn thousands(n: usize) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
