@@ -10,6 +10,7 @@ mod output;
 mod predict;
 mod progress;
 mod signals;
+mod study;
 mod train;
 
 use crate::error::{Error, Kind};
@@ -39,6 +40,8 @@ enum Command {
     Export(export::Args),
     /// Look at a connectome; write null wirings of it
     Connectome(connectome::Args),
+    /// Many runs from one plan, resumable, with paired tests: ablations, seeds, null wirings
+    Study(study::Args),
     /// Version, vector instructions and threads of this program
     Info(info::Args),
 }
@@ -67,6 +70,7 @@ pub fn main() -> ExitCode {
         Command::Predict(args) => predict::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Connectome(args) => connectome::run(&args),
+        Command::Study(args) => study::run(&args, cli.quiet),
         Command::Info(args) => info::run(&args),
     };
     match outcome {
@@ -84,6 +88,7 @@ fn command() -> clap::Command {
         .mut_subcommand("train", train::complete_help)
         .mut_subcommand("export", export::complete_help)
         .mut_subcommand("connectome", connectome::complete_help)
+        .mut_subcommand("study", study::complete_help)
 }
 
 /// What stderr says about an error.

@@ -3,6 +3,7 @@
 //! No colour is used, so `NO_COLOR` has nothing to switch off here; the parser's help texts honour it.
 
 use super::output;
+use crate::study;
 use crate::train::{EpochRecord, Event};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
@@ -21,13 +22,7 @@ pub struct Progress {
 impl Progress {
     /// Shows progress on stderr; nothing at all if `quiet`.
     pub fn new(quiet: bool) -> Self {
-        let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
-        let bar = (!quiet && !dumb && std::io::stderr().is_terminal()).then(|| {
-            let style = ProgressStyle::with_template("{prefix} [{bar:24}] {pos}/{len}  {msg}");
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "))
-        });
-        Self { quiet, bar, pace: Pace::default(), left: None }
+        Self { quiet, bar: bar(quiet, "{prefix} [{bar:24}] {pos}/{len}  {msg}"), pace: Pace::default(), left: None }
     }
 
     /// Shows a line of text.
@@ -62,6 +57,79 @@ impl Progress {
 }
 
 impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// A bar on a terminal that shows one, unless `quiet`.
+fn bar(quiet: bool, template: &str) -> Option<ProgressBar> {
+    let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
+    (!quiet && !dumb && std::io::stderr().is_terminal()).then(|| {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        bar.with_style(style.progress_chars("=> "))
+    })
+}
+
+/// Shows the events of a study: one bar over all its runs on a terminal, one line per finished run everywhere.
+pub struct StudyProgress {
+    quiet: bool,
+    bar: Option<ProgressBar>,
+    pace: Pace,
+}
+
+/// Parts of a run that the bar of a study tells apart.
+const PARTS: f64 = 1000.0;
+
+impl StudyProgress {
+    /// Shows progress on stderr; nothing at all if `quiet`.
+    pub fn new(quiet: bool) -> Self {
+        Self { quiet, bar: bar(quiet, "study [{bar:24}] {msg}"), pace: Pace::default() }
+    }
+
+    /// Shows what the study tells.
+    pub fn event(&mut self, event: &study::Event) {
+        match event {
+            study::Event::Note(text) => self.note(text),
+            study::Event::Step { done, cells } => {
+                let left = self.left(*done, *cells);
+                if let Some(bar) = &self.bar {
+                    bar.set_length((*cells as f64 * PARTS) as u64);
+                    bar.set_position((done * PARTS) as u64);
+                    bar.set_message(format!("{done:.1} of {cells} runs{left}"));
+                }
+            }
+            study::Event::Finished { result, done, cells } => {
+                let left = self.left(*done, *cells);
+                self.note(&format!("run {done:.1} of {cells}  {}{left}", result.line()));
+            }
+            study::Event::Failed { cell, error } => {
+                let message = format!("{} failed: {error}", cell.folder());
+                match &self.bar {
+                    Some(bar) => bar.suspend(|| output::message(&message)),
+                    None => output::message(&message),
+                }
+            }
+        }
+    }
+
+    fn left(&mut self, done: f64, cells: usize) -> String {
+        left_text(self.pace.left(Instant::now(), (done * PARTS) as usize, (cells as f64 * PARTS) as usize))
+    }
+
+    fn note(&self, text: &str) {
+        match &self.bar {
+            _ if self.quiet => {}
+            Some(bar) => bar.suspend(|| output::message(text)),
+            None => output::message(text),
+        }
+    }
+}
+
+impl Drop for StudyProgress {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

@@ -1,11 +1,30 @@
 //! Studies: many runs, what each gave, and what the differences between models are worth.
 //!
-//! A study is a folder: each run in a folder of its own, `results.csv` with one row per finished run, and `table.csv`
-//! with one row per model.
+//! A study is a folder:
+//!
+//! ```text
+//! <model>-s<seed>/   an ordinary run, and in it result.json once it is trained and scored
+//! results.csv        one row per finished run
+//! study.json         title, reference, models, published figures
+//! table.csv          one row per model: means, intervals, differences to the reference, tests
+//! ```
+//!
+//! What is missing is found by looking, so a study goes on after any end, with more seeds or models than before, and from
+//! many machines that share the folder. A row of `results.csv` counts where its run folder is gone.
 
-pub mod results;
+mod cell;
+mod design;
+mod folder;
+mod plan;
+mod results;
+mod runner;
+
 pub mod statistics;
-pub mod table;
+mod table;
 
-pub use results::{CellResult, RunNumbers, SplitScores, read_results, write_results};
+pub use cell::finish;
+pub use folder::{About, Folder, Progress, RESULTS, TABLE};
+pub use plan::{BuiltIn, Cell, Model, PLAN_FORM, PLANS, Plan};
+pub use results::{CellResult, ClassRecall, RunNumbers, SplitScores, read_results, write_results};
+pub use runner::{Event, Limits, Outcome, run};
 pub use table::Table;

@@ -127,7 +127,7 @@ pub(super) fn take_back(out: &Path, made: bool) {
 }
 
 /// `config` with the paths of images and wiring made absolute, so that the run can be scored and resumed from any folder.
-pub(super) fn with_absolute_sources(mut config: Config) -> Config {
+pub fn with_absolute_sources(mut config: Config) -> Config {
     for (source, embedded) in [(&mut config.data.source, "demo"), (&mut config.connectome.source, "column")] {
         if let Ok(path) = fs::canonicalize(&*source)
             && source != embedded

@@ -14,7 +14,8 @@ mod session;
 mod step;
 mod stepper;
 
-pub use files::{Trained, load_best, load_config, load_connectome, refuse_occupied};
+pub use files::{Trained, load_best, load_config, load_connectome, refuse_occupied, with_absolute_sources};
+pub use origin::{configuration_fingerprint, deciding_differences};
 pub use plan::{Plan, plan};
 pub use progress::{EpochRecord, Event, Stop, Summary};
 pub use stepper::Stepper;

@@ -77,9 +77,20 @@ pub(super) fn fingerprints(material: &Material) -> Result<Fingerprints> {
     })
 }
 
-/// Fingerprint of what decides the result.
-pub(super) fn configuration_fingerprint(config: &Config) -> Result<u64> {
+/// Fingerprint of what decides the result beside data and wiring; the same for every number of threads.
+///
+/// # Errors
+/// `Other` if a value cannot be written as TOML.
+pub fn configuration_fingerprint(config: &Config) -> Result<u64> {
     deciding(config).map(|text| xxh3_64(text.as_bytes()))
+}
+
+/// What differs between two configurations of what decides the result: one text `key was x, is y` each.
+///
+/// # Errors
+/// `Other` if a value cannot be written as TOML.
+pub fn deciding_differences(was: &Config, is: &Config) -> Result<Vec<String>> {
+    Ok(config::differences(&deciding(was)?, &deciding(is)?))
 }
 
 /// The configuration without what does not decide the result: threads, commits, and where data and wiring lie (they have

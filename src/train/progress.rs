@@ -86,6 +86,12 @@ pub struct Summary {
     pub saving_seconds: f64,
     /// Checksum over all weights, moments and running state at the end: equal for runs that are equal to the bit.
     pub fingerprint: String,
+    /// Fingerprint of the data set.
+    pub data_fingerprint: String,
+    /// Fingerprint of the wiring that the network has, null wirings included; zeros without a column.
+    pub connectome_fingerprint: String,
+    /// Fingerprint of what decides the result beside the two: [`configuration_fingerprint`](super::configuration_fingerprint).
+    pub configuration_fingerprint: String,
 }
 
 /// What must be kept beside the weights for the run to go on with the same bits.

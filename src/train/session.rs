@@ -178,6 +178,9 @@ impl Session {
             seed: self.material.config.seed,
             saving_seconds: self.commits.total,
             fingerprint: format!("{:016x}", store::fingerprint(self.map.floats())),
+            data_fingerprint: format!("{:016x}", self.fingerprints.data),
+            connectome_fingerprint: format!("{:016x}", self.fingerprints.connectome),
+            configuration_fingerprint: format!("{:016x}", self.fingerprints.configuration),
         })
     }
 

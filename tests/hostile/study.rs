@@ -20,7 +20,9 @@ fn read(path: &Path) -> Result<()> {
 fn header(classes: &[String]) -> String {
     let recall: String = classes.iter().map(|c| format!(",test_recall_{c}")).collect();
     let scores = "test_images,test_accuracy,test_macro_f1,test_roc_auc";
-    format!("model,seed,{scores}{recall},best_epoch,epochs,parameters,synapses,seconds,version\n")
+    format!(
+        "model,seed,{scores}{recall},best_epoch,epochs,parameters,synapses,seconds,version,data,connectome,configuration\n"
+    )
 }
 
 /// As many rows behind `head` as fit into 1 MiB.
@@ -39,19 +41,19 @@ fn bombs(folder: &Path) {
     let put = |name: &str, bytes: &[u8]| fs::write(folder.join(name), &bytes[..bytes.len().min(MIB)]).unwrap();
     let classes = |n: usize, length: usize| -> Vec<String> { (0..n).map(|i| format!("{i:0>length$}")).collect() };
     let none = header(&[]);
-    put("good-seeds.csv", &rows(none.clone(), |i| format!("full,{i},1,0,0,,0,0,0,0,0,a\n")));
-    put("good-models.csv", &rows(none.clone(), |i| format!("{i},1,1,0,0,,0,0,0,0,0,a\n")));
+    put("good-seeds.csv", &rows(none.clone(), |i| format!("full,{i},1,0,0,,0,0,0,0,0,a,a,a,a\n")));
+    put("good-models.csv", &rows(none.clone(), |i| format!("{i},1,1,0,0,,0,0,0,0,0,a,a,a,a\n")));
     let recall = "0,".repeat(64);
-    put("good-classes.csv", &rows(header(&classes(64, 32)), |i| format!("m,{i},1,0,0,,{recall}0,0,0,0,0,a\n")));
-    put("bad-classes.csv", &rows(header(&classes(65, 2)), |i| format!("m,{i},1,0,0,,{recall}0,0,0,0,0,0,a\n")));
-    put("bad-long-class.csv", &rows(header(&classes(1, MIB / 2)), |i| format!("m,{i},1,0,0,,0,0,0,0,0,0,a\n")));
-    put("bad-long-model.csv", format!("{none}{},1,1,0,0,,0,0,0,0,0,a\n", "m".repeat(MIB / 2)).as_bytes());
-    put("bad-same-cell.csv", &rows(none.clone(), |_| "full,1,1,0,0,,0,0,0,0,0,a\n".to_owned()));
+    put("good-classes.csv", &rows(header(&classes(64, 32)), |i| format!("m,{i},1,0,0,,{recall}0,0,0,0,0,a,a,a,a\n")));
+    put("bad-classes.csv", &rows(header(&classes(65, 2)), |i| format!("m,{i},1,0,0,,{recall}0,0,0,0,0,0,a,a,a,a\n")));
+    put("bad-long-class.csv", &rows(header(&classes(1, MIB / 2)), |i| format!("m,{i},1,0,0,,0,0,0,0,0,0,a,a,a,a\n")));
+    put("bad-long-model.csv", format!("{none}{},1,1,0,0,,0,0,0,0,0,a,a,a,a\n", "m".repeat(MIB / 2)).as_bytes());
+    put("bad-same-cell.csv", &rows(none.clone(), |_| "full,1,1,0,0,,0,0,0,0,0,a,a,a,a\n".to_owned()));
     put("bad-open-quote.csv", &rows(format!("{none}\""), |_| "x,y\n".to_owned()));
     put("bad-columns.csv", &vec![b','; MIB]);
     put("bad-named-columns.csv", &rows(String::new(), |i| format!("{i},")));
     put("bad-blank.csv", &vec![b'\n'; MIB]);
-    put("any-late-row.csv", &[none.as_bytes(), &vec![b'\n'; MIB - 500], b"m,1,1,0,0,,0,0,0,0,0,a\n"].concat());
+    put("any-late-row.csv", &[none.as_bytes(), &vec![b'\n'; MIB - 500], b"m,1,1,0,0,,0,0,0,0,0,a,a,a,a\n"].concat());
     #[cfg(unix)]
     assert!(std::process::Command::new("mkfifo").arg(folder.join("bad-pipe")).status().unwrap().success());
 }

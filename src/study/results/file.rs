@@ -25,8 +25,8 @@ const REMEDY: &str = "correct the row or delete it; the run itself is not touche
 /// Writes `cells` to `path` as a table, one row each; see [`replace`] for what a crash leaves.
 ///
 /// Columns: `model`, `seed`; for each of `test`, `public`, `private` the columns `<split>_images`, `_accuracy`,
-/// `_macro_f1`, `_roc_auc` and `_recall_<class>`; then `best_epoch`, `epochs`, `parameters`, `synapses`, `seconds` and
-/// `version`. What a cell does not have is empty.
+/// `_macro_f1`, `_roc_auc` and `_recall_<class>`; then `best_epoch`, `epochs`, `parameters`, `synapses`, `seconds`,
+/// `version`, `data`, `connectome` and `configuration`. What a cell does not have is empty.
 ///
 /// # Errors
 /// `Input` if the cells have different classes; `Io` if the file cannot be written.
@@ -58,6 +58,7 @@ fn header(classes: &[&str]) -> Vec<String> {
         names.extend(classes.iter().map(|class| format!("{split}_recall_{class}")));
     }
     names.extend(["best_epoch", "epochs", "parameters", "synapses", "seconds", "version"].map(String::from));
+    names.extend(["data", "connectome", "configuration"].map(String::from));
     names
 }
 
@@ -76,6 +77,7 @@ fn row(cell: &CellResult, classes: usize) -> Vec<String> {
     let run = &cell.run;
     fields.extend([run.best_epoch, run.epochs, run.parameters, run.synapses].map(|n| n.to_string()));
     fields.extend([exact(run.seconds), run.version.clone()]);
+    fields.extend([&run.data, &run.connectome, &run.configuration].map(String::clone));
     fields
 }
 
@@ -167,6 +169,9 @@ impl Row<'_> {
                 synapses: self.count("synapses")?,
                 seconds: self.number("seconds", f64::MAX)?,
                 version: self.name("version")?,
+                data: self.name("data")?,
+                connectome: self.name("connectome")?,
+                configuration: self.name("configuration")?,
             },
         })
     }
@@ -306,7 +311,7 @@ mod tests {
         let header = "model,seed,test_images,test_accuracy,test_macro_f1,test_roc_auc,test_recall_left,public_images,\
                       public_accuracy,public_macro_f1,public_roc_auc,public_recall_left,private_images,private_accuracy,\
                       private_macro_f1,private_roc_auc,private_recall_left,best_epoch,epochs,parameters,synapses,seconds,\
-                      version";
+                      version,data,connectome,configuration";
         assert_eq!(fs::read_to_string(path).unwrap().lines().next().unwrap(), header);
     }
 

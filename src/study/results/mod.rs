@@ -46,6 +46,12 @@ pub struct RunNumbers {
     pub seconds: f64,
     /// Version of the program that trained.
     pub version: String,
+    /// Fingerprint of the data set, 16 hexadecimal digits, as the next two.
+    pub data: String,
+    /// Fingerprint of the wiring, null wirings included; zeros without a column.
+    pub connectome: String,
+    /// Fingerprint of what decides the result beside the two: it says which cell of which plan this is.
+    pub configuration: String,
 }
 
 /// Scores on one split; fractions, not percent.
@@ -112,6 +118,9 @@ impl From<&Summary> for RunNumbers {
             synapses: summary.synapses,
             seconds: summary.seconds,
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            data: summary.data_fingerprint.clone(),
+            connectome: summary.connectome_fingerprint.clone(),
+            configuration: summary.configuration_fingerprint.clone(),
         }
     }
 }
@@ -160,6 +169,9 @@ mod tests {
             synapses: 15_760,
             seconds: f64::from(rng.uniform()) * 1000.0 / 3.0,
             version: "0.1.0".into(),
+            data: "00000000000000aa".into(),
+            connectome: "00000000000000bb".into(),
+            configuration: format!("{:016x}", rng.next_u64()),
         };
         CellResult::new(model, run, &evaluation(rng)).unwrap()
     }

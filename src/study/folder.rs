@@ -1,0 +1,222 @@
+//! The folder of a study: which runs are done, and `results.csv`, which remembers them when their folders are gone.
+
+use super::plan::{Cell, Plan};
+use super::results::{CellResult, read_results, write_results};
+use super::table::Table;
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::input;
+use crate::store::replace;
+use crate::train::{configuration_fingerprint, deciding_differences, load_config, with_absolute_sources};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// One row per finished run.
+pub const RESULTS: &str = "results.csv";
+/// One row per model.
+pub const TABLE: &str = "table.csv";
+/// What the study compares.
+const ABOUT: &str = "study.json";
+/// Longest description of a study, bytes.
+const MAX_ABOUT_BYTES: u64 = 16 << 20;
+/// Scores of a finished run, in its folder.
+pub(super) const RESULT: &str = "result.json";
+/// Made early in every run folder.
+const CONFIG: &str = "config.toml";
+
+/// How far a run of a study is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Progress {
+    /// Nothing is there.
+    Missing,
+    /// Begun, or trained and not yet scored.
+    Begun,
+    /// Trained and scored.
+    Done(Box<CellResult>),
+}
+
+/// What a study compares, for whoever reads its folder later.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct About {
+    /// One line.
+    pub title: String,
+    /// Name of the model that the others are compared with.
+    pub reference: String,
+    /// Names of the models, in order.
+    pub models: Vec<String>,
+    /// Accuracies that somebody else has published, by model, fractions.
+    pub published: BTreeMap<String, f64>,
+}
+
+/// A study on disk.
+pub struct Folder {
+    path: PathBuf,
+    /// Rows of `results.csv`, by model and seed.
+    rows: Vec<CellResult>,
+}
+
+impl Folder {
+    /// The study in `path`, which may not be there yet.
+    ///
+    /// # Errors
+    /// `Input` or `Io` for a `results.csv` that cannot be used.
+    pub fn open(path: &Path) -> Result<Self> {
+        let results = path.join(RESULTS);
+        let rows = if results.exists() { read_results(&results)? } else { Vec::new() };
+        Ok(Self { path: path.to_path_buf(), rows })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Every row of `results.csv`, in its order.
+    pub fn rows(&self) -> &[CellResult] {
+        &self.rows
+    }
+
+    /// How far `cell` is: by its folder, or by a row of `results.csv` with its configuration.
+    ///
+    /// # Errors
+    /// `State` if what is there was trained with another configuration, or is damaged.
+    pub fn progress(&self, cell: &Cell) -> Result<Progress> {
+        let found = progress(cell, &self.path)?;
+        let same = |r: &&CellResult| r.model == cell.model && r.run.seed == cell.seed;
+        let Some(row) = self.rows.iter().find(same) else { return Ok(found) };
+        if matches!(found, Progress::Done(_)) {
+            return Ok(found);
+        }
+        if row.run.configuration != format!("{:016x}", configuration_fingerprint(&cell.config)?) {
+            return Err(Error::state(
+                self.path.join(RESULTS).display(),
+                format!(
+                    "the row of {}, seed {} is of another configuration than the plan gives",
+                    row.model, row.run.seed
+                ),
+                OTHER_PLAN,
+            ));
+        }
+        Ok(Progress::Done(Box::new(row.clone())))
+    }
+
+    /// Keeps `results`: their rows replace those of the same model and seed in `results.csv`, the other rows stay.
+    ///
+    /// # Errors
+    /// Those of [`write_results`].
+    pub fn keep(&mut self, results: &[CellResult]) -> Result<()> {
+        for result in results {
+            let same = |r: &CellResult| r.model == result.model && r.run.seed == result.run.seed;
+            match self.rows.iter_mut().find(|r| same(r)) {
+                Some(row) => *row = result.clone(),
+                None => self.rows.push(result.clone()),
+            }
+        }
+        fs::create_dir_all(&self.path).map_err(|e| Error::io(&self.path, "making the study folder", &e))?;
+        write_results(&self.path.join(RESULTS), &self.rows)
+    }
+
+    /// The table of `results`; writes it to `table.csv`, and what the study compares to `study.json`.
+    ///
+    /// # Errors
+    /// Those of [`Table::new`] and of writing.
+    pub fn tabulate(&self, plan: &Plan, results: &[CellResult]) -> Result<Table> {
+        let about = plan.about();
+        let table = Table::new(results, &about.reference, &about.published)?;
+        table.write_csv(&self.path.join(TABLE))?;
+        let text = serde_json::to_string_pretty(&about)
+            .map_err(|e| Error::other(format!("the study does not serialise: {e}"), "report this as a bug"))?;
+        replace(&self.path.join(ABOUT), format!("{text}\n").as_bytes())?;
+        Ok(table)
+    }
+
+    /// What the study compares.
+    ///
+    /// # Errors
+    /// `State` where that was not written yet or cannot be read.
+    pub fn about(&self) -> Result<About> {
+        let path = self.path.join(ABOUT);
+        let wrong =
+            |what: &str| Error::state(path.display(), what, "run `bionic-cpu study PLAN --out` with this folder");
+        if !path.exists() {
+            return Err(wrong("no such file: the study has no table yet"));
+        }
+        serde_json::from_slice(&input::read(&path, MAX_ABOUT_BYTES)?).map_err(|e| wrong(&e.to_string()))
+    }
+}
+
+const OTHER_PLAN: &str = "restore the plan and the flags that the study was begun with, or name another --out";
+
+/// How far `cell` is by its folder in `study`.
+pub(super) fn progress(cell: &Cell, study: &Path) -> Result<Progress> {
+    let run = study.join(cell.folder());
+    if !run.join(CONFIG).exists() {
+        return Ok(Progress::Missing);
+    }
+    refuse_other(&cell.config, &run)?;
+    let path = run.join(RESULT);
+    if !path.exists() {
+        return Ok(Progress::Begun);
+    }
+    let text = fs::read_to_string(&path).map_err(|e| Error::io(&path, "reading", &e))?;
+    let result: CellResult = serde_json::from_str(&text)
+        .map_err(|e| Error::state(path.display(), e.to_string(), "remove the file: the run is scored again"))?;
+    if (result.model.as_str(), result.run.seed) != (cell.model.as_str(), cell.seed) {
+        let what = format!("is of model {}, seed {}", result.model, result.run.seed);
+        return Err(Error::state(path.display(), what, "remove the file: the run is scored again"));
+    }
+    Ok(Progress::Done(Box::new(result)))
+}
+
+/// Refuses a run that was trained with something else than `config`.
+fn refuse_other(config: &Config, run: &Path) -> Result<()> {
+    let (was, is) = (load_config(run)?, with_absolute_sources(config.clone()));
+    let mut differing = deciding_differences(&was, &is)?;
+    let sources = [
+        ("data.source", &was.data.source, &is.data.source),
+        ("connectome.source", &was.connectome.source, &is.connectome.source),
+    ];
+    let moved = sources.into_iter().filter(|(_, was, is)| was != is);
+    differing.extend(moved.map(|(key, was, is)| format!("{key} was {was}, is {is}")));
+    if differing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::state(
+        run.display(),
+        format!("was trained with another configuration than the plan gives: {}", differing.join("; ")),
+        OTHER_PLAN,
+    ))
+}
+
+/// Refuses results that are not to be compared: runs on different images, or seeds of one model on different connectomes.
+///
+/// # Errors
+/// `State` naming the two runs.
+pub fn check_alike(cells: &[Cell], results: &[CellResult]) -> Result<()> {
+    let by_run: BTreeMap<(&str, u64), &CellResult> =
+        results.iter().map(|r| ((r.model.as_str(), r.run.seed), r)).collect();
+    // The first run with each data source, and with each model and connectome.
+    let mut first: BTreeMap<(&str, &str, &str), (&Cell, &str)> = BTreeMap::new();
+    for cell in cells {
+        let Some(result) = by_run.get(&(cell.model.as_str(), cell.seed)) else { continue };
+        let run = &result.run;
+        let mut same = vec![(("data set", cell.config.data.source.as_str(), ""), run.data.as_str())];
+        if cell.config.connectome.null == "none" {
+            let source = cell.config.connectome.source.as_str();
+            same.push((("connectome", source, cell.model.as_str()), run.connectome.as_str()));
+        }
+        for (key, fingerprint) in same {
+            let (other, expected) = *first.entry(key).or_insert((cell, fingerprint));
+            if expected != fingerprint {
+                return Err(Error::state(
+                    cell.folder(),
+                    format!("was trained on another {} ({fingerprint}) than {} ({expected})", key.0, other.folder()),
+                    "train all runs of a study on the same data: move away what does not belong to it",
+                ));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,193 @@
+//! Studies from the command line: many small runs, cut short and gone on with, and what fails alone.
+
+#![allow(clippy::unwrap_used)] // A test may panic.
+
+mod cli_support;
+
+use cli_support::*;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+/// Three small models; what makes them differ is in the plan.
+const PLAN: &str = r#"
+title = "three small models"
+preset = "bionic"
+seeds = 2
+[base]
+epochs = 2
+data.demo_train = 128
+data.demo_test = 64
+learning.warmup_epochs = 0.5
+[[model]]
+name = "full"
+[[model]]
+name = "silent"
+published_percent = 59.8
+set = { column.noise = "none" }
+[[model]]
+name = "random"
+set = { connectome.null = "erdos-renyi" }
+"#;
+
+/// A folder with [`PLAN`] in it, changed by `change`.
+fn place(change: impl Fn(&str) -> String) -> tempfile::TempDir {
+    let folder = folder();
+    fs::write(folder.path().join("plan.toml"), change(PLAN)).unwrap();
+    folder
+}
+
+const STUDY: [&str; 4] = ["study", "plan.toml", "--out", "study"];
+
+fn study(folder: &Path, flags: &[&str]) -> Outcome {
+    bionic(folder, &[&STUDY[..], flags].concat())
+}
+
+/// Column `test_accuracy` of `results.csv`.
+const ACCURACY: usize = 3;
+
+/// Rows of `results.csv` by run, without the columns that tell of time.
+fn results(folder: &Path) -> BTreeMap<String, Vec<String>> {
+    let text = fs::read_to_string(folder.join("study/results.csv")).unwrap();
+    let mut lines = text.lines().map(|l| l.split(',').map(str::to_string).collect::<Vec<_>>());
+    let header = lines.next().unwrap();
+    let keep: Vec<usize> = (0..header.len()).filter(|&i| !header[i].contains("second")).collect();
+    let row =
+        |cells: Vec<String>| (format!("{}-s{}", cells[0], cells[1]), keep.iter().map(|&i| cells[i].clone()).collect());
+    lines.map(row).collect()
+}
+
+#[test]
+fn a_study_runs_what_is_missing_and_nothing_twice() {
+    let place = place(str::to_string);
+    let listed = study(place.path(), &["--dry-run", "--json"]).json();
+    assert_eq!(listed["runs"].as_array().unwrap().len(), 6);
+    assert_eq!(listed["runs"][4]["run"], "study/silent-s2");
+    assert!(!place.path().join("study").exists(), "--dry-run writes nothing");
+
+    let first = study(place.path(), &["--seeds", "1", "--json"]).json();
+    assert_eq!((&first["runs"], &first["done"]), (&3.into(), &3.into()));
+    let trained = snapshot(&place.path().join("study/full-s1"));
+    let all = study(place.path(), &["--json"]).json();
+    assert_eq!((&all["runs"], &all["done"], &all["title"]), (&6.into(), &6.into(), &"three small models".into()));
+    assert_eq!(snapshot(&place.path().join("study/full-s1")), trained, "what was done is left alone");
+
+    // What the table says is what eval says of each run.
+    let rows = results(place.path());
+    assert_eq!(
+        rows.keys().collect::<Vec<_>>(),
+        ["full-s1", "full-s2", "random-s1", "random-s2", "silent-s1", "silent-s2"]
+    );
+    let evaluated = bionic(place.path(), &["eval", "study/silent-s2", "--split", "test", "--json"]).json();
+    let accuracy: f64 = rows["silent-s2"][ACCURACY].parse().unwrap();
+    assert_eq!(Some(accuracy), evaluated["accuracy"].as_f64());
+    let null = fs::read_to_string(place.path().join("study/random-s2/connectome/about.toml")).unwrap();
+    assert!(null.contains("erdos-renyi null wiring, seed 2"), "{null}");
+    let text = study(place.path(), &[]).ok();
+    for word in ["three small models", "6 of 6 runs", "full", "silent", "random", "59.8"] {
+        assert!(text.contains(word), "`{word}` expected in {text}");
+    }
+    assert!(study(place.path(), &["--markdown"]).ok().lines().any(|l| l.starts_with("| silent |")));
+    assert!(place.path().join("study/table.csv").exists());
+}
+
+#[test]
+fn a_killed_study_goes_on_to_the_same_results() {
+    let longer = |p: &str| p.replace("epochs = 2", "epochs = 10").replace("train = 128", "train = 512");
+    let whole = place(longer);
+    study(whole.path(), &["--threads", "1"]).ok();
+
+    let cut = place(|p| longer(p).replace("[base]", "[base]\ncommit_seconds = 0.05"));
+    for kill in 0..4 {
+        let mut child = program(cut.path(), &STUDY).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(300 + 200 * kill));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let mut child = program(cut.path(), &STUDY).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let start = Instant::now();
+    while !cut.path().join("study/random-s1/metrics.jsonl").exists() && child.try_wait().unwrap().is_none() {
+        assert!(start.elapsed() < Duration::from_secs(120), "the study does not get on");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let pid = child.id().to_string();
+    std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+    let stopped = child.wait_with_output().unwrap();
+    let said = String::from_utf8(stopped.stderr).unwrap();
+    // The signal may come when the last run is being scored.
+    assert!(matches!(stopped.status.code(), Some(143 | 0)), "{said}");
+    if stopped.status.code() == Some(143) {
+        let trained = said.contains("runs done") && said.contains("repeat the command");
+        assert!(trained || said.contains("stopped before the first step"), "{said}");
+    }
+    study(cut.path(), &["--threads", "2"]).ok();
+    assert_eq!(results(cut.path()), results(whole.path()));
+}
+
+#[test]
+fn one_cell_by_its_index_is_the_same_run() {
+    let place = place(str::to_string);
+    let one = study(place.path(), &["--index", "1", "--json", "--quiet"]).json();
+    assert_eq!((&one["model"], &one["seed"]), (&"silent".into(), &1.into()));
+    assert!(!place.path().join("study/full-s1").exists());
+    let listed = study(place.path(), &["--dry-run"]).ok();
+    assert!(listed.lines().any(|l| l.contains("silent") && l.contains("done")), "{listed}");
+    study(place.path(), &["--seeds", "1"]).ok();
+    let accuracy: f64 = results(place.path())["silent-s1"][ACCURACY].parse().unwrap();
+    assert_eq!(Some(accuracy), one["test"]["accuracy"].as_f64());
+    refused(place.path(), &[&STUDY[..], &["--index", "6"]].concat(), 2, &["--index 6", "6 runs", "0 to 5"]);
+}
+
+#[test]
+fn runs_of_another_plan_are_refused_and_left_as_they_are() {
+    let place = place(str::to_string);
+    study(place.path(), &["--index", "0"]).ok();
+    let other = [&STUDY[..], &["--set", "learning.learning_rate=0.001"]].concat();
+    refused(place.path(), &other, 5, &["full-s1", "learning.learning_rate was 0.003, is 0.001", "--out"]);
+    let elsewhere = [&STUDY[..], &["--connectome", "nowhere"]].concat();
+    refused(place.path(), &elsewhere, 5, &["connectome.source was column, is nowhere"]);
+    refused(place.path(), &["study", "papre", "--out", "x"], 2, &["papre", "did you mean `paper`"]);
+}
+
+#[test]
+fn a_row_counts_where_its_run_is_gone_if_it_is_of_this_plan() {
+    let place = place(str::to_string);
+    study(place.path(), &["--seeds", "1"]).ok();
+    fs::remove_dir_all(place.path().join("study/silent-s1")).unwrap();
+    let (before, all) = (results(place.path()), study(place.path(), &["--seeds", "1", "--json"]).json());
+    assert_eq!((&all["done"], before), (&3.into(), results(place.path())));
+    assert!(!place.path().join("study/silent-s1").exists(), "not trained again");
+    let other = [&STUDY[..], &["--seeds", "1", "--set", "epochs=3"]].concat();
+    fs::remove_dir_all(place.path().join("study/full-s1")).unwrap();
+    fs::remove_dir_all(place.path().join("study/random-s1")).unwrap();
+    refused(place.path(), &other, 5, &["results.csv", "full, seed 1", "another configuration"]);
+}
+
+#[test]
+fn a_run_that_diverges_fails_alone() {
+    let place = place(|p| {
+        p.replace("column.noise = \"none\"", "learning.optimizer = \"sgd\", learning.learning_rate = 100.0, learning.clip_norm = 0.0, column.layer_norm = false")
+    });
+    let outcome = study(place.path(), &["--seeds", "1"]);
+    assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("silent-s1") && outcome.stderr.contains("diverged"), "{}", outcome.stderr);
+    assert_eq!(results(place.path()).len(), 2);
+}
+
+#[test]
+fn bad_data_ends_the_study_at_once() {
+    let place = place(str::to_string);
+    let outcome = study(place.path(), &["--data", "absent.csv"]);
+    assert_eq!(outcome.code, Some(3), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("absent.csv"), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_plan_whose_time_is_up_says_so() {
+    let place = place(|p| format!("{p}\n[budget]\nhours = 1e-9\n"));
+    let outcome = study(place.path(), &[]);
+    assert_eq!(outcome.code, Some(75), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("6 runs left"), "{}", outcome.stderr);
+}
