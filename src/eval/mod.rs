@@ -67,12 +67,52 @@ pub fn evaluate(
     warn: &mut dyn FnMut(&str),
 ) -> Result<Evaluation> {
     let mut trained = load_best(run, warn)?;
-    let source = data.unwrap_or(&trained.config.data.source).to_owned();
-    let mut dataset = data::load(&source, &trained.config.data)?;
+    let Images { dataset, name, parts } = images(&trained, data, split)?;
+    threads::pool(threads)?.run(|| {
+        let scored = |name: &str, p: &[f32], labels: &[u8]| Evaluation {
+            split: name.to_owned(),
+            scores: score(&EXPRESSIONS, p, labels),
+            public: None,
+            private: None,
+        };
+        let mut of =
+            |indices: &Vec<usize>| (classify(&mut trained, &dataset, indices, tta), labels_of(&dataset, indices));
+        let parts: Vec<(Vec<f32>, Vec<u8>)> = parts.iter().map(&mut of).collect();
+        let whole = (
+            parts.iter().flat_map(|p| p.0.iter().copied()).collect::<Vec<f32>>(),
+            parts.iter().flat_map(|p| p.1.iter().copied()).collect::<Vec<u8>>(),
+        );
+        let mut evaluation = scored(name, &whole.0, &whole.1);
+        if let [public, private] = parts.as_slice() {
+            evaluation.public = Some(Box::new(scored("public", &public.0, &public.1)));
+            evaluation.private = Some(Box::new(scored("private", &private.0, &private.1)));
+        }
+        Ok(evaluation)
+    })
+}
+
+/// Labelled images of a split.
+pub(crate) struct Images {
+    /// The data set that they are in.
+    pub(crate) dataset: Dataset,
+    /// Name of the split.
+    pub(crate) name: &'static str,
+    /// Indices into the data set, ascending; `test` has two parts where nothing was held out for validation.
+    pub(crate) parts: Vec<Vec<usize>>,
+}
+
+/// The images of `split` in `data` (default: what the run was trained on).
+///
+/// # Errors
+/// As [`evaluate`].
+pub(crate) fn images(trained: &Trained, data: Option<&str>, split: EvalSplit) -> Result<Images> {
+    let config = &trained.config;
+    let source = data.unwrap_or(&config.data.source);
+    let mut dataset = data::load(source, &config.data)?;
     let mut held_out = 0;
     if data.is_none() {
-        held_out = data::hold_out(&mut dataset, trained.config.data.validation_fraction, trained.config.seed);
-        if trained.config.data.exclude_test_duplicates {
+        held_out = data::hold_out(&mut dataset, config.data.validation_fraction, config.seed);
+        if config.data.exclude_test_duplicates {
             data::exclude_test_duplicates(&mut dataset);
         }
         if dataset.fingerprint() != trained.data_fingerprint {
@@ -86,45 +126,23 @@ pub fn evaluate(
     if dataset.labels.len() != dataset.len() {
         return Err(Error::input(&dataset.source, "has no labels", "score a file with an `emotion` column"));
     }
-    threads::pool(threads)?.run(|| {
-        let mut of = |parts: &[Split]| {
-            let indices: Vec<usize> = (0..dataset.len()).filter(|&i| parts.contains(&dataset.splits[i])).collect();
-            let labels: Vec<u8> = indices.iter().map(|&i| dataset.labels[i]).collect();
-            let p = classify(&mut trained, &dataset, &indices, tta);
-            (p, labels)
-        };
-        let scored = |name: &str, p: &[f32], labels: &[u8]| Evaluation {
-            split: name.to_owned(),
-            scores: score(&EXPRESSIONS, p, labels),
-            public: None,
-            private: None,
-        };
-        let (name, parts) = match split {
-            EvalSplit::Train => ("train", vec![of(&[Split::Training])]),
-            EvalSplit::Public => ("public", vec![of(&[Split::Public])]),
-            EvalSplit::Private => ("private", vec![of(&[Split::Private])]),
-            // Images held out of Training chose the epoch: they are no test.
-            EvalSplit::Test if held_out > 0 => ("test", vec![of(&[Split::Private])]),
-            EvalSplit::Test => ("test", vec![of(&[Split::Public]), of(&[Split::Private])]),
-        };
-        let whole = (
-            parts.iter().flat_map(|p| p.0.iter().copied()).collect::<Vec<f32>>(),
-            parts.iter().flat_map(|p| p.1.iter().copied()).collect::<Vec<u8>>(),
-        );
-        if whole.1.is_empty() {
-            return Err(Error::input(
-                &dataset.source,
-                format!("has no image in split `{name}`"),
-                "choose another --split",
-            ));
-        }
-        let mut evaluation = scored(name, &whole.0, &whole.1);
-        if let [public, private] = parts.as_slice() {
-            evaluation.public = Some(Box::new(scored("public", &public.0, &public.1)));
-            evaluation.private = Some(Box::new(scored("private", &private.0, &private.1)));
-        }
-        Ok(evaluation)
-    })
+    let (name, splits): (_, &[Split]) = match split {
+        EvalSplit::Train => ("train", &[Split::Training]),
+        EvalSplit::Public => ("public", &[Split::Public]),
+        EvalSplit::Private => ("private", &[Split::Private]),
+        // Images held out of Training chose the epoch: they are no test.
+        EvalSplit::Test if held_out > 0 => ("test", &[Split::Private]),
+        EvalSplit::Test => ("test", &[Split::Public, Split::Private]),
+    };
+    let parts: Vec<Vec<usize>> = splits.iter().map(|&s| dataset.indices(s)).collect();
+    if parts.iter().all(Vec::is_empty) {
+        return Err(Error::input(&dataset.source, format!("has no image in split `{name}`"), "choose another --split"));
+    }
+    Ok(Images { dataset, name, parts })
+}
+
+fn labels_of(dataset: &Dataset, indices: &[usize]) -> Vec<u8> {
+    indices.iter().map(|&i| dataset.labels[i]).collect()
 }
 
 fn classify(trained: &mut Trained, dataset: &Dataset, indices: &[usize], mirror: bool) -> Vec<f32> {

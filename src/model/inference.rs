@@ -21,19 +21,22 @@ pub fn probabilities(
         0 => fill_batch(dataset, &indices[images], None, standardize, x),
         _ => mirrored(x, images.len()),
     };
-    let read = |logits: &[f32], out: &mut [f32]| {
-        let batch = out.len() / classes;
-        let mut p = [0.0; EXPRESSIONS.len() * super::SLICE];
-        let p = &mut p[..classes * batch];
-        softmax(classes, batch, logits, p);
-        for (b, row) in out.chunks_exact_mut(classes).enumerate() {
-            for (k, v) in row.iter_mut().enumerate() {
-                *v += p[k * batch + b] / views as f32;
-            }
-        }
-    };
-    network.evaluate(weights, buffers, views, fill, read, &mut all);
+    network.evaluate(weights, buffers, views, fill, |logits, out| add_probabilities(logits, views, out), &mut all);
     all
+}
+
+/// Adds the class probabilities that the logits `(7, B)` of a slice give to `out (B, 7)`, as one of `views`.
+pub(crate) fn add_probabilities(logits: &[f32], views: usize, out: &mut [f32]) {
+    let classes = EXPRESSIONS.len();
+    let batch = out.len() / classes;
+    let mut p = [0.0; EXPRESSIONS.len() * super::SLICE];
+    let p = &mut p[..classes * batch];
+    softmax(classes, batch, logits, p);
+    for (b, row) in out.chunks_exact_mut(classes).enumerate() {
+        for (k, v) in row.iter_mut().enumerate() {
+            *v += p[k * batch + b] / views as f32;
+        }
+    }
 }
 
 /// Mean cross-entropy and accuracy of probabilities `(n, 7)` against labels `(n)`.

@@ -88,6 +88,18 @@ impl Network {
         Self { replicas, input, weights, buffers, tensors, buffer_tensors, meetings, turned }
     }
 
+    /// A part of the layers as a network of its own, and where its weights and its buffers lie in those of the whole.
+    pub fn part(&self, layers: Range<usize>) -> (Self, [Range<usize>; 2]) {
+        let own: Vec<Box<dyn Layer>> = self.layers()[layers.clone()].iter().map(|l| l.replicate()).collect();
+        let input = layers.start.checked_sub(1).map_or(self.input, |before| self.layers()[before].output());
+        let place = |slices: &[Range<usize>]| {
+            let start = layers.start.checked_sub(1).map_or(0, |before| slices[before].end);
+            start..slices[layers.clone()].last().map_or(start, |r| r.end)
+        };
+        let places = [place(&self.weights), place(&self.buffers)];
+        (Self::new(input, own), places)
+    }
+
     /// Shape of an input image.
     pub fn input(&self) -> Shape {
         self.input
