@@ -13,6 +13,7 @@
 
 mod population;
 mod projection;
+mod silence;
 mod wiring;
 
 use super::{Layer, Operation, Outer, Pass, Plastic, Shape, TensorSpec, tensor_ranges};
@@ -23,6 +24,7 @@ use std::ops::Range;
 
 pub(crate) use population::{Inhibition, Interneurons, LAYER_NORM_EPSILON, Population};
 pub(crate) use projection::Projection;
+pub use silence::Group;
 pub use wiring::build;
 
 /// The column. Input `(N_features, B)`, output the activity of the laminae that the read-out sees, one after another.

@@ -38,6 +38,8 @@ pub(crate) enum Inhibition {
 #[derive(Clone)]
 pub(crate) struct Interneurons {
     pub(crate) n: usize,
+    /// Index of each in the connectome's list of neurons `(N_I)`.
+    pub(crate) neurons: Vec<usize>,
     /// E (earlier populations, features) to I.
     pub(crate) afferents: Vec<Projection>,
     /// E to I within the lamina, driven by the first response φ(u).
@@ -57,7 +59,7 @@ pub(crate) struct Interneurons {
 
 impl Interneurons {
     pub(crate) fn new(
-        n: usize,
+        neurons: Vec<usize>,
         afferents: Vec<Projection>,
         from_lamina: Option<Projection>,
         efferent: Projection,
@@ -65,7 +67,13 @@ impl Interneurons {
         shunt_floor: f32,
     ) -> Self {
         let [h, s, dh, ds] = std::array::from_fn(|_| Aligned::default());
-        Self { n, afferents, from_lamina, efferent, gain, alpha, shunt_floor, h, s, dh, ds }
+        let n = neurons.len();
+        Self { n, neurons, afferents, from_lamina, efferent, gain, alpha, shunt_floor, h, s, dh, ds }
+    }
+
+    /// Activity h of the last pass `(N_I, B)`.
+    pub(crate) fn output(&self, batch: usize) -> &[f32] {
+        &self.h[..self.n * batch]
     }
 }
 
@@ -81,6 +89,8 @@ pub(crate) struct Norm {
 pub(crate) struct Population {
     pub(crate) lamina: String,
     pub(crate) n: usize,
+    /// Index of each neuron in the connectome's list `(N)`.
+    pub(crate) neurons: Vec<usize>,
     /// Projections from features and earlier populations.
     pub(crate) excitatory: Vec<Projection>,
     pub(crate) intra: Option<Projection>,
@@ -119,7 +129,7 @@ struct Scratch {
 impl Population {
     pub(crate) fn new(
         lamina: String,
-        n: usize,
+        neurons: Vec<usize>,
         excitatory: Vec<Projection>,
         intra: Option<Projection>,
         inhibition: Inhibition,
@@ -127,7 +137,8 @@ impl Population {
         norm: Option<Norm>,
         unit_noise: f32,
     ) -> Self {
-        Self { lamina, n, excitatory, intra, inhibition, bias, norm, unit_noise, scratch: Scratch::default() }
+        let (n, scratch) = (neurons.len(), Scratch::default());
+        Self { lamina, n, neurons, excitatory, intra, inhibition, bias, norm, unit_noise, scratch }
     }
 
     /// Output of the last pass `(N, B)`.

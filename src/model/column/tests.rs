@@ -230,6 +230,8 @@ fn gradients_are_the_finite_differences_without_masks_and_with_other_noise() {
 struct Reference<'a> {
     config: &'a Config,
     connectome: &'a Connectome,
+    /// Neurons whose activity is clamped to 0 `(N)`.
+    silent: &'a [bool],
     /// Values of each tensor, by name.
     tensors: BTreeMap<String, Vec<f64>>,
 }
@@ -251,6 +253,25 @@ impl Reference<'_> {
         matrix
     }
 
+    /// 0 for each of `cells` that is silent.
+    fn clamp(&self, activity: &mut [f64], cells: &[usize]) {
+        let silent = activity.iter_mut().zip(cells).filter(|(_, i)| self.silent[**i]);
+        silent.for_each(|(v, _)| *v = 0.0);
+    }
+
+    /// Inhibitory synapses onto each of `cells` from all inhibitory cells, and from those that are not silent.
+    fn inhibitory_synapses(&self, cells: &[usize]) -> Vec<[f64; 2]> {
+        let inhibitory = self.connectome.select(None, Some(Polarity::Inhibitory));
+        let all = self.connectome.synapses.iter().filter(|(_, pre, _)| inhibitory.contains(pre));
+        let mut counts = vec![[0.0; 2]; cells.len()];
+        for (post, pre, count) in all {
+            let Some(i) = cells.iter().position(|&cell| cell == post) else { continue };
+            counts[i][0] += f64::from(count);
+            counts[i][1] += if self.silent[pre] { 0.0 } else { f64::from(count) };
+        }
+        counts
+    }
+
     /// Activity of each lamina for the features `x` of one image.
     fn forward(&self, laminae: &[&str], x: &[f64]) -> Vec<Vec<f64>> {
         let column = &self.config.column;
@@ -267,21 +288,22 @@ impl Reference<'_> {
             if !interneurons {
                 add(&mut u, of("bias"));
             }
-            let a: Vec<f64> = u.iter().map(|u| u.max(0.0)).collect();
+            let mut a: Vec<f64> = u.iter().map(|u| u.max(0.0)).collect();
+            self.clamp(&mut a, &cells);
             if column.intra {
                 add(&mut u, &times(&self.matrix(&format!("{lamina}->{lamina}"), &cells, &cells), &a));
             }
             let v = match column.inhibition.as_str() {
                 "graded" => {
-                    let doses = self.connectome.inhibitory_synapses_onto(&cells);
-                    let most = f64::from(*doses.iter().max().unwrap());
-                    let inhibited = |(u, n): (&f64, &u32)| u * (1.0 - of("gamma")[0] * f64::from(*n) / most);
-                    u.iter().zip(&doses).map(inhibited).collect()
+                    let synapses = self.inhibitory_synapses(&cells);
+                    let most = synapses.iter().map(|s| s[0]).fold(0.0, f64::max);
+                    u.iter().zip(&synapses).map(|(u, s)| u * (1.0 - of("gamma")[0] * s[1] / most)).collect()
                 }
                 "interneurons" if interneurons => {
                     let name = format!("{lamina} I");
                     let mut h = self.input_from_before(laminae, k, x, &done, &name, &inhibitory);
                     add(&mut h, &times(&self.matrix(&format!("{lamina}->{name}"), &inhibitory, &cells), &a));
+                    self.clamp(&mut h, &inhibitory);
                     let s = times(&self.matrix(&format!("{name}->{lamina}"), &cells, &inhibitory), &h);
                     let floor = f64::from(column.shunt_floor);
                     let shunted = |i: usize| of("gain")[i] * (u[i] - s[i]) / (of("alpha")[i].exp() * s[i] + floor);
@@ -290,7 +312,9 @@ impl Reference<'_> {
                 _ => u,
             };
             let v = if column.layer_norm { normalised(&v, of("norm_gain"), of("norm_bias")) } else { v };
-            done.push(v.iter().map(|v| v.max(0.0)).collect());
+            let mut y: Vec<f64> = v.iter().map(|v| v.max(0.0)).collect();
+            self.clamp(&mut y, &cells);
+            done.push(y);
         }
         done
     }
@@ -336,37 +360,148 @@ fn normalised(v: &[f64], gain: &[f64], bias: &[f64]) -> Vec<f64> {
     (0..v.len()).map(|i| gain[i] * (v[i] - mean) / (variance + 1e-5).sqrt() + bias[i]).collect()
 }
 
-#[test]
-fn the_forward_pass_is_the_reference_in_every_mode() {
-    let connectome = connectome(&TINY, 0.4);
+/// The column with these neurons silenced, in every mode and with these switches, against the reference that clamps them.
+fn check_forward(inhibition: &str, switches: u64, connectome: &Connectome, silent: &[bool]) {
     let laminae = ["L4", "L2/3", "L5", "L6"];
     let mut config = config();
     config.column.readout = laminae.map(String::from).to_vec();
+    let on = |bit: usize| switches >> bit & 1 == 1;
+    config.column.inhibition = inhibition.into();
+    (config.column.intra, config.column.skips, config.column.layer_norm) = (on(0), on(1), on(2));
+    let mut column = build(&config, connectome, FEATURES).unwrap();
+    let mut rng = Rng::stream(3, "reference", &[switches]);
+    let mut weights = strengths(&column, &mut rng);
+    let wide = |values: &[f32]| values.iter().map(|&v| f64::from(v)).collect::<Vec<f64>>();
+    let named = column.tensors.iter().zip(&column.ranges);
+    let tensors = named.map(|(t, r)| (t.name.clone(), wide(&weights[r.clone()]))).collect();
+    let reference = Reference { config: &config, connectome, silent, tensors };
+    column.silence(connectome, silent, &mut weights);
+    // What a silent neuron would send is cut behind it; here its output still shows.
+    let seen: Vec<bool> = column.output_neurons().into_iter().map(|i| !silent[i]).collect();
+    for batch in [1, 2, 17] {
+        let x = features(batch, &mut rng);
+        let y = run(&mut column, &pass(false, batch, 0), &weights, &x);
+        for b in 0..batch {
+            let image: Vec<f64> = x.iter().skip(b).step_by(batch).map(|&v| f64::from(v)).collect();
+            let expected = reference.forward(&laminae, &image).concat();
+            for (i, e) in expected.iter().enumerate().filter(|(i, _)| seen[*i]) {
+                let found = f64::from(y[i * batch + b]);
+                let close = (found - e).abs() <= 1e-4 * (1.0 + e.abs());
+                assert!(close, "{inhibition} {switches:03b}: unit {i} is {found}, expected {e}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_forward_pass_is_the_reference_in_every_mode() {
+    let connectome = connectome(&TINY, 0.4);
     for inhibition in ["graded", "interneurons", "none"] {
         for switches in 0..8 {
-            let on = |bit: usize| switches >> bit & 1 == 1;
-            config.column.inhibition = inhibition.into();
-            (config.column.intra, config.column.skips, config.column.layer_norm) = (on(0), on(1), on(2));
-            let mut column = build(&config, &connectome, FEATURES).unwrap();
-            let mut rng = Rng::stream(3, "reference", &[switches]);
-            let weights = strengths(&column, &mut rng);
-            let wide = |values: &[f32]| values.iter().map(|&v| f64::from(v)).collect::<Vec<f64>>();
-            let named = column.tensors.iter().zip(&column.ranges);
-            let tensors = named.map(|(t, r)| (t.name.clone(), wide(&weights[r.clone()]))).collect();
-            let reference = Reference { config: &config, connectome: &connectome, tensors };
-            for batch in [1, 2, 17] {
-                let x = features(batch, &mut rng);
-                let y = run(&mut column, &pass(false, batch, 0), &weights, &x);
-                for b in 0..batch {
-                    let image: Vec<f64> = x.iter().skip(b).step_by(batch).map(|&v| f64::from(v)).collect();
-                    let expected = reference.forward(&laminae, &image).concat();
-                    for (i, e) in expected.iter().enumerate() {
-                        let found = f64::from(y[i * batch + b]);
-                        let close = (found - e).abs() <= 1e-4 * (1.0 + e.abs());
-                        assert!(close, "{inhibition} {switches:03b}: unit {i} is {found}, expected {e}");
-                    }
-                }
+            check_forward(inhibition, switches, &connectome, &vec![false; connectome.neurons.len()]);
+        }
+    }
+}
+
+// Silence
+
+#[test]
+fn silent_neurons_are_as_if_their_activity_were_clamped() {
+    let connectome = connectome(&TINY, 0.4);
+    let mut rng = Rng::stream(1, "silent", &[]);
+    for inhibition in ["graded", "interneurons", "none"] {
+        for switches in 0..8 {
+            for share in [0.1, 0.5] {
+                let silent: Vec<bool> = connectome.neurons.iter().map(|_| rng.chance(share)).collect();
+                check_forward(inhibition, switches, &connectome, &silent);
             }
+        }
+    }
+}
+
+/// The weights and the bits of the output after the neurons of `rounds` were silenced, one set after another.
+fn silenced(inhibition: &str, masks: bool, rounds: &[Vec<bool>]) -> (Vec<f32>, Vec<u32>) {
+    let connectome = connectome(&TINY, 0.4);
+    let mut config = config();
+    (config.column.inhibition, config.column.masks) = (inhibition.into(), masks);
+    config.column.readout = vec!["all".into()];
+    let mut column = build(&config, &connectome, FEATURES).unwrap();
+    let mut rng = Rng::stream(5, "silence", &[]);
+    let (mut weights, x) = (strengths(&column, &mut rng), features(3, &mut rng));
+    rounds.iter().for_each(|silent| column.silence(&connectome, silent, &mut weights));
+    let y = run(&mut column, &pass(false, 3, 0), &weights, &x);
+    (weights, y.iter().map(|v| v.to_bits()).collect())
+}
+
+#[test]
+fn silencing_nothing_changes_no_bit_and_the_union_is_both() {
+    let n = TINY.iter().map(|(_, e, i)| e + i).sum::<usize>();
+    let every = |k: usize| (0..n).map(|i| i % k == 0).collect::<Vec<bool>>();
+    let (a, b) = (every(5), every(3));
+    let union: Vec<bool> = a.iter().zip(&b).map(|(a, b)| a | b).collect();
+    for inhibition in ["graded", "interneurons", "none"] {
+        for masks in [true, false] {
+            let intact = silenced(inhibition, masks, &[]);
+            assert!(silenced(inhibition, masks, &[vec![false; n]]) == intact, "{inhibition}");
+            let both = silenced(inhibition, masks, std::slice::from_ref(&union));
+            assert!(both != intact && silenced(inhibition, masks, std::slice::from_ref(&a)) != both, "{inhibition}");
+            // Doses are those of the last set; weights stay cut.
+            assert!(silenced(inhibition, masks, &[a.clone(), b.clone(), union.clone()]) == both, "{inhibition}");
+        }
+    }
+}
+
+#[test]
+fn doses_lose_the_synapses_of_silent_cells_and_keep_the_maximum() {
+    let cells = ["E", "E", "I", "I"].iter().enumerate().map(|(i, polarity)| Neuron {
+        id: i.to_string(),
+        cell_type: "cell".into(),
+        lamina: if i < 3 { "L4" } else { "L1" }.into(),
+        polarity: if *polarity == "E" { Polarity::Excitatory } else { Polarity::Inhibitory },
+        position_um: None,
+    });
+    // Onto cell 0: 3 and 1 synapses of the inhibitory cells 2 and 3; onto cell 1: 2 of cell 2, and 5 of cell 0.
+    let synapses = vec![(0, 2, 3), (0, 3, 1), (1, 2, 2), (1, 0, 5)];
+    let synapses = Synapses::from_connections(4, 4, synapses).unwrap();
+    let connectome = Connectome { origin: "four".into(), neurons: cells.collect(), synapses, known_pairs: None };
+    let doses = |silent: [bool; 4]| {
+        let mut column = build(&config(), &connectome, FEATURES).unwrap();
+        assert_eq!(column.dosing(&connectome), [false, false, true, true]);
+        let mut weights = vec![1.0; tensors_len(&column.tensors)];
+        column.silence(&connectome, &silent, &mut weights);
+        let Inhibition::Graded { dose, .. } = &column.populations[0].inhibition else { panic!("not graded") };
+        dose.clone()
+    };
+    assert_eq!(doses([false; 4]), [1.0, 0.5]);
+    assert_eq!(doses([true, true, false, false]), [1.0, 0.5], "an excitatory cell has no part in it");
+    assert_eq!(doses([false, false, true, false]), [0.25, 0.0]);
+    assert_eq!(doses([false, false, false, true]), [0.75, 0.5], "also from L1, where no population is");
+    assert_eq!(doses([false, false, true, true]), [0.0, 0.0]);
+}
+
+#[test]
+fn groups_name_the_neurons_behind_each_response() {
+    let connectome = connectome(&TINY, 0.4);
+    for inhibition in ["graded", "interneurons"] {
+        let mut config = config();
+        config.column.inhibition = inhibition.into();
+        config.column.readout = vec!["L5".into(), "L4".into()];
+        let mut column = build(&config, &connectome, FEATURES).unwrap();
+        let mut rng = Rng::stream(1, "groups", &[]);
+        let (weights, x) = (strengths(&column, &mut rng), features(2, &mut rng));
+        let y = run(&mut column, &pass(false, 2, 0), &weights, &x);
+        let (groups, responses) = (column.groups(), column.responses(2));
+        assert_eq!(groups.len(), responses.len());
+        // The inhibitory cell of L5 reaches no excitatory one.
+        assert_eq!(groups.len(), if inhibition == "graded" { 4 } else { 7 });
+        let find = |lamina: &str| groups.iter().position(|g| g.lamina == lamina).unwrap();
+        let (l5, l4) = (find("L5"), find("L4"));
+        assert_eq!(y, [responses[l5], responses[l4]].concat());
+        assert_eq!(column.output_neurons(), [connectome.population("L5"), connectome.population("L4")].concat());
+        for (group, response) in groups.iter().zip(&responses) {
+            assert_eq!(group.neurons, connectome.select(Some(group.lamina), Some(group.polarity)));
+            assert_eq!(response.len(), 2 * group.neurons.len());
+            assert!(response.iter().any(|&v| v > 0.0), "{group:?}");
         }
     }
 }

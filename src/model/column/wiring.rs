@@ -113,8 +113,8 @@ impl Builder<'_> {
             bias: self.per_neuron(format!("{lamina}.norm_bias"), n, 0.0),
         });
         let unit_noise = if column.noise == "unit" { column.noise_sigma } else { 0.0 };
-        self.cells.push(cells);
-        Ok(Population::new(lamina.to_owned(), n, excitatory, intra, inhibition, bias, norm, unit_noise))
+        self.cells.push(cells.clone());
+        Ok(Population::new(lamina.to_owned(), cells, excitatory, intra, inhibition, bias, norm, unit_noise))
     }
 
     /// Projections onto `post` from the features or from the populations before it, as far as they have synapses.
@@ -212,9 +212,7 @@ impl Builder<'_> {
 
     fn graded(&mut self, cells: &[usize], lamina: &str) -> Inhibition {
         let column = &self.config.column;
-        let counts = self.connectome.inhibitory_synapses_onto(cells);
-        let most = counts.iter().copied().max().unwrap_or(0).max(1) as f32;
-        let dose = counts.iter().map(|&c| c as f32 / most).collect();
+        let dose = dose(&self.connectome.inhibitory_synapses_onto(cells), |_, count| count);
         let tensor = column.gamma_learned.then(|| {
             let spec = TensorSpec::new(format!("{lamina}.gamma"), &[1], Role::Plain, Init::Constant(column.gamma));
             self.add(spec)
@@ -236,7 +234,7 @@ impl Builder<'_> {
         let gain = self.gain(format!("{lamina}.gain"), cells.len());
         let alpha = self.per_neuron(format!("{lamina}.alpha"), cells.len(), 0.0);
         let floor = self.config.column.shunt_floor;
-        let cells = Interneurons::new(inhibitory.len(), afferents, from_lamina, efferent, [gain, alpha], floor);
+        let cells = Interneurons::new(inhibitory, afferents, from_lamina, efferent, [gain, alpha], floor);
         Ok(Inhibition::Interneurons(Box::new(cells)))
     }
 
@@ -264,6 +262,13 @@ impl Builder<'_> {
         self.tensors.push(spec);
         self.tensors.len() - 1
     }
+}
+
+/// Graded inhibition of each neuron `(N)`: the inhibitory synapses that are `left` of its `counts (N)`, over the most that
+/// any neuron of the lamina has in `counts`. `left` is given a neuron's place and its count.
+pub(super) fn dose(counts: &[u32], left: impl Fn(usize, u32) -> u32) -> Vec<f32> {
+    let most = counts.iter().copied().max().unwrap_or(0).max(1) as f32;
+    counts.iter().enumerate().map(|(i, &count)| left(i, count) as f32 / most).collect()
 }
 
 /// Standard deviation of the first strengths of a feed-forward projection: keeps the variance of the activity.
