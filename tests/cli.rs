@@ -35,6 +35,7 @@ fn help_explains_every_command() {
         &["train", "-h"],
         &["eval", "--help"],
         &["predict", "--help"],
+        &["lesion", "--help"],
         &["connectome", "--help"],
         &["connectome", "inspect", "--help"],
         &["info", "--help"],

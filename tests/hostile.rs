@@ -13,6 +13,8 @@
 
 #[path = "hostile/bombs.rs"]
 mod bombs;
+#[path = "hostile/lesions.rs"]
+mod lesions;
 #[path = "hostile/measure.rs"]
 mod measure;
 #[path = "hostile/mend_state.rs"]
@@ -34,7 +36,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// All formats; one row each.
-const TABLES: [&[Format]; 4] = [readers::FORMATS, state::FORMATS, wiring::FORMATS, study::FORMATS];
+const TABLES: [&[Format]; 5] = [readers::FORMATS, state::FORMATS, wiring::FORMATS, study::FORMATS, lesions::FORMATS];
 /// Most memory that reading a file of 1 MiB or less may take, the program itself included.
 const MAX_PEAK_BYTES: u64 = 64 << 20;
 /// Largest hostile file.

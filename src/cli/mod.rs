@@ -6,6 +6,7 @@ mod connectome;
 mod eval;
 mod export;
 mod info;
+mod lesion;
 mod output;
 mod predict;
 mod progress;
@@ -36,6 +37,8 @@ enum Command {
     Eval(eval::Args),
     /// Class probabilities for single images
     Predict(predict::Args),
+    /// Silence neurons of a trained network and score it again; tuning of every neuron
+    Lesion(lesion::Args),
     /// Write the trained network for other programs
     Export(export::Args),
     /// Look at a connectome; write null wirings of it
@@ -68,6 +71,7 @@ pub fn main() -> ExitCode {
         Command::Train(args) => train::run(*args, cli.quiet),
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),
+        Command::Lesion(args) => lesion::run(&args, cli.quiet),
         Command::Export(args) => export::run(&args),
         Command::Connectome(args) => connectome::run(&args),
         Command::Study(args) => study::run(&args, cli.quiet),

@@ -139,14 +139,14 @@ impl Drop for StudyProgress {
 
 /// Estimates the time left of the whole run from the steps of this process, validation and saving included.
 #[derive(Default)]
-struct Pace {
+pub(super) struct Pace {
     /// When the first step was seen, and how many were done then.
     first: Option<(Instant, usize)>,
 }
 
 impl Pace {
     /// Seconds for the remaining `total - done` steps; `None` until time has passed over at least one step.
-    fn left(&mut self, now: Instant, done: usize, total: usize) -> Option<f64> {
+    pub(super) fn left(&mut self, now: Instant, done: usize, total: usize) -> Option<f64> {
         let (start, before) = *self.first.get_or_insert((now, done));
         let (steps, elapsed) = (done.checked_sub(before)?, now.duration_since(start));
         if steps == 0 || elapsed == Duration::ZERO {

@@ -1,0 +1,224 @@
+//! `lesion`: what a run loses when neurons fall silent.
+
+use super::output;
+use super::progress::{Pace, duration};
+use crate::connectome::Polarity;
+use crate::error::Result;
+use crate::eval::EvalSplit;
+use crate::lesion::{self, Each, Match, Request, Selection, Step, What, ids};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Flags of `lesion`.
+#[derive(clap::Args)]
+#[command(after_help = SEMANTICS)]
+pub struct Args {
+    /// Run folder
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+    /// Silence the cells of this type; may be repeated for several types
+    #[arg(long, value_name = "T")]
+    cell_type: Vec<String>,
+    /// Silence the cells of this lamina; may be repeated
+    #[arg(long, value_name = "L")]
+    lamina: Vec<String>,
+    /// Silence excitatory or inhibitory cells
+    #[arg(long, value_name = "E|I")]
+    polarity: Option<Sign>,
+    /// Silence these cells: identifiers of the run's connectome parted by commas, or a file of them (one per line, or a
+    /// table with a column `id`, such as tuning.csv)
+    #[arg(long, value_name = "FILE|ID,ID,...")]
+    ids: Option<String>,
+    /// Call the selection so in the results
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["each", "random"])]
+    name: Option<String>,
+    /// Silence the selected cells part by part instead of at once; several parted by commas
+    #[arg(long, value_name = "PART", value_delimiter = ',', conflicts_with = "random")]
+    each: Vec<Part>,
+    /// Silence N random ones of the selected cells instead of all; may be repeated
+    #[arg(long, value_name = "N")]
+    random: Vec<usize>,
+    /// Draws of random cells for each lesion, or for each --random [default: 20; none for single neurons]
+    #[arg(long, value_name = "R")]
+    repeats: Option<usize>,
+    /// What the random cells of a draw have in common with those that they stand for
+    #[arg(long = "match", value_name = "KIND", value_enum, default_value_t = Like::Polarity)]
+    matched: Like,
+    /// Seed of the draws
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    seed: u64,
+    /// demo, a Kaggle CSV (also .gz) or a folder train|test/<class>/*.png|jpg [default: what RUN was trained on]
+    #[arg(long, value_name = "SRC")]
+    data: Option<String>,
+    /// Images to score; test = public + private (7,178 images of FER-2013)
+    #[arg(long, value_enum, default_value_t = Split::Test)]
+    split: Split,
+    /// Worker threads; 0 = one per core; the result does not depend on it
+    #[arg(long, value_name = "T", default_value_t = 0)]
+    threads: u16,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+const SEMANTICS: &str = "\
+Without a condition and without --each or --random, every cell type and every lamina is silenced in turn. Conditions are
+joined by AND: --cell-type BC --lamina L4 are the basket cells of L4.
+
+A silent excitatory neuron sends nothing: its output and its first response in the recurrent step are 0 for every target,
+while its own input is as it was and LayerNorm goes on counting it. Interneurons (column.inhibition = interneurons) send
+nothing either. With graded inhibition inhibitory cells are no units: their synapses are taken out of the doses of the
+neurons that they inhibit. Cells that the network does not have (unsure types, inhibitory cells without inhibition) are
+counted and change nothing. The weights are those of the best epoch; nothing is trained again.
+
+Each lesion is compared with --repeats draws of as many random cells of the same polarity (--match lamina: and of the same
+lamina) out of all that the network has, those of the lesion among them. p is the part of the draws that are at least as
+extreme, (k + 1) / (R + 1), one-sided, not corrected for the number of lesions.
+
+RUN/lesions.csv gets a row for each lesion and each draw, with the identifiers of the silenced cells; rows of the same
+lesion, split and data are replaced, others of the same weights stay. RUN/tuning.csv gets a row for each neuron of the
+intact network: mean response, share of images with a response, preferred class, selectivity, lifetime sparseness, mean
+response by class. Scores in both are fractions.
+
+Examples:
+  bionic-cpu lesion RUN                                  every type and lamina against random cells
+  bionic-cpu lesion RUN --cell-type 4P                   one type
+  bionic-cpu lesion RUN --lamina L5 --each cell-type --match lamina
+  bionic-cpu lesion RUN --polarity E --random 100 --random 300
+  bionic-cpu lesion RUN --each neuron                    the effect of every single neuron";
+
+/// Value of `--polarity`.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Sign {
+    /// Excitatory
+    #[value(name = "E", alias = "e", alias = "excitatory")]
+    Excitatory,
+    /// Inhibitory
+    #[value(name = "I", alias = "i", alias = "inhibitory")]
+    Inhibitory,
+}
+
+/// Value of `--each`.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    CellType,
+    Lamina,
+    Polarity,
+    Neuron,
+}
+
+/// Value of `--match`.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Like {
+    Polarity,
+    Lamina,
+}
+
+/// Value of `--split`.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Split {
+    Public,
+    Private,
+    Test,
+}
+
+/// Silences, scores, and prints what changed.
+///
+/// # Errors
+/// Those of [`ids`] and [`lesion::lesion`]; `Io` if stdout refuses the result.
+pub fn run(args: &Args, quiet: bool) -> Result<()> {
+    let mut progress = Progress::new(quiet);
+    let warn = &mut |text: &str| output::message(text);
+    let report = lesion::lesion(&args.run, &request(args)?, &mut |step| progress.step(step), warn)?;
+    drop(progress);
+    if args.json { output::json(&report) } else { output::result(&report.to_text()) }
+}
+
+/// What the flags ask for.
+fn request(args: &Args) -> Result<Request> {
+    let selection = Selection {
+        cell_types: args.cell_type.clone(),
+        laminae: args.lamina.clone(),
+        polarity: args.polarity.map(|p| match p {
+            Sign::Excitatory => Polarity::Excitatory,
+            Sign::Inhibitory => Polarity::Inhibitory,
+        }),
+        ids: args.ids.as_deref().map(ids).transpose()?.unwrap_or_default(),
+    };
+    let part = |p: &Part| match p {
+        Part::CellType => Each::CellType,
+        Part::Lamina => Each::Lamina,
+        Part::Polarity => Each::Polarity,
+        Part::Neuron => Each::Neuron,
+    };
+    let what = match (args.random.is_empty(), args.each.as_slice()) {
+        (false, _) => What::Random(args.random.clone()),
+        (true, []) if selection.is_everything() && args.name.is_none() => {
+            What::Each(vec![Each::CellType, Each::Lamina])
+        }
+        (true, []) => What::Together(args.name.clone()),
+        (true, each) => What::Each(each.iter().map(part).collect()),
+    };
+    Ok(Request {
+        selection,
+        what,
+        data: args.data.clone(),
+        split: match args.split {
+            Split::Public => EvalSplit::Public,
+            Split::Private => EvalSplit::Private,
+            Split::Test => EvalSplit::Test,
+        },
+        repeats: args.repeats,
+        matched: match args.matched {
+            Like::Polarity => Match::Polarity,
+            Like::Lamina => Match::Lamina,
+        },
+        seed: args.seed,
+        threads: usize::from(args.threads),
+    })
+}
+
+/// Time between lines on stderr where it is no terminal.
+const LINES_APART: Duration = Duration::from_secs(10);
+
+/// How far the scorings are, on stderr: a bar on a terminal, elsewhere a line now and then.
+struct Progress {
+    quiet: bool,
+    bar: Option<ProgressBar>,
+    pace: Pace,
+    last_line: Instant,
+}
+
+impl Progress {
+    fn new(quiet: bool) -> Self {
+        let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
+            let style = ProgressStyle::with_template("silencing [{bar:24}] {pos}/{len}  {msg}");
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "))
+        });
+        Self { quiet, bar, pace: Pace::default(), last_line: Instant::now() }
+    }
+
+    fn step(&mut self, Step { done, total }: Step) {
+        let left = self.pace.left(Instant::now(), done, total).filter(|_| done < total);
+        let left = left.map_or_else(String::new, |s| format!("{} left", duration(s)));
+        if let Some(bar) = &self.bar {
+            bar.set_length(total as u64);
+            bar.set_position(done as u64);
+            bar.set_message(left);
+        } else if !self.quiet && self.last_line.elapsed() >= LINES_APART {
+            self.last_line = Instant::now();
+            output::message(&format!("silencing: {done} of {total} scorings done, {left}"));
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

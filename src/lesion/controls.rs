@@ -1,0 +1,167 @@
+//! Random neurons to compare a lesion with: as many of each kind, drawn from those that the network has.
+//!
+//! Under the hypothesis that it does not matter which neurons of a kind fall silent, a lesion is one draw like its
+//! controls, so the draws are from all neurons of the kind, those of the lesion among them; and with k of R controls at
+//! least as harmful, p = (k + 1) / (R + 1) (Phipson & Smyth 2010, doi 10.2202/1544-6115.1585).
+
+use super::row::{Kind, Lesion};
+use super::subject::Role;
+use crate::connectome::{Connectome, Polarity};
+use crate::rng::Rng;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// In what a random neuron is like the one that it stands for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Match {
+    /// Polarity.
+    #[default]
+    Polarity,
+    /// Polarity and lamina.
+    Lamina,
+}
+
+impl fmt::Display for Match {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Self::Polarity => "polarity",
+            Self::Lamina => "lamina",
+        })
+    }
+}
+
+/// Neurons that the network has, by kind.
+pub(super) struct Pool<'a> {
+    connectome: &'a Connectome,
+    matched: Match,
+    /// Neurons of each kind, ascending.
+    kinds: BTreeMap<(Polarity, &'a str), Vec<usize>>,
+}
+
+impl<'a> Pool<'a> {
+    pub fn new(connectome: &'a Connectome, roles: &[Role], matched: Match) -> Self {
+        let mut pool = Self { connectome, matched, kinds: BTreeMap::new() };
+        for i in (0..roles.len()).filter(|&i| roles[i] != Role::Absent) {
+            pool.kinds.entry(pool.kind(i)).or_default().push(i);
+        }
+        pool
+    }
+
+    fn kind(&self, neuron: usize) -> (Polarity, &'a str) {
+        let n = &self.connectome.neurons[neuron];
+        (n.polarity, if self.matched == Match::Lamina { &n.lamina } else { "" })
+    }
+
+    /// How many of `silenced`, all of the pool, are of each kind.
+    fn counts(&self, silenced: &[usize]) -> BTreeMap<(Polarity, &'a str), usize> {
+        let mut counts = BTreeMap::new();
+        silenced.iter().for_each(|&i| *counts.entry(self.kind(i)).or_default() += 1);
+        counts
+    }
+
+    /// As many random neurons of each kind as `silenced`, all of the pool, has; ascending.
+    pub fn draw(&self, silenced: &[usize], rng: &mut Rng) -> Vec<usize> {
+        let of_kind = |(kind, n)| sample(&self.kinds[&kind], n, rng);
+        let mut drawn: Vec<usize> = self.counts(silenced).into_iter().flat_map(of_kind).collect();
+        drawn.sort_unstable();
+        drawn
+    }
+
+    /// True if `silenced` are all that there are of their kinds: every draw would be the lesion itself.
+    pub fn is_exhausted(&self, silenced: &[usize]) -> bool {
+        !silenced.is_empty() && self.counts(silenced).iter().all(|(kind, &n)| n == self.kinds[kind].len())
+    }
+}
+
+/// `n` different ones of `all`, ascending.
+///
+/// # Panics
+/// If there are fewer.
+pub(super) fn sample(all: &[usize], n: usize, rng: &mut Rng) -> Vec<usize> {
+    assert!(n <= all.len(), "{n} of {} cannot be drawn", all.len());
+    let mut all = all.to_vec();
+    for i in 0..n {
+        let j = i + rng.below(all.len() - i);
+        all.swap(i, j);
+    }
+    all.truncate(n);
+    all.sort_unstable();
+    all
+}
+
+/// A lesion beside the controls of the same selector.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Effect {
+    /// What a reader calls it.
+    pub name: String,
+    /// What was silenced; none where only random draws were asked for.
+    pub lesion: Option<Lesion>,
+    /// Its controls, or the random draws.
+    pub controls: Option<Controls>,
+}
+
+/// Changes of accuracy and recall over random draws, as fractions.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Controls {
+    /// Draws.
+    pub repeats: usize,
+    /// Mean change of accuracy.
+    pub accuracy_change_mean: f64,
+    /// Its standard deviation; none of a single draw.
+    pub accuracy_change_sd: Option<f64>,
+    /// Smallest and largest change of accuracy.
+    pub accuracy_change_range: [f64; 2],
+    /// Mean change of the recall of each class `(7)`.
+    #[serde(serialize_with = "super::row::by_class")]
+    pub recall_change_mean: Vec<f64>,
+    /// p of the hypothesis that the lesion costs no more accuracy than random neurons, one-sided.
+    pub p_more: Option<f64>,
+    /// p of the hypothesis that it costs no less.
+    pub p_less: Option<f64>,
+}
+
+/// The lesions among rows of one network and one set of images, each with its controls, in the order of the rows.
+pub fn effects(rows: &[Lesion]) -> Vec<Effect> {
+    let mut selectors: Vec<&str> = Vec::new();
+    let mut of: BTreeMap<&str, Vec<&Lesion>> = BTreeMap::new();
+    for row in rows.iter().filter(|r| r.kind != Kind::Intact) {
+        let group = of.entry(&row.selector).or_default();
+        if group.is_empty() {
+            selectors.push(&row.selector);
+        }
+        group.push(row);
+    }
+    let effect = |selector: &str| {
+        let rows = &of[selector];
+        let lesion = rows.iter().find(|r| r.kind == Kind::Lesion).map(|r| (*r).clone());
+        let draws: Vec<&Lesion> = rows.iter().filter(|r| r.kind == Kind::Control).copied().collect();
+        let controls = controls(&draws, lesion.as_ref());
+        Effect { name: rows[0].name.clone(), lesion, controls }
+    };
+    selectors.into_iter().map(effect).collect()
+}
+
+fn controls(draws: &[&Lesion], lesion: Option<&Lesion>) -> Option<Controls> {
+    let n = draws.len() as f64;
+    let changes: Vec<f64> = draws.iter().map(|d| d.accuracy_change).collect();
+    let mean = changes.iter().sum::<f64>() / n;
+    let squares = changes.iter().map(|c| (c - mean).powi(2)).sum::<f64>();
+    let p = |extreme: fn(f64, f64) -> bool| {
+        lesion.map(|l| (draws.iter().filter(|d| extreme(d.accuracy, l.accuracy)).count() as f64 + 1.0) / (n + 1.0))
+    };
+    let classes = draws.first()?.recall_change.len();
+    Some(Controls {
+        repeats: draws.len(),
+        accuracy_change_mean: mean,
+        accuracy_change_sd: (draws.len() > 1).then(|| (squares / (n - 1.0)).sqrt()),
+        accuracy_change_range: [
+            changes.iter().copied().fold(f64::INFINITY, f64::min),
+            changes.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+        ],
+        recall_change_mean: (0..classes).map(|k| draws.iter().map(|d| d.recall_change[k]).sum::<f64>() / n).collect(),
+        p_more: p(|control, lesion| control <= lesion),
+        p_less: p(|control, lesion| control >= lesion),
+    })
+}

@@ -1,0 +1,190 @@
+//! Lesions: what a trained network loses when neurons fall silent, beside what random neurons cost; and what each neuron
+//! responds to.
+//!
+//! - **Silence.** An excitatory neuron's output, its first response in the recurrent step included, is 0 for every target:
+//!   later laminae, its own lamina, interneurons, read-out. Its own input is as it was, and its lamina's LayerNorm goes on
+//!   counting it, as when the release of transmitter is blocked and the cell lives on. Interneurons (inhibition =
+//!   `interneurons`) send 0 as well. With `graded` inhibition inhibitory cells are no units: their synapses are taken out of
+//!   the doses n_i of the neurons that they inhibit, over the lamina's maximum as it was. Nothing is trained again.
+//! - **Without effect** are cells that the network does not have: those of unsure type, inhibitory ones that reach no neuron
+//!   of the network or where it has no inhibition, those of laminae that are left out.
+//! - **Controls** are as many random neurons of each polarity, from all that the network has (`controls.rs`).
+//! - **Tables.** `lesions.csv` and `tuning.csv` in the run's folder, replaced whole. The first keeps rows of other lesions of
+//!   the same weights: those of the same selector, split and data are replaced, those of other weights go.
+
+mod bench;
+mod controls;
+mod request;
+mod row;
+mod selection;
+mod subject;
+mod table;
+mod text;
+mod tuning;
+mod tuning_table;
+
+pub use controls::{Controls, Effect, Match, effects};
+pub use request::{Request, What};
+pub use row::{Kind, Lesion, read_lesions};
+pub use selection::{Each, Selection, Target, ids};
+pub use tuning::Tuning;
+pub use tuning_table::read_tuning;
+
+use crate::error::{Error, Result};
+use crate::eval::images;
+use crate::kernels::threads;
+use crate::train::load_best;
+use bench::{Bench, silence};
+use controls::Pool;
+use request::jobs;
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use subject::{Role, Subject};
+
+/// Draws of controls for each lesion of several neurons, where nothing else is asked for.
+pub const REPEATS: usize = 20;
+/// Name of the table of lesions in a run's folder.
+pub const LESIONS: &str = "lesions.csv";
+/// Name of the table of tuning in a run's folder.
+pub const TUNING: &str = "tuning.csv";
+
+/// How far the work is: scorings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Done.
+    pub done: usize,
+    /// To do in all.
+    pub total: usize,
+}
+
+/// Neurons that the network has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Census {
+    /// Excitatory units.
+    pub excitatory: usize,
+    /// Inhibitory cells: units, or counted in the doses of graded inhibition.
+    pub inhibitory: usize,
+}
+
+/// What came out.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Epoch of the weights, from 1.
+    pub epoch: usize,
+    /// `public`, `private` or `test`.
+    pub split: String,
+    /// Images scored.
+    pub images: usize,
+    /// In what controls are like the neurons that they stand for.
+    pub matched: Match,
+    /// Seed of the draws.
+    pub seed: u64,
+    /// Neurons that the controls are drawn from.
+    pub population: Census,
+    /// The network as it was trained.
+    pub intact: Lesion,
+    /// The lesions, in the order asked for.
+    pub lesions: Vec<Effect>,
+    /// The tables that were written.
+    pub files: [PathBuf; 2],
+    /// Names of lesions without controls because they take all neurons of their kind.
+    pub exhausted: Vec<String>,
+}
+
+/// Silences neurons in the best epoch of `run`, scores it, and writes the tables. `observer` is told of each scoring, `warn`
+/// of damage that did no harm and of rows that are left out.
+///
+/// # Errors
+/// `Usage` for a run without a column or a selection that cannot be met; `State` and `Input` as
+/// [`evaluate`](crate::eval::evaluate), `Input` for a table of an earlier call that cannot be read; `Io` if a table cannot be
+/// written.
+pub fn lesion(
+    run: &Path,
+    request: &Request,
+    observer: &mut (dyn FnMut(Step) + Send),
+    warn: &mut dyn FnMut(&str),
+) -> Result<Report> {
+    let trained = load_best(run, warn)?;
+    let epoch = trained.epoch;
+    let files = [run.join(LESIONS), run.join(TUNING)];
+    // Before the work, so that it is not in vain.
+    earlier(&files[0])?;
+    let data = request.data.clone().unwrap_or_else(|| trained.config.data.source.clone());
+    let found = images(&trained, request.data.as_deref(), request.split)?;
+    let pool = threads::pool(request.threads)?;
+    let (rows, tuned, report) = pool.run(|| {
+        let subject = Subject::new(trained, &found)?;
+        let jobs = jobs(&subject, request)?;
+        let bench = Bench {
+            split: found.name.to_owned(),
+            data,
+            matched: request.matched,
+            seed: request.seed,
+            intact: subject.answer(&[]),
+            subject: &subject,
+        };
+        let pool = Pool::new(&subject.connectome, &subject.roles, request.matched);
+        let total = jobs.iter().map(|j| usize::from(j.random.is_none()) + j.repeats).sum();
+        let (mut rows, mut done, mut exhausted) = (vec![bench.intact()], 0, Vec::new());
+        for job in &jobs {
+            let new = silence(&bench, &pool, job, &mut || {
+                done += 1;
+                observer(Step { done, total });
+            });
+            rows.extend(new);
+            if job.random.is_none() && job.repeats > 0 && pool.is_exhausted(&bench.acting(&job.target.neurons)) {
+                exhausted.push(job.target.name.clone());
+            }
+        }
+        let report = Report {
+            epoch,
+            split: bench.split.clone(),
+            images: subject.labels.len(),
+            matched: request.matched,
+            seed: request.seed,
+            population: census(&subject),
+            intact: rows[0].clone(),
+            lesions: effects(&rows),
+            files: files.clone(),
+            exhausted,
+        };
+        Ok::<_, Error>((rows, tuning::tuning(&subject), report))
+    })?;
+    let about = [report.split.clone(), report.images.to_string(), report.intact.weights.clone()];
+    tuning_table::write(&files[1], &tuned, &about)?;
+    let (kept, stale) = merged(earlier(&files[0])?, rows);
+    if stale > 0 {
+        warn(&format!("{}: {stale} rows of other weights are left out", files[0].display()));
+    }
+    row::write(&files[0], &kept)?;
+    Ok(report)
+}
+
+fn census(subject: &Subject) -> Census {
+    let there = subject.roles.iter().zip(&subject.connectome.neurons).filter(|(role, _)| **role != Role::Absent);
+    let signs: Vec<f32> = there.map(|(_, n)| n.polarity.sign()).collect();
+    let excitatory = signs.iter().filter(|s| **s > 0.0).count();
+    Census { excitatory, inhibitory: signs.len() - excitatory }
+}
+
+/// Rows of earlier calls.
+fn earlier(path: &Path) -> Result<Vec<Lesion>> {
+    if path.exists() { read_lesions(path) } else { Ok(Vec::new()) }
+}
+
+/// Rows of earlier calls that stay, then the new ones; and how many of other weights are left out.
+fn merged(earlier: Vec<Lesion>, new: Vec<Lesion>) -> (Vec<Lesion>, usize) {
+    let before = earlier.len();
+    let same = |row: &Lesion| new.iter().all(|n| n.weights == row.weights);
+    let mut kept: Vec<Lesion> = earlier.into_iter().filter(same).collect();
+    let stale = before - kept.len();
+    let key = |row: &Lesion| (row.selector.clone(), row.split.clone(), row.data.clone());
+    let replaced: BTreeSet<_> = new.iter().map(key).collect();
+    kept.retain(|row| !replaced.contains(&key(row)));
+    kept.extend(new);
+    (kept, stale)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,174 @@
+//! `lesion` on the real program with a tiny run: what it prints, what it writes, and what it refuses.
+
+#![allow(clippy::unwrap_used)] // A test may panic.
+
+mod cli_support;
+
+use bionic_cpu::connectome::{Polarity, read_folder};
+use bionic_cpu::data::EXPRESSIONS;
+use bionic_cpu::lesion::{Kind, Lesion, read_lesions, read_tuning};
+use cli_support::*;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A copy of the finished run as `folder/run`.
+fn copied_run(folder: &Path) -> PathBuf {
+    let run = folder.join("run");
+    copy_run(finished_run(), &run);
+    run
+}
+
+/// `lesion run` with these flags.
+fn lesion(folder: &Path, flags: &[&str]) -> Outcome {
+    bionic(folder, &[&["lesion", "run"], flags].concat())
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| panic!("a number expected, found {value}"))
+}
+
+fn of<'a>(rows: &'a [Lesion], selector: &str, kind: Kind) -> Vec<&'a Lesion> {
+    rows.iter().filter(|r| r.selector == selector && r.kind == kind).collect()
+}
+
+#[test]
+fn every_type_and_every_lamina_beside_random_cells() {
+    let folder = folder();
+    let run = copied_run(folder.path());
+    let json = lesion(folder.path(), &["--repeats", "3", "--json", "--quiet"]).json();
+    let eval = bionic(folder.path(), &["eval", "run", "--json"]).json();
+    for key in ["accuracy", "macro_f1", "roc_auc"] {
+        assert_eq!(json["intact"][key], eval[key], "{key} of the intact network is that of eval");
+    }
+    assert_eq!((json["split"].as_str(), json["images"].as_u64()), (Some("test"), Some(128)));
+    assert_eq!(json["population"]["excitatory"].as_u64(), Some(1183));
+
+    let connectome = read_folder(&run.join("connectome")).unwrap();
+    let types: BTreeSet<&str> = connectome.neurons.iter().map(|n| n.cell_type.as_str()).collect();
+    let lesions = json["lesions"].as_array().unwrap();
+    assert_eq!(lesions.len(), types.len() + connectome.laminae().len());
+    for l in lesions {
+        let (lesion, controls) = (&l["lesion"], &l["controls"]);
+        assert_eq!(lesion["recall"].as_object().unwrap().keys().collect::<Vec<_>>(), EXPRESSIONS);
+        let change = number(&lesion["accuracy"]) - number(&eval["accuracy"]);
+        assert!((number(&lesion["accuracy_change"]) - change).abs() < 1e-12, "{l}");
+        let p = number(&controls["p_more"]);
+        assert!(controls["repeats"] == 3 && [0.25, 0.5, 0.75, 1.0].contains(&p), "{l}");
+    }
+
+    let rows = read_lesions(&run.join("lesions.csv")).unwrap();
+    assert_eq!(rows.len(), 1 + 4 * lesions.len());
+    assert_eq!((rows[0].kind, rows[0].accuracy), (Kind::Intact, number(&eval["accuracy"])));
+    let type_4p = of(&rows, "cell-type=4P", Kind::Lesion);
+    let cells = connectome.neurons.iter().filter(|n| n.cell_type == "4P");
+    assert_eq!(type_4p[0].ids().collect::<Vec<_>>(), cells.map(|n| n.id.as_str()).collect::<Vec<_>>());
+    let controls = of(&rows, "cell-type=4P", Kind::Control);
+    assert_eq!(controls.iter().map(|r| r.repeat).collect::<Vec<_>>(), [1, 2, 3]);
+    assert!(controls.iter().all(|r| r.excitatory == type_4p[0].excitatory && r.ids != type_4p[0].ids));
+    // Silencing the lamina before the read-out leaves one answer for all images.
+    let l6 = of(&rows, "lamina=L6", Kind::Lesion)[0];
+    assert_eq!(l6.recall.iter().filter(|r| **r > 0.0).count(), 1, "{l6:?}");
+
+    let tuning = read_tuning(&run.join("tuning.csv")).unwrap();
+    assert_eq!(tuning.len(), 1183, "with graded inhibition only excitatory cells are units");
+    let ids: BTreeSet<&str> = tuning.iter().map(|t| t.id.as_str()).collect();
+    assert_eq!(ids.len(), 1183);
+    for t in &tuning {
+        let n = connectome.neurons.iter().find(|n| n.id == t.id).unwrap();
+        assert_eq!((&t.cell_type, &t.lamina, t.polarity), (&n.cell_type, &n.lamina, Polarity::Excitatory));
+        assert_eq!(t.position_um, n.position_um);
+    }
+
+    let matched = lesion(folder.path(), &["--each", "lamina", "--match", "lamina", "--repeats", "2", "--json"]).json();
+    let matched = matched["lesions"].as_array().unwrap();
+    assert!(matched.iter().all(|l| l["controls"].is_null()), "a whole lamina has nothing to be compared with");
+
+    let text = lesion(folder.path(), &["--repeats", "2"]).ok();
+    for part in ["intact: accuracy", "4P", "L2/3", "than random", "lesions.csv", "tuning.csv", "happy"] {
+        assert!(text.contains(part), "`{part}` expected in {text}");
+    }
+}
+
+#[test]
+fn a_selection_is_one_lesion_and_rows_of_others_stay() {
+    let folder = folder();
+    let run = copied_run(folder.path());
+    let rows = || read_lesions(&run.join("lesions.csv")).unwrap();
+    let one = lesion(folder.path(), &["--cell-type", "23P", "--repeats", "0", "--json"]).json();
+    let l = &one["lesions"][0];
+    assert_eq!((l["name"].as_str(), l["controls"].is_null()), (Some("23P"), true));
+    assert_eq!(l["lesion"]["excitatory"].as_u64(), Some(349));
+    let ids = rows()[1].ids.replace(';', "\n");
+    fs::write(folder.path().join("mine"), ids).unwrap();
+    let flags = ["--ids", "mine", "--name", "cluster", "--repeats", "2", "--json", "--split", "public"];
+    let by_id = lesion(folder.path(), &flags).json();
+    assert_eq!(by_id["lesions"][0]["name"].as_str(), Some("cluster"));
+    let public = lesion(folder.path(), &["--cell-type", "23P", "--repeats", "0", "--json", "--split", "public"]).json();
+    assert_eq!(by_id["lesions"][0]["lesion"]["accuracy"], public["lesions"][0]["lesion"]["accuracy"]);
+    lesion(folder.path(), &["--cell-type", "BC", "--lamina", "L4", "--repeats", "1"]).ok();
+    let all = rows();
+    let count = |kind| all.iter().filter(|r| r.kind == kind).count();
+    // Twice intact (test, public); 23P on both; the cluster and two draws; BC in L4 and one.
+    assert_eq!((count(Kind::Intact), count(Kind::Lesion), count(Kind::Control)), (2, 4, 3));
+    let before = fs::read(run.join("lesions.csv")).unwrap();
+    lesion(folder.path(), &["--cell-type", "BC", "--lamina", "L4", "--repeats", "1", "--threads", "3"]).ok();
+    assert_eq!(fs::read(run.join("lesions.csv")).unwrap(), before, "the same call gives the same rows");
+
+    let random = lesion(folder.path(), &["--random", "50", "--random", "900", "--polarity", "E", "--json"]).json();
+    let draws = random["lesions"].as_array().unwrap();
+    assert_eq!(draws.len(), 2);
+    assert!(draws.iter().all(|l| l["lesion"].is_null() && l["controls"]["repeats"] == 20), "{random}");
+    assert!(of(&rows(), "random=50; polarity=E", Kind::Control).iter().all(|r| r.excitatory == 50));
+}
+
+#[test]
+fn every_neuron_alone() {
+    let folder = folder();
+    let run = copied_run(folder.path());
+    lesion(folder.path(), &["--lamina", "L6", "--polarity", "E", "--each", "neuron", "--split", "private"]).ok();
+    let rows = read_lesions(&run.join("lesions.csv")).unwrap();
+    assert_eq!(rows.len(), 1 + 383);
+    let tuning = read_tuning(&run.join("tuning.csv")).unwrap();
+    let l6: BTreeSet<&str> = tuning.iter().filter(|t| t.lamina == "L6").map(|t| t.id.as_str()).collect();
+    assert_eq!(rows[1..].iter().flat_map(Lesion::ids).collect::<BTreeSet<_>>(), l6);
+    assert!(rows[1..].iter().all(|r| r.kind == Kind::Lesion && r.excitatory == 1));
+    assert!(rows[1..].iter().any(|r| r.lost + r.gained > 0), "nobody matters");
+}
+
+#[test]
+fn interneurons_are_silenced_and_have_tuning() {
+    let folder = folder();
+    train_tiny(folder.path(), &["--quiet", "--preset", "bionic-ei", "--out", "run"]).ok();
+    let json = lesion(folder.path(), &["--each", "polarity", "--repeats", "0", "--json"]).json();
+    let inhibitory = &json["lesions"][1];
+    assert_eq!(inhibitory["name"].as_str(), Some("inhibitory"));
+    assert!(inhibitory["lesion"]["inhibitory"].as_u64().unwrap() > 100, "{inhibitory}");
+    let changed = number(&inhibitory["lesion"]["lost"]) + number(&inhibitory["lesion"]["gained"]);
+    assert!(changed > 0.0, "{inhibitory}");
+    let tuning = read_tuning(&folder.path().join("run/tuning.csv")).unwrap();
+    assert!(tuning.iter().any(|t| t.polarity == Polarity::Inhibitory && t.mean > 0.0));
+}
+
+#[test]
+fn what_cannot_be_silenced_is_refused_and_nothing_is_written() {
+    let folder = folder();
+    let run = copied_run(folder.path());
+    let refuse = |flags: &[&str], code: i32, words: &[&str]| {
+        refused(folder.path(), &[&["lesion", "run"], flags].concat(), code, words);
+    };
+    refuse(&["--cell-type", "4p"], 2, &["cell type \"4p\"", "did you mean `4P`?", "23P, 4P"]);
+    refuse(&["--lamina", "L7"], 2, &["lamina \"L7\"", "L1, L2/3, L4, L5, L6"]);
+    refuse(&["--ids", "0,no"], 2, &["neuron \"no\"", "neurons.csv"]);
+    refuse(&["--cell-type", "4P", "--lamina", "L6"], 2, &["no neuron meets all", "cell-type=4P; lamina=L6"]);
+    refuse(&["--random", "99999"], 2, &["99999 random", "the network has"]);
+    fs::write(run.join("lesions.csv"), "name,selector\nx,y\n").unwrap();
+    refuse(&["--cell-type", "4P"], 3, &["lesions.csv", "no column `"]);
+    train_tiny(folder.path(), &["--quiet", "--preset", "baseline", "--out", "flat"]).ok();
+    refused(folder.path(), &["lesion", "flat"], 2, &["no column", "baseline"]);
+    refused(folder.path(), &["lesion", "gone"], 5, &["gone"]);
+    for flags in [["--each", "lobe"], ["--polarity", "X"], ["--match", "size"]] {
+        assert_eq!(lesion(folder.path(), &flags).code, Some(2), "{flags:?}");
+    }
+}
