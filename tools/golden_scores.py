@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Golden numbers for src/kernels/scores.rs, from scikit-learn (pip install scikit-learn; made with 1.9.1).
+"""Golden numbers for src/kernels/scores.rs and calibration.rs, from scikit-learn 1.9.1 and NumPy (pip install scikit-learn).
 
 The samples come from a linear congruential generator (seed 12,345) that the Rust test repeats; probabilities are
 multiples of 1/64, so that there are ties and both sides have the same floats.
@@ -37,3 +37,11 @@ print("roc_auc", repr(roc_auc_score(y, p, multi_class="ovr", average="macro")))
 for row in zip(n, precision, recall, f1):
     print("class (%d, %r, %r, %r)" % (row[0], *map(float, row[1:])))
 print("confusion", confusion_matrix(y, best, labels=classes).tolist())
+# Two classes: the first three against the others.
+two, truth = np.stack([p[:, :3].sum(axis=1), p[:, 3:].sum(axis=1)], axis=1), (y >= 3).astype(int)
+confidence, hit = two.max(axis=1), two.argmax(axis=1) == truth
+print("two classes: accuracy", repr(float(hit.mean())), "mean confidence", repr(float(confidence.mean())))
+for bins in (15, 16):
+    of = np.digitize(confidence, np.arange(bins + 1) / bins, right=True)
+    gaps = [abs(hit[of == b].mean() - confidence[of == b].mean()) * (of == b).mean() for b in np.unique(of)]
+    print("calibration error,", bins, "bins", repr(float(sum(gaps))))

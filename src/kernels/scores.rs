@@ -134,13 +134,13 @@ fn check(probabilities: &[f32], labels: &[u8], classes: usize) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     const NAMES: [&str; 7] = ["a", "b", "c", "d", "e", "f", "g"];
 
     /// The samples of `tools/golden_scores.py`: multiples of 1/64, so that there are ties and no rounding.
-    fn golden_samples() -> (Vec<f32>, Vec<u8>) {
+    pub(in crate::kernels) fn golden_samples() -> (Vec<f32>, Vec<u8>) {
         let mut state = 12_345u32;
         let mut next = |n: u32| {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
