@@ -15,6 +15,7 @@ use super::material::Material;
 use super::memory::{Regions, is_best};
 use super::origin::configuration_fingerprint;
 use super::progress::{EpochRecord, Saved};
+use super::records::{About, AboutFingerprints};
 use crate::config::{self, Config, Overrides, effective, missing_key, to_commented_toml};
 use crate::connectome::{self, Connectome};
 use crate::data::Standardize;
@@ -28,7 +29,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 const CONFIG: &str = "config.toml";
-const RUN: &str = "run.json";
+pub(super) const RUN: &str = "run.json";
 const CONNECTOME: &str = "connectome";
 pub(super) const METRICS: &str = "metrics.jsonl";
 pub(super) const WORK: &str = "work.bcw";
@@ -58,23 +59,26 @@ pub(super) fn begin(out: &Path, material: &Material, fingerprints: &Fingerprints
 /// Writes configuration and fingerprints.
 pub(super) fn describe(out: &Path, material: &Material, fingerprints: &Fingerprints) -> Result<()> {
     let Fingerprints { data, connectome, configuration, kernels: _ } = fingerprints;
-    let run = serde_json::json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "cpu": cpu(),
-        "kernels": kernels::arithmetic(),
-        "seed": material.config.seed,
-        "data": material.dataset.source,
-        "connectome": material.connectome.as_ref().map(|c| c.origin.clone()),
-        "parameters": material.network.parameters(),
-        "synapses": material.network.synapses(),
-        "fingerprints": {
-            "data": format!("{data:016x}"),
-            "connectome": format!("{connectome:016x}"),
-            "configuration": format!("{configuration:016x}"),
+    let hex = |f: &u64| format!("{f:016x}");
+    let about = About {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        cpu: cpu(),
+        kernels: kernels::arithmetic(),
+        seed: material.config.seed,
+        data: material.dataset.source.clone(),
+        connectome: material.connectome.as_ref().map(|c| c.origin.clone()),
+        parameters: material.network.parameters(),
+        synapses: material.network.synapses(),
+        fingerprints: AboutFingerprints {
+            data: hex(data),
+            connectome: hex(connectome),
+            configuration: hex(configuration),
         },
-    });
+    };
+    let run = serde_json::to_string_pretty(&about)
+        .map_err(|e| Error::other(format!("the record of the run does not serialise: {e}"), "report this as a bug"))?;
     store::replace(&out.join(CONFIG), to_commented_toml(&material.config)?.as_bytes())?;
-    store::replace(&out.join(RUN), format!("{run:#}\n").as_bytes())
+    store::replace(&out.join(RUN), format!("{run}\n").as_bytes())
 }
 
 /// Writes the run's own copy of its wiring.

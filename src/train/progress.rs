@@ -37,7 +37,7 @@ pub enum Event<'a> {
 }
 
 /// One line of `metrics.jsonl`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EpochRecord {
     /// Epoch, from 1.
     pub epoch: usize,
@@ -57,7 +57,7 @@ pub struct EpochRecord {
     pub seconds: f64,
     /// Mean over steps of |Δ_local| / (|Δ_local| + |Δ_optimizer|), by projection: 1 in mode `local`, empty in
     /// `backprop`.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub hebbian_share: BTreeMap<String, f64>,
 }
 
