@@ -7,6 +7,7 @@ use crate::kernels::threads;
 use crate::model::inference::probabilities;
 use crate::train::{Trained, load_best};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -66,29 +67,64 @@ pub fn evaluate(
     threads: usize,
     warn: &mut dyn FnMut(&str),
 ) -> Result<Evaluation> {
-    let mut trained = load_best(run, warn)?;
-    let Images { dataset, name, parts } = images(&trained, data, split)?;
-    threads::pool(threads)?.run(|| {
-        let scored = |name: &str, p: &[f32], labels: &[u8]| Evaluation {
+    Ok(classified(&mut load_best(run, warn)?, data, split, tta, threads)?.evaluation())
+}
+
+/// Class probabilities of one split beside its labels.
+#[derive(Clone, Debug)]
+pub struct Classified {
+    /// `train`, `public`, `private` or `test`.
+    pub split: &'static str,
+    /// Probability of each class `(n, 7)`.
+    pub probabilities: Vec<f32>,
+    /// Labels `(n)`.
+    pub labels: Vec<u8>,
+    /// Of `test` with both parts: how many images are PublicTest's; they come first.
+    pub public: Option<usize>,
+}
+
+/// Class probabilities of a split by a trained network; the arguments are those of [`evaluate`].
+///
+/// # Errors
+/// Those of [`evaluate`] but for the run's own.
+pub fn classified(
+    trained: &mut Trained,
+    data: Option<&str>,
+    split: EvalSplit,
+    tta: bool,
+    threads: usize,
+) -> Result<Classified> {
+    let Images { dataset, name, parts } = images(trained, data, split)?;
+    // Part by part, so that an image has the same bits whichever split is asked for.
+    let of = |part: &Vec<usize>| classify(trained, &dataset, part, tta);
+    let probabilities = threads::pool(threads)?.run(|| parts.iter().flat_map(of).collect());
+    let labels = labels_of(&dataset, &parts.concat());
+    let public = (parts.len() == 2).then(|| parts[0].len());
+    Ok(Classified { split: name, probabilities, labels, public })
+}
+
+impl Classified {
+    /// The scores.
+    pub fn evaluation(&self) -> Evaluation {
+        let classes = EXPRESSIONS.len();
+        let scored = |name: &str, images: Range<usize>| Evaluation {
             split: name.to_owned(),
-            scores: score(&EXPRESSIONS, p, labels),
+            scores: score(
+                &EXPRESSIONS,
+                &self.probabilities[classes * images.start..classes * images.end],
+                &self.labels[images],
+            ),
             public: None,
             private: None,
         };
-        let mut of =
-            |indices: &Vec<usize>| (classify(&mut trained, &dataset, indices, tta), labels_of(&dataset, indices));
-        let parts: Vec<(Vec<f32>, Vec<u8>)> = parts.iter().map(&mut of).collect();
-        let whole = (
-            parts.iter().flat_map(|p| p.0.iter().copied()).collect::<Vec<f32>>(),
-            parts.iter().flat_map(|p| p.1.iter().copied()).collect::<Vec<u8>>(),
-        );
-        let mut evaluation = scored(name, &whole.0, &whole.1);
-        if let [public, private] = parts.as_slice() {
-            evaluation.public = Some(Box::new(scored("public", &public.0, &public.1)));
-            evaluation.private = Some(Box::new(scored("private", &private.0, &private.1)));
+        let n = self.labels.len();
+        let mut evaluation = scored(self.split, 0..n);
+        if let Some(public) = self.public {
+            evaluation.public = Some(Box::new(scored("public", 0..public)));
+            evaluation.private = Some(Box::new(scored("private", public..n)));
         }
-        Ok(evaluation)
-    })
+        evaluation
+    }
 }
 
 /// Labelled images of a split.
