@@ -3,15 +3,15 @@
 //! | level | module | what |
 //! |---|---|---|
 //! | 5 | [`cli`] | one file per subcommand: flags, messages, exit codes |
-//! | 4 | [`train`], [`eval`], [`export`], [`study`], [`lesion`] | the training loop and the run folder; scores; trained networks for other programs; many runs and their statistics; silenced neurons |
+//! | 4 | [`train`], [`eval`], [`export`], [`lesion`], [`study`], [`report`] | the training loop and the run folder; scores; trained networks for other programs; silenced neurons; many runs and their statistics; pages with plots |
 //! | 3 | [`model`], [`learning`] | layers, column, presets; optimizers, schedules, Hebbian rules, homeostasis, Dale's law |
 //! | 2 | [`connectome`], [`data`], [`store`] | wiring; images; weights on disk |
 //! | 1 | [`kernels`] | plain functions on slices |
 //! | 0 | [`aligned`], [`config`], [`rng`], [`input`], [`error`] | buffers on cache lines, configuration, random streams, opening files from outside, errors |
 //!
 //! A file uses its own module and lower levels; of two modules on one level only one may use the other (`connectome`
-//! uses `store`, `learning` uses `model`, `eval` and `export` use `train`, `study` and `lesion` use `train` and `eval`).
-//! `tests/architecture.rs` keeps that true.
+//! uses `store`, `learning` uses `model`, `eval`, `export`, `lesion`, `study` and `report` use `train`, the last three
+//! `eval`, and `report` `lesion` and `study`). `tests/architecture.rs` keeps that true.
 //!
 //! Where to add what: a layer, a file in `model` and its row in [`model::LAYERS`]; a learning rule, a function and its
 //! row in [`learning::RULES`]; an image format, a row in [`data::LOADERS`]; a connectome format, a row in
@@ -33,6 +33,7 @@ pub mod kernels;
 pub mod learning;
 pub mod lesion;
 pub mod model;
+pub mod report;
 pub mod rng;
 pub mod store;
 pub mod study;

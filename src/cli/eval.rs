@@ -30,7 +30,7 @@ pub struct Args {
 
 /// Value of `--split`.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Split {
+pub(super) enum Split {
     Train,
     Public,
     Private,

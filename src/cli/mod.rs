@@ -10,6 +10,7 @@ mod lesion;
 mod output;
 mod predict;
 mod progress;
+mod report;
 mod signals;
 mod study;
 mod train;
@@ -41,6 +42,8 @@ enum Command {
     Lesion(lesion::Args),
     /// Write the trained network for other programs
     Export(export::Args),
+    /// Write one HTML file about a run, with plots, and their numbers as CSV
+    Report(report::Args),
     /// Look at a connectome; write null wirings of it
     Connectome(connectome::Args),
     /// Many runs from one plan, resumable, with paired tests: ablations, seeds, null wirings
@@ -73,6 +76,7 @@ pub fn main() -> ExitCode {
         Command::Predict(args) => predict::run(&args),
         Command::Lesion(args) => lesion::run(&args, cli.quiet),
         Command::Export(args) => export::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Connectome(args) => connectome::run(&args),
         Command::Study(args) => study::run(&args, cli.quiet),
         Command::Info(args) => info::run(&args),

@@ -1,0 +1,269 @@
+//! Reports by the real program: pages that are XML, keep foreign names as text, fetch nothing, and hold the numbers that
+//! the other commands give.
+
+#![allow(clippy::unwrap_used)] // A test may panic.
+
+mod cli_support;
+
+use cli_support::*;
+use roxmltree::{Document, Node, ParsingOptions};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Parses a page and checks what holds for every one.
+#[track_caller]
+fn checked(page: &str) -> Document<'_> {
+    assert!(page.len() <= 5_000_000, "{} bytes", page.len());
+    assert!(!page.contains("<script"), "a script");
+    let addresses: BTreeSet<&str> = page.match_indices("http").map(|(at, _)| &page[at..at + 27]).collect();
+    let known = ["http://www.w3.org/1999/xhtm", "http://www.w3.org/2000/svg\""];
+    assert!(addresses.iter().all(|a| known.contains(a)), "{addresses:?}");
+    for fetching in ["url(", "@import", "src=", "<link", "<iframe", "<object", "<image"] {
+        assert!(!page.contains(fetching), "{fetching}");
+    }
+    assert!(!page.contains("NaN") && !page.contains("inf\""), "a coordinate that is no number");
+    let parsed = Document::parse_with_options(page, ParsingOptions { allow_dtd: true, ..Default::default() }).unwrap();
+    let mut ids = BTreeSet::new();
+    for node in parsed.descendants() {
+        assert!(node.attribute("id").is_none_or(|id| ids.insert(id.to_owned())), "an id twice: {node:?}");
+        assert!(node.attributes().all(|a| !a.name().starts_with("on")), "a handler: {node:?}");
+    }
+    for svg in parsed.descendants().filter(|n| n.has_tag_name("svg")) {
+        assert_eq!(svg.attribute("role"), Some("img"));
+        for name in ["title", "desc"] {
+            let child = svg.children().find(|n| n.has_tag_name(name)).unwrap();
+            assert!(child.text().is_some_and(|t| t.len() > 5), "{child:?}");
+            assert!(svg.attribute("aria-labelledby").unwrap().split(' ').any(|id| Some(id) == child.attribute("id")));
+        }
+        inside(svg);
+    }
+    for a in parsed.descendants().filter_map(|n| n.attribute("href")).filter_map(|a| a.strip_prefix('#')) {
+        assert!(ids.contains(a), "a link to nowhere: {a}");
+    }
+    parsed
+}
+
+/// Nothing is drawn outside of the picture, upright texts as far as their widths can be guessed.
+#[track_caller]
+fn inside(svg: Node) {
+    let number = |n: &Node, name: &str| n.attribute(name).map_or(0.0, |v| v.parse::<f64>().unwrap());
+    let (width, height) = (number(&svg, "width"), number(&svg, "height"));
+    for n in svg.descendants() {
+        let far = match n.tag_name().name() {
+            "rect" => [
+                (number(&n, "x"), number(&n, "y")),
+                (number(&n, "x") + number(&n, "width"), number(&n, "y") + number(&n, "height")),
+            ],
+            "line" => [(number(&n, "x1"), number(&n, "y1")), (number(&n, "x2"), number(&n, "y2"))],
+            "text" if n.attribute("transform").is_none() => {
+                let size = n.attribute("font-size").map_or(13.0, |v| v.parse().unwrap());
+                let long = 0.5 * size * n.text().unwrap().chars().count() as f64;
+                let start = match n.attribute("text-anchor") {
+                    None => 0.0,
+                    Some("middle") => -long / 2.0,
+                    _ => -long,
+                };
+                let x = number(&n, "x") + start;
+                [(x, number(&n, "y") - 0.7 * size), (x + long, number(&n, "y"))]
+            }
+            _ => continue,
+        };
+        for (x, y) in far {
+            let whole = x >= -1.0 && y >= -1.0 && x <= width + 1.0 && y <= height + 1.0;
+            assert!(whole, "({x}, {y}) is outside of {width} x {height}: {n:?} {:?}", n.text());
+        }
+    }
+}
+
+/// Titles of the pictures.
+fn pictures(page: &Document) -> Vec<String> {
+    let svgs = page.descendants().filter(|n| n.has_tag_name("svg"));
+    svgs.map(|s| s.children().find(|n| n.has_tag_name("title")).unwrap().text().unwrap().to_owned()).collect()
+}
+
+/// All text of the page.
+fn words(page: &Document) -> String {
+    page.descendants().filter(|n| n.is_text()).map(|n| n.text().unwrap()).collect::<Vec<_>>().join(" ")
+}
+
+/// Columns and rows of a CSV file beside the page.
+fn table(folder: &Path, name: &str) -> (Vec<String>, Vec<Vec<String>>) {
+    let mut reader = csv::Reader::from_path(folder.join("report-csv").join(name)).unwrap();
+    let owned = |r: &csv::StringRecord| r.iter().map(str::to_owned).collect::<Vec<_>>();
+    let columns = owned(reader.headers().unwrap());
+    (columns, reader.records().map(|r| owned(&r.unwrap())).collect())
+}
+
+/// A copy of the finished run that a test may change.
+fn own_run(folder: &Path) -> PathBuf {
+    let run = folder.join("run");
+    copy_run(finished_run(), &run);
+    run
+}
+
+#[test]
+fn a_run_has_every_plot_and_its_numbers() {
+    let folder = folder();
+    let run = own_run(folder.path());
+    let json = bionic(folder.path(), &["report", "run", "--json"]).json();
+    assert_eq!(json.as_object().unwrap().keys().collect::<Vec<_>>(), ["path", "bytes", "files"]);
+    assert_eq!(json["path"], "run/report.html");
+    let text = fs::read_to_string(run.join("report.html")).unwrap();
+    assert_eq!(json["bytes"], text.len());
+    let files: Vec<&str> = json["files"].as_array().unwrap().iter().map(|f| f.as_str().unwrap()).collect();
+    assert!(files.len() == 12 && files.iter().all(|f| folder.path().join(f).is_file()), "{files:?}");
+    let page = checked(&text);
+    let drawn = pictures(&page);
+    for title in [
+        "Confusion matrix on PublicTest + PrivateTest",
+        "Precision, recall and F1 by class on PublicTest + PrivateTest",
+        "Reliability on PublicTest + PrivateTest",
+        "Loss by epoch",
+        "Accuracy by epoch",
+        "Learning rate by epoch",
+        "Share of Hebbian learning by projection and epoch",
+        "Density of connections by lamina and cell type",
+        "Weights of 9.column.L4->L2/3 before and after training",
+        "Filters of 0.conv.weight",
+    ] {
+        assert!(drawn.iter().any(|d| d == title), "{title} is not among {drawn:?}");
+    }
+    let said = words(&page);
+    for word in [
+        "statistical column",
+        "lower bounds",
+        "Preset bionic, seed 1",
+        "epochs: preset has 48, run has 1",
+        "report-csv/",
+    ] {
+        assert!(said.contains(word), "{word}");
+    }
+
+    // The same numbers as the other commands give.
+    let scores = bionic(folder.path(), &["eval", "run", "--json"]).json();
+    let (columns, rows) = table(&run, "scores.csv");
+    assert_eq!(columns, ["split", "n", "accuracy", "macro_f1", "roc_auc"]);
+    let number = |text: &str| text.parse::<f64>().unwrap();
+    for (row, found) in rows.iter().zip([&scores, &scores["public"], &scores["private"]]) {
+        assert_eq!(
+            (number(&row[1]), number(&row[2])),
+            (found["n"].as_f64().unwrap(), found["accuracy"].as_f64().unwrap())
+        );
+        assert_eq!(number(&row[3]), found["macro_f1"].as_f64().unwrap());
+    }
+    let (_, rows) = table(&run, "confusion.csv");
+    for (i, row) in rows.iter().enumerate() {
+        assert_eq!(number(&row[2]), scores["confusion"][i / 7][i % 7].as_f64().unwrap(), "{row:?}");
+    }
+    let (_, rows) = table(&run, "reliability.csv");
+    assert_eq!(rows.iter().map(|r| number(&r[2])).sum::<f64>(), scores["n"].as_f64().unwrap());
+    let right: f64 = rows.iter().map(|r| number(&r[2]) * number(&r[4])).sum();
+    assert!((right / scores["n"].as_f64().unwrap() - scores["accuracy"].as_f64().unwrap()).abs() < 1e-9);
+    let inspected = bionic(folder.path(), &["connectome", "inspect", "--json"]).json();
+    let (_, rows) = table(&run, "connectome_density.csv");
+    assert_eq!(rows.iter().map(|r| number(&r[7])).sum::<f64>(), inspected["connections"].as_f64().unwrap());
+    let (_, rows) = table(&run, "training_curves.csv");
+    let metrics: serde_json::Value =
+        serde_json::from_str(fs::read_to_string(run.join("metrics.jsonl")).unwrap().trim()).unwrap();
+    assert_eq!((rows.len(), number(&rows[0][4])), (1, metrics["val_accuracy"].as_f64().unwrap()));
+    // Initial weights have the spread that their layer gives them: 5 x 5 inputs, He.
+    let (_, rows) = table(&run, "weights.csv");
+    let first = rows.iter().find(|r| r[0] == "0.conv.weight").unwrap();
+    assert!((number(&first[3]) - (2.0f64 / 25.0).sqrt()).abs() < 0.05, "{first:?}");
+    assert!(number(&first[6]) < 1.0 && number(&first[6]) > 0.5, "little changed in an epoch: {first:?}");
+    let (_, rows) = table(&run, "weight_histograms.csv");
+    let sum: f64 = rows.iter().filter(|r| r[0] == "0.conv.weight").map(|r| number(&r[4])).sum();
+    assert!((sum - 1.0).abs() < 1e-9);
+}
+
+#[test]
+fn the_same_run_gives_the_same_bytes_with_any_number_of_threads() {
+    let folder = folder();
+    let run = own_run(folder.path());
+    let written = |threads: &str| {
+        bionic(folder.path(), &["report", "run", "--threads", threads]).ok();
+        let mut files: Vec<PathBuf> =
+            fs::read_dir(run.join("report-csv")).unwrap().map(|e| e.unwrap().path()).collect();
+        files.sort();
+        files.push(run.join("report.html"));
+        files.iter().map(|f| fs::read(f).unwrap()).collect::<Vec<_>>()
+    };
+    assert!(written("1") == written("2"), "the report differs");
+}
+
+#[test]
+fn a_report_goes_where_it_is_told_and_replaces_only_its_own_files() {
+    let folder = folder();
+    own_run(folder.path());
+    let args = ["report", "run", "--out", "a b.html", "--split", "private", "--quiet"];
+    bionic(folder.path(), &args).ok();
+    let page = fs::read_to_string(folder.path().join("a b.html")).unwrap();
+    assert!(checked(&page).descendants().any(|n| n.attribute("href") == Some("a%20b-csv/confusion.csv")));
+    assert!(words(&checked(&page)).contains("Scores on PrivateTest"));
+    fs::write(folder.path().join("a b-csv/mine.csv"), "x").unwrap();
+    refused(folder.path(), &args, 4, &["mine.csv", "--out"]);
+    refused(folder.path(), &["report", "run", "--out", "no/such/folder.html"], 4, &["no/such"]);
+}
+
+#[test]
+fn images_that_are_gone_cost_the_scores_and_nothing_else() {
+    let folder = folder();
+    let rows: Vec<_> = (0..60)
+        .map(|i| (["0", "3", "4"][i % 3], pixels(2304), ["Training", "Training", "PublicTest", "PrivateTest"][i % 4]))
+        .collect();
+    write_csv(&folder.path().join("faces.csv"), &rows);
+    train_tiny(folder.path(), &["--preset", "baseline", "--data", "faces.csv", "--out", "run", "--quiet"]).ok();
+    bionic(folder.path(), &["report", "run"]).ok();
+    let run = folder.path().join("run");
+    let scored = fs::read_to_string(run.join("report.html")).unwrap();
+    let scored = pictures(&checked(&scored));
+    assert!(!scored.iter().any(|t| t.starts_with("Density")), "the baseline has no column");
+    fs::rename(folder.path().join("faces.csv"), folder.path().join("moved.csv")).unwrap();
+
+    let outcome = bionic(folder.path(), &["report", "run"]);
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("no scores in the report") && outcome.stderr.contains("faces.csv"));
+    let text = fs::read_to_string(run.join("report.html")).unwrap();
+    let page = checked(&text);
+    assert!(words(&page).contains("Not scored: ") && !run.join("report-csv/confusion.csv").exists());
+    let rest: Vec<String> = scored.into_iter().filter(|t| !t.contains("Test")).collect();
+    assert_eq!(pictures(&page), rest);
+
+    refused(folder.path(), &["report", "run", "--data", "gone.csv"], 3, &["gone.csv"]);
+    bionic(folder.path(), &["report", "run", "--data", "moved.csv"]).ok();
+    assert!(run.join("report-csv/confusion.csv").exists());
+}
+
+#[test]
+fn names_from_a_connectome_stay_text() {
+    let folder = folder();
+    let mut tables = Tables::new(|_, _| true);
+    for line in &mut tables.neurons {
+        *line = line.replace("5P-IT", "<script>alert(1)</script>").replace("6P-CT", "\"a & bé\"");
+    }
+    tables.write(&folder.path().join("wiring"));
+    train_tiny(folder.path(), &["--connectome", "wiring", "--out", "<run> & 'co'", "--quiet"]).ok();
+    bionic(folder.path(), &["report", "<run> & 'co'"]).ok();
+    let text = fs::read_to_string(folder.path().join("<run> & 'co'/report.html")).unwrap();
+    let page = checked(&text);
+    let said = words(&page);
+    for word in ["Run <run> & 'co'", "L5 <script>alert(1)</script> (4)", "L6 a & bé (4)"] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+}
+
+#[test]
+fn a_folder_that_is_no_run() {
+    let folder = folder();
+    fs::create_dir(folder.path().join("notes")).unwrap();
+    fs::write(folder.path().join("notes/notes.txt"), "no run").unwrap();
+    for run in ["notes", "gone"] {
+        refused(folder.path(), &["report", run], 5, &[run, "bionic-cpu train"]);
+    }
+    let run = own_run(folder.path());
+    fs::write(run.join("metrics.jsonl"), "{\"epoch\":1}\n").unwrap();
+    refused(folder.path(), &["report", "run"], 5, &["metrics.jsonl", "line 1"]);
+    fs::remove_file(run.join("run.json")).unwrap();
+    refused(folder.path(), &["report", "run"], 5, &["run.json"]);
+}
