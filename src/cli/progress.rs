@@ -78,7 +78,6 @@ fn bar(quiet: bool, template: &str) -> Option<ProgressBar> {
 pub struct StudyProgress {
     quiet: bool,
     bar: Option<ProgressBar>,
-    pace: Pace,
 }
 
 /// Parts of a run that the bar of a study tells apart.
@@ -87,24 +86,22 @@ const PARTS: f64 = 1000.0;
 impl StudyProgress {
     /// Shows progress on stderr; nothing at all if `quiet`.
     pub fn new(quiet: bool) -> Self {
-        Self { quiet, bar: bar(quiet, "study [{bar:24}] {msg}"), pace: Pace::default() }
+        Self { quiet, bar: bar(quiet, "study [{bar:24}] {msg}") }
     }
 
     /// Shows what the study tells.
-    pub fn event(&mut self, event: &study::Event) {
+    pub fn event(&self, event: &study::Event) {
         match event {
             study::Event::Note(text) => self.note(text),
-            study::Event::Step { done, cells } => {
-                let left = self.left(*done, *cells);
+            study::Event::Step { done, cells, left } => {
                 if let Some(bar) = &self.bar {
                     bar.set_length((*cells as f64 * PARTS) as u64);
                     bar.set_position((done * PARTS) as u64);
-                    bar.set_message(format!("{done:.1} of {cells} runs{left}"));
+                    bar.set_message(format!("{done:.1} of {cells} runs{}", left_text(*left)));
                 }
             }
-            study::Event::Finished { result, done, cells } => {
-                let left = self.left(*done, *cells);
-                self.note(&format!("run {done:.1} of {cells}  {}{left}", result.line()));
+            study::Event::Finished { result, done, cells, left } => {
+                self.note(&format!("run {done:.1} of {cells}  {}{}", result.line(), left_text(*left)));
             }
             study::Event::Failed { cell, error } => {
                 let message = format!("{} failed: {error}", cell.folder());
@@ -114,10 +111,6 @@ impl StudyProgress {
                 }
             }
         }
-    }
-
-    fn left(&mut self, done: f64, cells: usize) -> String {
-        left_text(self.pace.left(Instant::now(), (done * PARTS) as usize, (cells as f64 * PARTS) as usize))
     }
 
     fn note(&self, text: &str) {

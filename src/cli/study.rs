@@ -109,7 +109,7 @@ fn run_one(args: &Args, cells: &[Cell], index: usize, threads: usize, quiet: boo
 }
 
 fn run_all(args: &Args, plan: &Plan, cells: &[Cell], threads: usize, quiet: bool) -> Result<()> {
-    let mut progress = StudyProgress::new(quiet);
+    let progress = StudyProgress::new(quiet);
     let stop = signals::listen()?;
     let mut folder = Folder::open(&args.out)?;
     let outcome = study::run(cells, &mut folder, plan.limits(threads), &mut |event| progress.event(&event), stop)?;

@@ -21,6 +21,8 @@ pub enum Event<'a> {
         done: f64,
         /// Runs of the study.
         cells: usize,
+        /// Time left, seconds; `None` until something was trained.
+        left: Option<f64>,
     },
     /// A run is trained and scored.
     Finished {
@@ -30,6 +32,8 @@ pub enum Event<'a> {
         done: f64,
         /// Runs of the study.
         cells: usize,
+        /// Time left, seconds; `None` until something was trained.
+        left: Option<f64>,
     },
     /// A run ended without a result; the others go on.
     Failed {
@@ -94,7 +98,9 @@ pub fn run(
         waiting,
         idle_threads: limits.threads.max(1),
         idle_workers: workers,
-        in_work: vec![0.0; cells.len()],
+        in_work: vec![None; cells.len()],
+        trained: 0.0,
+        start: Instant::now(),
         results,
         failed: Vec::new(),
         end: None,
@@ -134,7 +140,10 @@ struct Board<'a> {
     idle_threads: usize,
     idle_workers: usize,
     /// Part that each run has done, while it is in work.
-    in_work: Vec<f64>,
+    in_work: Vec<Option<f64>>,
+    /// Runs that were trained here, with fractions: what was there already says nothing about the pace.
+    trained: f64,
+    start: Instant,
     results: Vec<(usize, CellResult)>,
     failed: Vec<(String, Error)>,
     /// What ends the study.
@@ -153,19 +162,25 @@ impl Board<'_> {
     }
 
     fn done(&self) -> f64 {
-        self.results.len() as f64 + self.in_work.iter().sum::<f64>()
+        self.results.len() as f64 + self.in_work.iter().flatten().sum::<f64>()
+    }
+
+    fn left(&self, cells: usize) -> Option<f64> {
+        let seconds = self.start.elapsed().as_secs_f64();
+        (self.trained > 0.0).then(|| (cells as f64 - self.done()) * seconds / self.trained)
     }
 
     /// Notes how a run went.
     fn put(&mut self, i: usize, threads: usize, cells: &[Cell], outcome: Result<CellResult>) {
         self.idle_threads += threads;
         self.idle_workers += 1;
-        self.in_work[i] = 0.0;
+        self.in_work[i] = None;
         match outcome.and_then(|result| self.folder.keep(std::slice::from_ref(&result)).map(|()| result)) {
             Ok(result) => {
                 self.results.push((i, result));
-                let (done, (_, result)) = (self.done(), &self.results[self.results.len() - 1]);
-                (self.observer)(Event::Finished { result, done, cells: cells.len() });
+                let (done, cells) = (self.done(), cells.len());
+                let (left, (_, result)) = (self.left(cells), &self.results[self.results.len() - 1]);
+                (self.observer)(Event::Finished { result, done, cells, left });
             }
             // Every worker meets the same stop; the first tells.
             Err(error) if matches!(error.kind(), Kind::Other | Kind::State) => {
@@ -199,9 +214,10 @@ fn work(cells: &[Cell], limits: Limits, start: Instant, board: &Mutex<Board>, st
                 train::Event::Step { epoch, epochs, step, steps, .. } => {
                     let done = (epoch.saturating_sub(1) * steps + step) as f64 / (epochs * steps).max(1) as f64;
                     // A run is done when it is scored.
-                    board.in_work[i] = done.min(0.999);
-                    let done = board.done();
-                    (board.observer)(Event::Step { done, cells: cells.len() });
+                    let done = done.min(0.999);
+                    board.trained += board.in_work[i].replace(done).map_or(0.0, |before| done - before);
+                    let (done, left) = (board.done(), board.left(cells.len()));
+                    (board.observer)(Event::Step { done, cells: cells.len(), left });
                 }
                 train::Event::Note(text) if text.starts_with("warning") => {
                     (board.observer)(Event::Note(format!("{}: {text}", cell.folder())));
