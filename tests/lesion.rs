@@ -6,7 +6,7 @@ mod cli_support;
 
 use bionic_cpu::connectome::{Polarity, read_folder};
 use bionic_cpu::data::EXPRESSIONS;
-use bionic_cpu::lesion::{Kind, Lesion, read_lesions, read_tuning};
+use bionic_cpu::lesion::{Kind, Lesion, Match, read_lesions, read_tuning};
 use cli_support::*;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -54,18 +54,31 @@ fn every_type_and_every_lamina_beside_random_cells() {
         assert_eq!(lesion["recall"].as_object().unwrap().keys().collect::<Vec<_>>(), EXPRESSIONS);
         let change = number(&lesion["accuracy"]) - number(&eval["accuracy"]);
         assert!((number(&lesion["accuracy_change"]) - change).abs() < 1e-12, "{l}");
-        let p = number(&controls["p_more"]);
-        assert!(controls["repeats"] == 3 && [0.25, 0.5, 0.75, 1.0].contains(&p), "{l}");
+        // L4 has one type of excitatory cells; the inhibitory ones of a lamina go with it.
+        let name = l["name"].as_str().unwrap();
+        let alone = name.starts_with('L') || ["23P", "4P"].contains(&name);
+        let kinds: Vec<_> = controls.as_array().unwrap().iter().map(|c| c["matched"].as_str().unwrap()).collect();
+        assert_eq!(kinds, if alone { &["polarity"][..] } else { &["polarity", "lamina"] }, "{name}");
+        for c in controls.as_array().unwrap() {
+            let p = number(&c["p_more"]);
+            assert!(c["repeats"] == 3 && [0.25, 0.5, 0.75, 1.0].contains(&p), "{l}");
+        }
     }
 
     let rows = read_lesions(&run.join("lesions.csv")).unwrap();
-    assert_eq!(rows.len(), 1 + 4 * lesions.len());
+    let draws: usize = lesions.iter().map(|l| 3 * l["controls"].as_array().unwrap().len()).sum();
+    assert_eq!(rows.len(), 1 + lesions.len() + draws);
     assert_eq!((rows[0].kind, rows[0].accuracy), (Kind::Intact, number(&eval["accuracy"])));
     let type_4p = of(&rows, "cell-type=4P", Kind::Lesion);
     let cells = connectome.neurons.iter().filter(|n| n.cell_type == "4P");
     assert_eq!(type_4p[0].ids().collect::<Vec<_>>(), cells.map(|n| n.id.as_str()).collect::<Vec<_>>());
     let controls = of(&rows, "cell-type=4P", Kind::Control);
     assert_eq!(controls.iter().map(|r| r.repeat).collect::<Vec<_>>(), [1, 2, 3]);
+    let within = of(&rows, "cell-type=5P-IT", Kind::Control);
+    assert_eq!(within.iter().map(|r| r.matched).collect::<BTreeSet<_>>().len(), 2);
+    let lamina = |id: &str| connectome.neurons.iter().find(|n| n.id == id).unwrap().lamina.as_str();
+    let in_l5 = |r: &Lesion| r.ids().all(|id| lamina(id) == "L5");
+    assert!(within.iter().all(|r| in_l5(r) == (r.matched == Some(Match::Lamina))));
     assert!(controls.iter().all(|r| r.excitatory == type_4p[0].excitatory && r.ids != type_4p[0].ids));
     // Silencing the lamina before the read-out leaves one answer for all images.
     let l6 = of(&rows, "lamina=L6", Kind::Lesion)[0];
@@ -83,10 +96,13 @@ fn every_type_and_every_lamina_beside_random_cells() {
 
     let matched = lesion(folder.path(), &["--each", "lamina", "--match", "lamina", "--repeats", "2", "--json"]).json();
     let matched = matched["lesions"].as_array().unwrap();
-    assert!(matched.iter().all(|l| l["controls"].is_null()), "a whole lamina has nothing to be compared with");
+    assert!(
+        matched.iter().all(|l| l["controls"].as_array().unwrap().is_empty()),
+        "a whole lamina has nothing to be compared with"
+    );
 
     let text = lesion(folder.path(), &["--repeats", "2"]).ok();
-    for part in ["intact: accuracy", "4P", "L2/3", "than random", "lesions.csv", "tuning.csv", "happy"] {
+    for part in ["intact: accuracy", "4P", "L2/3", "in lamina", "lesions.csv", "tuning.csv", "happy"] {
         assert!(text.contains(part), "`{part}` expected in {text}");
     }
 }
@@ -98,7 +114,7 @@ fn a_selection_is_one_lesion_and_rows_of_others_stay() {
     let rows = || read_lesions(&run.join("lesions.csv")).unwrap();
     let one = lesion(folder.path(), &["--cell-type", "23P", "--repeats", "0", "--json"]).json();
     let l = &one["lesions"][0];
-    assert_eq!((l["name"].as_str(), l["controls"].is_null()), (Some("23P"), true));
+    assert_eq!((l["name"].as_str(), l["controls"].as_array().map(Vec::len)), (Some("23P"), Some(0)));
     assert_eq!(l["lesion"]["excitatory"].as_u64(), Some(349));
     let ids = rows()[1].ids.replace(';', "\n");
     fs::write(folder.path().join("mine"), ids).unwrap();
@@ -110,8 +126,8 @@ fn a_selection_is_one_lesion_and_rows_of_others_stay() {
     lesion(folder.path(), &["--cell-type", "BC", "--lamina", "L4", "--repeats", "1"]).ok();
     let all = rows();
     let count = |kind| all.iter().filter(|r| r.kind == kind).count();
-    // Twice intact (test, public); 23P on both; the cluster and two draws; BC in L4 and one.
-    assert_eq!((count(Kind::Intact), count(Kind::Lesion), count(Kind::Control)), (2, 4, 3));
+    // Twice intact (test, public); 23P on both; the cluster, all of its lamina, and two draws; BC in L4 and two.
+    assert_eq!((count(Kind::Intact), count(Kind::Lesion), count(Kind::Control)), (2, 4, 4));
     let before = fs::read(run.join("lesions.csv")).unwrap();
     lesion(folder.path(), &["--cell-type", "BC", "--lamina", "L4", "--repeats", "1", "--threads", "3"]).ok();
     assert_eq!(fs::read(run.join("lesions.csv")).unwrap(), before, "the same call gives the same rows");
@@ -119,7 +135,7 @@ fn a_selection_is_one_lesion_and_rows_of_others_stay() {
     let random = lesion(folder.path(), &["--random", "50", "--random", "900", "--polarity", "E", "--json"]).json();
     let draws = random["lesions"].as_array().unwrap();
     assert_eq!(draws.len(), 2);
-    assert!(draws.iter().all(|l| l["lesion"].is_null() && l["controls"]["repeats"] == 20), "{random}");
+    assert!(draws.iter().all(|l| l["lesion"].is_null() && l["controls"][0]["repeats"] == 20), "{random}");
     assert!(of(&rows(), "random=50; polarity=E", Kind::Control).iter().all(|r| r.excitatory == 50));
 }
 

@@ -43,9 +43,9 @@ pub struct Args {
     /// Draws of random cells for each lesion, or for each --random [default: 20; none for single neurons]
     #[arg(long, value_name = "R")]
     repeats: Option<usize>,
-    /// What the random cells of a draw have in common with those that they stand for
-    #[arg(long = "match", value_name = "KIND", value_enum, default_value_t = Like::Polarity)]
-    matched: Like,
+    /// What the random cells of a draw have in common with those that they stand for; several parted by commas
+    #[arg(long = "match", value_name = "KIND", value_delimiter = ',', default_values_t = [Like::Polarity, Like::Lamina], value_enum)]
+    matched: Vec<Like>,
     /// Seed of the draws
     #[arg(long, value_name = "S", default_value_t = 1)]
     seed: u64,
@@ -73,9 +73,9 @@ nothing either. With graded inhibition inhibitory cells are no units: their syna
 neurons that they inhibit. Cells that the network does not have (unsure types, inhibitory cells without inhibition) are
 counted and change nothing. The weights are those of the best epoch; nothing is trained again.
 
-Each lesion is compared with --repeats draws of as many random cells of the same polarity (--match lamina: and of the same
-lamina) out of all that the network has, those of the lesion among them. p is the part of the draws that are at least as
-extreme, (k + 1) / (R + 1), one-sided, not corrected for the number of lesions.
+Each lesion is compared with --repeats draws of as many random cells of the same polarity, and with as many draws within
+the same laminae, out of all that the network has, those of the lesion among them. p is the part of the draws that are at
+least as extreme, (k + 1) / (R + 1), one-sided, not corrected for the number of lesions.
 
 RUN/lesions.csv gets a row for each lesion and each draw, with the identifiers of the silenced cells; rows of the same
 lesion, split and data are replaced, others of the same weights stay. RUN/tuning.csv gets a row for each neuron of the
@@ -85,7 +85,7 @@ response by class. Scores in both are fractions.
 Examples:
   bionic-cpu lesion RUN                                  every type and lamina against random cells
   bionic-cpu lesion RUN --cell-type 4P                   one type
-  bionic-cpu lesion RUN --lamina L5 --each cell-type --match lamina
+  bionic-cpu lesion RUN --lamina L5 --each cell-type     the types of one lamina
   bionic-cpu lesion RUN --polarity E --random 100 --random 300
   bionic-cpu lesion RUN --each neuron                    the effect of every single neuron";
 
@@ -103,17 +103,32 @@ enum Sign {
 /// Value of `--each`.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Part {
+    /// The cells of each type
     CellType,
+    /// The cells of each lamina
     Lamina,
+    /// The cells of each polarity
     Polarity,
+    /// Each cell alone
     Neuron,
 }
 
 /// Value of `--match`.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Like {
+    /// Polarity
     Polarity,
+    /// Polarity and lamina
     Lamina,
+}
+
+impl Like {
+    fn kind(self) -> Match {
+        match self {
+            Self::Polarity => Match::Polarity,
+            Self::Lamina => Match::Lamina,
+        }
+    }
 }
 
 /// Value of `--split`.
@@ -171,10 +186,7 @@ fn request(args: &Args) -> Result<Request> {
             Split::Test => EvalSplit::Test,
         },
         repeats: args.repeats,
-        matched: match args.matched {
-            Like::Polarity => Match::Polarity,
-            Like::Lamina => Match::Lamina,
-        },
+        matched: Match::ALL.into_iter().filter(|m| args.matched.iter().any(|like| like.kind() == *m)).collect(),
         seed: args.seed,
         threads: usize::from(args.threads),
     })

@@ -13,7 +13,6 @@ pub(super) struct Bench<'a> {
     pub subject: &'a Subject,
     pub split: String,
     pub data: String,
-    pub matched: Match,
     pub seed: u64,
     /// The intact network's answer.
     pub intact: Answer,
@@ -76,7 +75,7 @@ impl Bench<'_> {
             gained: hits.iter().filter(|(now, before)| now & !before).count(),
             recall_change: recall.iter().zip(&before.per_class).map(|(r, c)| r - c.recall).collect(),
             recall,
-            matched: self.matched,
+            matched: None,
             seed: self.seed,
             weights: subject.weights_fingerprint.clone(),
             ids: ids.join(";"),
@@ -84,24 +83,44 @@ impl Bench<'_> {
     }
 }
 
-/// Rows of one job; `tick` after each scoring. A lesion that takes all neurons of its kind has no controls.
-pub(super) fn silence(bench: &Bench, pool: &Pool, job: &Job, tick: &mut dyn FnMut()) -> Vec<Lesion> {
+/// Rows of one job, with controls from each of `pools`; `tick` after each scoring. A lesion that takes all neurons of its
+/// kind has no controls of that kind.
+pub(super) fn silence(bench: &Bench, pools: &[Pool], job: &Job, tick: &mut dyn FnMut()) -> Vec<Lesion> {
     let Job { target: Target { name, selector, neurons }, random, repeats } = job;
-    let mut rows = Vec::new();
-    let acting = bench.acting(neurons);
-    if random.is_none() {
-        rows.push(bench.lesion(name, selector, Kind::Lesion, 0, neurons));
-        tick();
-    }
-    let drawn = |rng: &mut Rng| match random {
-        Some(n) => Some(sample(&acting, *n, rng)),
-        None if acting.is_empty() || pool.is_exhausted(&acting) => None,
-        None => Some(pool.draw(&acting, rng)),
+    let stream = |kind: u64, repeat: usize| {
+        Rng::stream(bench.seed, "lesion", &[xxh3_64(selector.as_bytes()), kind, repeat as u64])
     };
-    for repeat in 1..=*repeats {
-        let mut rng = Rng::stream(bench.seed, "lesion", &[xxh3_64(selector.as_bytes()), repeat as u64]);
-        rows.extend(drawn(&mut rng).map(|drawn| bench.lesion(name, selector, Kind::Control, repeat, &drawn)));
+    let acting = bench.acting(neurons);
+    let mut rows = Vec::new();
+    let mut control = |matched: Option<Match>, repeat: usize, drawn: &[usize]| {
+        let row = bench.lesion(name, selector, Kind::Control, repeat, drawn);
+        rows.push(Lesion { matched, ..row });
         tick();
+    };
+    if let Some(n) = random {
+        (1..=*repeats).for_each(|repeat| control(None, repeat, &sample(&acting, *n, &mut stream(0, repeat))));
+        return rows;
     }
+    for pool in comparable(pools, &acting) {
+        for repeat in 1..=*repeats {
+            let kind = 1 + pool.matched as u64;
+            control(Some(pool.matched), repeat, &pool.draw(&acting, &mut stream(kind, repeat)));
+        }
+    }
+    rows.insert(0, bench.lesion(name, selector, Kind::Lesion, 0, neurons));
+    tick();
     rows
+}
+
+/// Scorings of [`silence`].
+pub(super) fn scorings(bench: &Bench, pools: &[Pool], job: &Job) -> usize {
+    match job.random {
+        Some(_) => job.repeats,
+        None => 1 + job.repeats * comparable(pools, &bench.acting(&job.target.neurons)).count(),
+    }
+}
+
+/// The pools that have more neurons of the kinds of `acting` than these.
+fn comparable<'a>(pools: &'a [Pool<'a>], acting: &'a [usize]) -> impl Iterator<Item = &'a Pool<'a>> {
+    pools.iter().filter(|pool| !acting.is_empty() && !pool.is_exhausted(acting))
 }

@@ -13,14 +13,18 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 /// In what a random neuron is like the one that it stands for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Match {
-    /// Polarity.
-    #[default]
+    /// Polarity: does it matter which neurons of the network are silent?
     Polarity,
-    /// Polarity and lamina.
+    /// Polarity and lamina: does it matter which neurons of a lamina are?
     Lamina,
+}
+
+impl Match {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Polarity, Self::Lamina];
 }
 
 impl fmt::Display for Match {
@@ -35,7 +39,8 @@ impl fmt::Display for Match {
 /// Neurons that the network has, by kind.
 pub(super) struct Pool<'a> {
     connectome: &'a Connectome,
-    matched: Match,
+    /// What a kind has in common.
+    pub matched: Match,
     /// Neurons of each kind, ascending.
     kinds: BTreeMap<(Polarity, &'a str), Vec<usize>>,
 }
@@ -71,7 +76,7 @@ impl<'a> Pool<'a> {
 
     /// True if `silenced` are all that there are of their kinds: every draw would be the lesion itself.
     pub fn is_exhausted(&self, silenced: &[usize]) -> bool {
-        !silenced.is_empty() && self.counts(silenced).iter().all(|(kind, &n)| n == self.kinds[kind].len())
+        self.counts(silenced).iter().all(|(kind, &n)| n == self.kinds[kind].len())
     }
 }
 
@@ -98,13 +103,15 @@ pub struct Effect {
     pub name: String,
     /// What was silenced; none where only random draws were asked for.
     pub lesion: Option<Lesion>,
-    /// Its controls, or the random draws.
-    pub controls: Option<Controls>,
+    /// Its controls of each kind, or the random draws; none where it takes all neurons of the kind.
+    pub controls: Vec<Controls>,
 }
 
 /// Changes of accuracy and recall over random draws, as fractions.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Controls {
+    /// In what the drawn neurons are like those of the lesion; none of random draws.
+    pub matched: Option<Match>,
     /// Draws.
     pub repeats: usize,
     /// Mean change of accuracy.
@@ -136,14 +143,17 @@ pub fn effects(rows: &[Lesion]) -> Vec<Effect> {
     let effect = |selector: &str| {
         let rows = &of[selector];
         let lesion = rows.iter().find(|r| r.kind == Kind::Lesion).map(|r| (*r).clone());
-        let draws: Vec<&Lesion> = rows.iter().filter(|r| r.kind == Kind::Control).copied().collect();
-        let controls = controls(&draws, lesion.as_ref());
-        Effect { name: rows[0].name.clone(), lesion, controls }
+        let of = |matched: Option<Match>| {
+            let draws = rows.iter().filter(|r| r.kind == Kind::Control && r.matched == matched);
+            controls(matched, &draws.copied().collect::<Vec<_>>(), lesion.as_ref())
+        };
+        let kinds = [None, Some(Match::Polarity), Some(Match::Lamina)];
+        Effect { name: rows[0].name.clone(), controls: kinds.into_iter().filter_map(of).collect(), lesion }
     };
     selectors.into_iter().map(effect).collect()
 }
 
-fn controls(draws: &[&Lesion], lesion: Option<&Lesion>) -> Option<Controls> {
+fn controls(matched: Option<Match>, draws: &[&Lesion], lesion: Option<&Lesion>) -> Option<Controls> {
     let n = draws.len() as f64;
     let changes: Vec<f64> = draws.iter().map(|d| d.accuracy_change).collect();
     let mean = changes.iter().sum::<f64>() / n;
@@ -153,6 +163,7 @@ fn controls(draws: &[&Lesion], lesion: Option<&Lesion>) -> Option<Controls> {
     };
     let classes = draws.first()?.recall_change.len();
     Some(Controls {
+        matched,
         repeats: draws.len(),
         accuracy_change_mean: mean,
         accuracy_change_sd: (draws.len() > 1).then(|| (squares / (n - 1.0)).sqrt()),

@@ -8,7 +8,8 @@
 //!   the doses n_i of the neurons that they inhibit, over the lamina's maximum as it was. Nothing is trained again.
 //! - **Without effect** are cells that the network does not have: those of unsure type, inhibitory ones that reach no neuron
 //!   of the network or where it has no inhibition, those of laminae that are left out.
-//! - **Controls** are as many random neurons of each polarity, from all that the network has (`controls.rs`).
+//! - **Controls** are as many random neurons of each polarity, and of each polarity and lamina, out of all that the network
+//!   has (`controls.rs`).
 //! - **Tables.** `lesions.csv` and `tuning.csv` in the run's folder, replaced whole. The first keeps rows of other lesions of
 //!   the same weights: those of the same selector, split and data are replaced, those of other weights go.
 
@@ -34,7 +35,7 @@ use crate::error::{Error, Result};
 use crate::eval::images;
 use crate::kernels::threads;
 use crate::train::load_best;
-use bench::{Bench, silence};
+use bench::{Bench, scorings, silence};
 use controls::Pool;
 use request::jobs;
 use serde::Serialize;
@@ -77,7 +78,7 @@ pub struct Report {
     /// Images scored.
     pub images: usize,
     /// In what controls are like the neurons that they stand for.
-    pub matched: Match,
+    pub matched: Vec<Match>,
     /// Seed of the draws.
     pub seed: u64,
     /// Neurons that the controls are drawn from.
@@ -88,8 +89,6 @@ pub struct Report {
     pub lesions: Vec<Effect>,
     /// The tables that were written.
     pub files: [PathBuf; 2],
-    /// Names of lesions without controls because they take all neurons of their kind.
-    pub exhausted: Vec<String>,
 }
 
 /// Silences neurons in the best epoch of `run`, scores it, and writes the tables. `observer` is told of each scoring, `warn`
@@ -119,35 +118,29 @@ pub fn lesion(
         let bench = Bench {
             split: found.name.to_owned(),
             data,
-            matched: request.matched,
             seed: request.seed,
             intact: subject.answer(&[]),
             subject: &subject,
         };
-        let pool = Pool::new(&subject.connectome, &subject.roles, request.matched);
-        let total = jobs.iter().map(|j| usize::from(j.random.is_none()) + j.repeats).sum();
-        let (mut rows, mut done, mut exhausted) = (vec![bench.intact()], 0, Vec::new());
-        for job in &jobs {
-            let new = silence(&bench, &pool, job, &mut || {
-                done += 1;
-                observer(Step { done, total });
-            });
-            rows.extend(new);
-            if job.random.is_none() && job.repeats > 0 && pool.is_exhausted(&bench.acting(&job.target.neurons)) {
-                exhausted.push(job.target.name.clone());
-            }
-        }
+        let pool = |&matched: &Match| Pool::new(&subject.connectome, &subject.roles, matched);
+        let pools: Vec<Pool> = request.matched.iter().map(pool).collect();
+        let total = jobs.iter().map(|job| scorings(&bench, &pools, job)).sum();
+        let (mut rows, mut done) = (vec![bench.intact()], 0);
+        let mut tick = || {
+            done += 1;
+            observer(Step { done, total });
+        };
+        jobs.iter().for_each(|job| rows.extend(silence(&bench, &pools, job, &mut tick)));
         let report = Report {
             epoch,
             split: bench.split.clone(),
             images: subject.labels.len(),
-            matched: request.matched,
+            matched: request.matched.clone(),
             seed: request.seed,
             population: census(&subject),
             intact: rows[0].clone(),
             lesions: effects(&rows),
             files: files.clone(),
-            exhausted,
         };
         Ok::<_, Error>((rows, tuning::tuning(&subject), report))
     })?;

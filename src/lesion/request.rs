@@ -32,8 +32,8 @@ pub struct Request {
     pub split: EvalSplit,
     /// Draws of random neurons; none = [`REPEATS`], but no control for single neurons.
     pub repeats: Option<usize>,
-    /// In what controls are like the neurons that they stand for.
-    pub matched: Match,
+    /// In what controls are like the neurons that they stand for: one set of draws for each.
+    pub matched: Vec<Match>,
     /// Seed of the draws.
     pub seed: u64,
     /// Worker threads; 0 = one per core. The result does not depend on it.

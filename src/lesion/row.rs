@@ -4,7 +4,8 @@
 //! from 1; 0 else), `split`, `data`, `images`; the neurons: `selected`, of them silenced `excitatory` and `inhibitory`,
 //! and `without_effect`; `accuracy`, `macro_f1`, `roc_auc` (empty where undefined), each followed by its `_change` against the intact network; `lost`
 //! and `gained` (images that only the intact, only the lesioned network gets right); `recall_<class>` and
-//! `recall_change_<class>`; `matched` and `seed` of the draws; `weights` (fingerprint of the network's weights); `ids` of the
+//! `recall_change_<class>`; `matched` (`polarity` or `lamina`: in what the
+//! neurons of a control are like those of the lesion) and `seed` of the draws; `weights` (fingerprint of the network's weights); `ids` of the
 //! silenced neurons, parted by `;`. Scores are fractions.
 
 use super::controls::Match;
@@ -84,9 +85,9 @@ pub struct Lesion {
     /// The same less that of the intact network.
     #[serde(serialize_with = "by_class")]
     pub recall_change: Vec<f64>,
-    /// In what random neurons are like those that they stand for.
+    /// In what the neurons of a control are like those of the lesion.
     #[serde(skip)]
-    pub matched: Match,
+    pub matched: Option<Match>,
     /// Seed of the draws.
     #[serde(skip)]
     pub seed: u64,
@@ -153,7 +154,7 @@ pub(super) fn write(path: &Path, rows: &[Lesion]) -> Result<()> {
         cells.extend(scores);
         cells.extend([optional(l.roc_auc), optional(l.roc_auc_change), l.lost.to_string(), l.gained.to_string()]);
         cells.extend(l.recall.iter().chain(&l.recall_change).map(f64::to_string));
-        cells.extend([l.matched.to_string(), l.seed.to_string(), l.weights.clone(), l.ids.clone()]);
+        cells.extend([optional(l.matched), l.seed.to_string(), l.weights.clone(), l.ids.clone()]);
         cells
     };
     table::write(path, &columns(), rows.iter().map(row))
@@ -167,7 +168,6 @@ pub fn read_lesions(path: &Path) -> Result<Vec<Lesion>> {
     table::read(path, &columns(), |row: &Row| {
         let text = |column: &str| row.text(column).map(str::to_owned);
         let kind = row.text("kind")?;
-        let matched = row.text("matched")?;
         let recall = |prefix| recall_columns(prefix).map(|c| row.number(&c)).collect::<Result<Vec<f64>>>();
         Ok(Lesion {
             name: text("name")?,
@@ -191,10 +191,10 @@ pub fn read_lesions(path: &Path) -> Result<Vec<Lesion>> {
             gained: row.value("gained")?,
             recall: recall("recall")?,
             recall_change: recall("recall_change")?,
-            matched: [Match::Polarity, Match::Lamina]
-                .into_iter()
-                .find(|m| m.to_string() == matched)
-                .ok_or_else(|| row.wrong("matched", matched))?,
+            matched: row.optional("matched", |row, column| {
+                let cell = row.text(column)?;
+                Match::ALL.into_iter().find(|m| m.to_string() == cell).ok_or_else(|| row.wrong(column, cell))
+            })?,
             seed: row.value("seed")?,
             weights: text("weights")?,
             ids: text("ids")?,

@@ -230,14 +230,8 @@ fn a_network_without_a_column_has_nothing_to_silence() {
 fn rows_count_cells_and_images() {
     let subject = subject("bionic", &["column.inhibition=none"]);
     let intact = subject.answer(&[]);
-    let bench = Bench {
-        split: "private".into(),
-        data: "demo".into(),
-        matched: Match::Polarity,
-        seed: 1,
-        intact: intact.clone(),
-        subject: &subject,
-    };
+    let bench =
+        Bench { split: "private".into(), data: "demo".into(), seed: 1, intact: intact.clone(), subject: &subject };
     let neurons = subject.connectome.select(Some("L4"), None);
     let row = bench.lesion("L4", "lamina=L4", Kind::Lesion, 0, &neurons);
     let excitatory = of(&subject, "L4", Polarity::Excitatory);
@@ -282,7 +276,7 @@ fn example(selector: &str, kind: Kind, repeat: usize, accuracy: f64) -> Lesion {
         gained: 2,
         recall: (0..7).map(|k| f64::from(k) / 7.0).collect(),
         recall_change: (0..7).map(|k| -f64::from(k) / 70.0).collect(),
-        matched: Match::Lamina,
+        matched: (kind == Kind::Control).then_some(Match::Lamina),
         seed: u64::MAX,
         weights: "00ff".into(),
         ids: "1;2;864691136723961597".into(),
@@ -362,15 +356,26 @@ fn p_is_the_rank_among_the_draws() {
         .collect();
     let found = effects(&rows);
     assert_eq!(found.iter().map(|e| e.lesion.is_some()).collect::<Vec<_>>(), [true, false, true]);
-    let c = found[0].controls.as_ref().unwrap();
+    let c = &found[0].controls[0];
+    assert_eq!((found[0].controls.len(), c.matched), (1, Some(Match::Lamina)));
     // 0.35 and 0.30 cost as much or more; 0.45, 0.40 and 0.35 as much or less.
     assert_eq!((c.repeats, c.p_more, c.p_less), (4, Some(3.0 / 5.0), Some(4.0 / 5.0)));
     assert!((c.accuracy_change_mean + 0.125).abs() < 1e-12, "{c:?}");
     // Deviations 0.075, 0.025, -0.025, -0.075: squares 0.0125 over 3.
     assert!((c.accuracy_change_sd.unwrap() - (0.0125f64 / 3.0).sqrt()).abs() < 1e-12, "{c:?}");
-    let b = found[1].controls.as_ref().unwrap();
+    let b = &found[1].controls[0];
     assert_eq!((b.repeats, b.accuracy_change_sd, b.p_more), (1, None, None));
-    assert!(found[2].controls.is_none());
+    assert!(found[2].controls.is_empty());
+}
+
+#[test]
+fn controls_of_both_kinds_are_kept_apart() {
+    let mut rows = vec![example("a", Kind::Lesion, 0, 0.3)];
+    rows.extend([0.2, 0.4].map(|a| example("a", Kind::Control, 1, a)));
+    rows.push(Lesion { matched: Some(Match::Polarity), ..example("a", Kind::Control, 1, 0.1) });
+    let found = effects(&rows);
+    let kinds: Vec<_> = found[0].controls.iter().map(|c| (c.matched, c.repeats, c.p_more)).collect();
+    assert_eq!(kinds, [(Some(Match::Polarity), 1, Some(1.0)), (Some(Match::Lamina), 2, Some(2.0 / 3.0))]);
 }
 
 #[test]
@@ -410,7 +415,7 @@ fn draws_are_as_many_of_each_kind_each_once() {
         assert!(there.iter().all(|i| draws.iter().any(|d| d.contains(i))), "every neuron has its chance");
         assert!(draws.windows(2).all(|w| w[0] != w[1]));
         assert!(!pool.is_exhausted(&silenced));
-        assert!(pool.is_exhausted(&there) && !pool.is_exhausted(&[]));
+        assert!(pool.is_exhausted(&there));
         let l4: Vec<usize> = there.iter().copied().filter(|&i| subject.connectome.neurons[i].lamina == "L4").collect();
         assert_eq!(pool.is_exhausted(&l4), lamina);
     }

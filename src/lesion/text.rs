@@ -1,6 +1,6 @@
 //! What came out as aligned text.
 
-use super::{Effect, Match, Report};
+use super::{Controls, Effect, Match, Report};
 use crate::data::EXPRESSIONS;
 
 /// Lesions in the text at most; beyond, those that cost most are shown.
@@ -24,14 +24,8 @@ impl Report {
             population.excitatory, population.inhibitory
         );
         text += "change of accuracy and of recall by class while these cells are silent, percentage points\n";
-        let drawn = self.lesions.iter().any(|e| e.controls.is_some());
-        if drawn {
-            let kind = match self.matched {
-                Match::Polarity => "polarity",
-                Match::Lamina => "polarity and lamina",
-            };
-            text += &format!("random: as many of the network's cells, of the same {kind}, mean ± sd of all draws\n");
-        }
+        let columns = self.columns();
+        columns.iter().for_each(|kind| text += legend(*kind));
         text.push('\n');
         let mut shown: Vec<&Effect> = self.lesions.iter().collect();
         let many = shown.len() > MOST;
@@ -40,7 +34,7 @@ impl Report {
             shown.sort_by(|a, b| change(a).total_cmp(&change(b)));
             shown.truncate(SHOWN);
         }
-        text += &self.table(&shown, drawn);
+        text += &table(&shown, &columns);
         if many {
             text += &format!("{} lesions in all, those shown cost most\n", self.lesions.len());
         }
@@ -49,40 +43,14 @@ impl Report {
         text
     }
 
-    fn table(&self, shown: &[&Effect], drawn: bool) -> String {
-        let width = shown.iter().map(|e| e.name.chars().count()).max().unwrap_or(0).max(6);
-        let mut text = format!("{:width$} {:>5} {:>4} {:>8} {:>7}", "lesion", "E", "I", "accuracy", "change");
-        if drawn {
-            text += &format!(" {:>14} {:>12}", "random", "than random");
-        }
-        EXPRESSIONS.iter().for_each(|class| text += &format!(" {class:>8}"));
-        text.push('\n');
-        for e in shown {
-            // Only draws: their mean stands in the place of the lesion.
-            let cells = e
-                .lesion
-                .as_ref()
-                .map_or([String::new(), String::new()], |l| [l.excitatory.to_string(), l.inhibitory.to_string()]);
-            text += &format!("{:width$} {:>5} {:>4}", e.name, cells[0], cells[1]);
-            text += &match &e.lesion {
-                Some(l) => format!(" {:>7.2}% {:>+7.2}", 100.0 * l.accuracy, 100.0 * l.accuracy_change),
-                None => format!(" {:>8} {:>7}", "", ""),
-            };
-            if drawn {
-                text += &format!(" {:>14} {:>12}", random(e), verdict(e));
-            }
-            let recall = match (&e.lesion, &e.controls) {
-                (Some(l), _) => l.recall_change.as_slice(),
-                (None, Some(c)) => c.recall_change_mean.as_slice(),
-                (None, None) => &[],
-            };
-            recall.iter().for_each(|r| text += &format!(" {:>+8.1}", 100.0 * r));
-            text.push('\n');
-        }
-        text
+    /// Kinds of draws that there are.
+    fn columns(&self) -> Vec<Option<Match>> {
+        let kinds = [None, Some(Match::Polarity), Some(Match::Lamina)];
+        let there = |kind: &Option<Match>| self.lesions.iter().any(|e| e.controls.iter().any(|c| c.matched == *kind));
+        kinds.into_iter().filter(there).collect()
     }
 
-    /// Cells without effect, and controls that are none.
+    /// Cells without effect, and how to read p.
     fn notes(&self) -> String {
         let mut text = String::new();
         let absent = self.lesions.iter().filter_map(|e| e.lesion.as_ref()).filter(|l| l.without_effect > 0);
@@ -91,35 +59,66 @@ impl Report {
         if !absent.is_empty() {
             text += &format!("not in the network, so without effect: {}\n", absent.join(", "));
         }
-        if !self.exhausted.is_empty() {
-            text += &format!(
-                "no comparison: {} take all cells of their kind, every draw would be the lesion itself\n",
-                self.exhausted.join(", ")
-            );
-        }
-        if self.lesions.iter().filter(|e| e.controls.is_some()).count() > 1 {
-            text += "p is one-sided, by rank among the draws, and not corrected for the number of lesions\n";
+        if self.lesions.iter().any(|e| e.lesion.is_some() && !e.controls.is_empty()) {
+            text += "p: one-sided, by rank among the draws, not corrected for the number of lesions; ";
+            text += "-: it takes all cells of its kind\n";
         }
         text
     }
 }
 
-/// Mean and deviation of the draws.
-fn random(e: &Effect) -> String {
-    let points = |v: f64| format!("{:+.2}", 100.0 * v);
-    e.controls.as_ref().map_or_else(String::new, |c| match c.accuracy_change_sd {
-        Some(sd) => format!("{} ± {:.2}", points(c.accuracy_change_mean), 100.0 * sd),
-        None => points(c.accuracy_change_mean),
-    })
+/// What a kind of draws is.
+fn legend(kind: Option<Match>) -> &'static str {
+    match kind {
+        None => "random: mean ± sd of the draws\n",
+        Some(Match::Polarity) => "random: as many random cells of the same polarity, mean ± sd of the draws\n",
+        Some(Match::Lamina) => "in lamina: as many random cells of the same polarity and lamina\n",
+    }
 }
 
-/// On which side of the draws the lesion lies, and how far out.
-fn verdict(e: &Effect) -> String {
-    let (Some(lesion), Some(c)) = (&e.lesion, &e.controls) else { return String::new() };
-    let (Some(more), Some(less)) = (c.p_more, c.p_less) else { return String::new() };
-    if lesion.accuracy_change < c.accuracy_change_mean {
-        format!("more p {more:.3}")
-    } else {
-        format!("less p {less:.3}")
+fn table(shown: &[&Effect], columns: &[Option<Match>]) -> String {
+    let width = shown.iter().map(|e| e.name.chars().count()).max().unwrap_or(0).max(6);
+    let mut text = format!("{:width$} {:>5} {:>4} {:>8} {:>7}", "lesion", "E", "I", "accuracy", "change");
+    for kind in columns {
+        let name = if *kind == Some(Match::Lamina) { "in lamina" } else { "random" };
+        text += &format!(" {name:>14} {:>10}", if kind.is_some() { "p" } else { "" });
     }
+    EXPRESSIONS.iter().for_each(|class| text += &format!(" {class:>8}"));
+    text.push('\n');
+    for e in shown {
+        match &e.lesion {
+            Some(l) => {
+                text += &format!("{:width$} {:>5} {:>4}", e.name, l.excitatory, l.inhibitory);
+                text += &format!(" {:>7.2}% {:>+7.2}", 100.0 * l.accuracy, 100.0 * l.accuracy_change);
+            }
+            None => text += &format!("{:width$} {:>27}", e.name, ""),
+        }
+        for kind in columns {
+            let controls = e.controls.iter().find(|c| c.matched == *kind);
+            let none = if e.lesion.as_ref().is_some_and(|l| l.excitatory + l.inhibitory > 0) { "-" } else { "" };
+            let [change, p] = controls.map_or([none.to_owned(), String::new()], |c| [spread(c), verdict(e, c)]);
+            text += &format!(" {change:>14} {p:>10}");
+        }
+        // Of draws alone, their mean.
+        let recall = match (&e.lesion, e.controls.first()) {
+            (Some(l), _) => l.recall_change.as_slice(),
+            (None, Some(c)) => c.recall_change_mean.as_slice(),
+            (None, None) => &[],
+        };
+        recall.iter().for_each(|r| text += &format!(" {:>+8.1}", 100.0 * r));
+        text.push('\n');
+    }
+    text
+}
+
+/// Mean and deviation of draws.
+fn spread(c: &Controls) -> String {
+    let mean = format!("{:+.2}", 100.0 * c.accuracy_change_mean);
+    c.accuracy_change_sd.map_or(mean.clone(), |sd| format!("{mean} ± {:.2}", 100.0 * sd))
+}
+
+/// Whether the lesion costs more or less than the draws, and how far out it is.
+fn verdict(e: &Effect, c: &Controls) -> String {
+    let (Some(lesion), Some(more), Some(less)) = (&e.lesion, c.p_more, c.p_less) else { return String::new() };
+    if lesion.accuracy_change < c.accuracy_change_mean { format!("more {more:.3}") } else { format!("less {less:.3}") }
 }

@@ -28,7 +28,7 @@ fn put(folder: &Path, name: &str, mut bytes: Vec<u8>) {
 
 /// Header and rows of the good file of `format`.
 fn good(format: &str) -> (String, String) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(format).join("good-four.csv");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(format).join("good-rows.csv");
     let text = fs::read_to_string(path).unwrap();
     let (header, rows) = text.split_once('\n').unwrap();
     (header.to_owned(), rows.to_owned())
