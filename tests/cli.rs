@@ -4,8 +4,10 @@
 
 mod cli_support;
 
+use bionic_cpu::connectome::NULL_WIRINGS;
 use bionic_cpu::data::EXPRESSIONS;
 use bionic_cpu::model::presets::PRESETS;
+use bionic_cpu::study::PLANS;
 use cli_support::*;
 use serde_json::Value;
 use std::fs;
@@ -38,6 +40,11 @@ fn help_explains_every_command() {
         &["lesion", "--help"],
         &["connectome", "--help"],
         &["connectome", "inspect", "--help"],
+        &["connectome", "null", "--help"],
+        &["study", "--help"],
+        &["study", "-h"],
+        &["lesion", "--help"],
+        &["report", "--help"],
         &["info", "--help"],
         &["--version"],
     ] {
@@ -50,7 +57,7 @@ fn help_explains_every_command() {
 }
 
 #[test]
-fn help_of_train_lists_what_the_tables_hold() {
+fn help_lists_what_the_tables_hold() {
     let help = bionic(folder().path(), &["train", "--help"]).ok();
     let listed = |name: &str, doc: &str| {
         help.lines().any(|line| line.trim_start().starts_with(name) && line.contains(doc.lines().next().unwrap()))
@@ -65,6 +72,10 @@ fn help_of_train_lists_what_the_tables_hold() {
         assert!(listed(r.name, r.doc), "rule {}", r.name);
     }
     assert!(help.contains("[default: demo]") && help.contains("[default: column]"));
+    let null = bionic(folder().path(), &["connectome", "null", "--help"]).ok();
+    assert!(NULL_WIRINGS.iter().all(|n| null.lines().any(|l| l.contains(n.name) && l.contains(n.doc))), "{null}");
+    let study = bionic(folder().path(), &["study", "--help"]).ok();
+    assert!(PLANS.iter().all(|p| study.lines().any(|l| l.contains(p.name) && l.contains(p.doc))), "{study}");
 }
 
 #[test]

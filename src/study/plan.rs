@@ -16,7 +16,7 @@ use toml::{Table, Value};
 /// Largest plan, bytes.
 const MAX_FILE_BYTES: u64 = 64 << 10;
 /// Most cells of a study.
-const MAX_CELLS: usize = 100_000;
+const MAX_CELLS: usize = 16 << 10;
 
 /// An example with all that a plan may hold.
 pub const PLAN_FORM: &str = include_str!("plans/form.toml");

@@ -39,10 +39,12 @@ fn rows(head: String, row: impl Fn(usize) -> String) -> Vec<u8> {
 
 fn bombs(folder: &Path) {
     let put = |name: &str, bytes: &[u8]| fs::write(folder.join(name), &bytes[..bytes.len().min(MIB)]).unwrap();
-    let classes = |n: usize, length: usize| -> Vec<String> { (0..n).map(|i| format!("{i:0>length$}")).collect() };
+    let class = |i: usize, length: usize| "x".repeat(length - i.to_string().len()) + &i.to_string();
+    let classes = |n: usize, length: usize| -> Vec<String> { (0..n).map(|i| class(i, length)).collect() };
     let none = header(&[]);
-    put("good-seeds.csv", &rows(none.clone(), |i| format!("full,{i},1,0,0,,0,0,0,0,0,a,a,a,a\n")));
-    put("good-models.csv", &rows(none.clone(), |i| format!("{i},1,1,0,0,,0,0,0,0,0,a,a,a,a\n")));
+    put("bad-seeds.csv", &rows(none.clone(), |i| format!("full,{i},1,0,0,,0,0,0,0,0,a,a,a,a\n")));
+    let long = "v".repeat(40);
+    put("good-models.csv", &rows(none.clone(), |i| format!("{i},1,1,0,0,,0,0,0,0,0,{long},a,a,a\n")));
     let recall = "0,".repeat(64);
     put("good-classes.csv", &rows(header(&classes(64, 32)), |i| format!("m,{i},1,0,0,,{recall}0,0,0,0,0,a,a,a,a\n")));
     put("bad-classes.csv", &rows(header(&classes(65, 2)), |i| format!("m,{i},1,0,0,,{recall}0,0,0,0,0,0,a,a,a,a\n")));

@@ -8,8 +8,9 @@ use csv::StringRecord;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-/// Largest file read, bytes: some 50,000 cells.
-const MAX_FILE_BYTES: u64 = 32 << 20;
+/// Largest file read, bytes, and most cells in it: one of seven classes takes 600 to 800 bytes.
+const MAX_FILE_BYTES: u64 = 16 << 20;
+const MAX_CELLS: usize = 16 << 10;
 /// Most classes, and longest name of a class, bytes.
 const MAX_CLASSES: usize = 64;
 const MAX_CLASS_BYTES: usize = 32;
@@ -98,6 +99,9 @@ pub fn read_results(path: &Path) -> Result<Vec<CellResult>> {
     let (mut cells, mut seen, mut record) = (Vec::new(), HashSet::new(), StringRecord::new());
     while reader.read_record(&mut record).map_err(|e| unreadable(path, &e))? {
         let row = Row { path, columns: &columns, record: &record };
+        if cells.len() == MAX_CELLS {
+            return Err(row.fault(&format!("more than {MAX_CELLS} rows"), "split the table into several files"));
+        }
         let cell = row.cell()?;
         if !seen.insert((cell.model.clone(), cell.run.seed)) {
             let what = format!("`{}` with seed {} is there a second time", shown(&cell.model), cell.run.seed);

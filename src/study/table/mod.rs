@@ -262,7 +262,7 @@ mod tests {
         let with_accuracy = |(i, accuracy): (usize, &f64)| {
             let mut cell = random_cell(model, i as u64 + 1, &mut rng);
             cell.test.accuracy = *accuracy;
-            cell.private.as_mut().unwrap().accuracy = accuracy + 0.01;
+            cell.private.as_mut().unwrap().accuracy = accuracy + 0.01 + 0.001 * (i % 2) as f64;
             cell
         };
         accuracies.iter().enumerate().map(with_accuracy).collect()
@@ -312,6 +312,46 @@ mod tests {
         assert!((table.rows[1].published_difference.unwrap() + 0.0101).abs() < 1e-12);
         assert_eq!((table.rows[0].published, table.rows[2].published), (Some(0.5977), None));
         assert_eq!(table.rows[0].published_difference, None);
+    }
+
+    #[test]
+    fn each_figure_is_that_of_its_score() {
+        let mut cells = study();
+        cells.iter_mut().zip(1..).for_each(|(c, i)| (c.run.parameters, c.run.synapses) = (100 * i, i));
+        let found = table(&cells);
+        for row in &found.rows {
+            let ours: Vec<&CellResult> = cells.iter().filter(|c| c.model == row.model).collect();
+            let over = |f: &dyn Fn(&CellResult) -> f64| ours.iter().map(|c| f(c)).collect::<Vec<f64>>();
+            let mean = |f: &dyn Fn(&CellResult) -> f64| over(f).iter().sum::<f64>() / ours.len() as f64;
+            assert_eq!((row.parameters, row.epochs), (100.0 * row.synapses, mean(&|c| c.run.epochs as f64)));
+            assert_eq!((row.synapses, row.seconds), (mean(&|c| c.run.synapses as f64), mean(&|c| c.run.seconds)));
+            let splits: [(&Measures, fn(&CellResult) -> &SplitScores); 3] = [
+                (&row.test, |c| &c.test),
+                (row.public.as_ref().unwrap(), |c| c.public.as_ref().unwrap()),
+                (row.private.as_ref().unwrap(), |c| c.private.as_ref().unwrap()),
+            ];
+            for (measures, split) in splits {
+                assert_eq!(Some(measures.accuracy), describe(&over(&|c| split(c).accuracy)));
+                assert_eq!(Some(measures.macro_f1), describe(&over(&|c| split(c).macro_f1)));
+                assert_eq!(measures.roc_auc, describe(&over(&|c| split(c).roc_auc.unwrap())));
+                for class in 0..3 {
+                    assert_eq!(Some(measures.recall[class]), describe(&over(&|c| split(c).recall[class].recall)));
+                }
+            }
+            let Some(d) = &row.differences else { continue };
+            let pairs: Vec<(&CellResult, &CellResult)> = ours
+                .iter()
+                .map(|a| (*a, cells.iter().find(|b| b.model == "full" && b.run.seed == a.run.seed).unwrap()))
+                .collect();
+            let against = |f: &dyn Fn(&CellResult) -> f64| {
+                let (a, b): (Vec<f64>, Vec<f64>) = pairs.iter().map(|(a, b)| (f(a), f(b))).unzip();
+                compare(&a, &b)
+            };
+            assert_eq!(Some(&d.test_accuracy.comparison), against(&|c| c.test.accuracy).as_ref());
+            assert_eq!(Some(&d.macro_f1.comparison), against(&|c| c.test.macro_f1).as_ref());
+            let private = d.private_accuracy.as_ref().map(|d| d.comparison.clone());
+            assert_eq!(private, against(&|c| c.private.as_ref().unwrap().accuracy));
+        }
     }
 
     #[test]
@@ -449,6 +489,9 @@ mod tests {
             d.test_accuracy.comparison.difference.interval.unwrap()[1]
         );
         assert_eq!(number(1, "difference_macro_f1_holm_p"), d.macro_f1.holm_p.unwrap());
+        let rank_test = d.test_accuracy.comparison.wilcoxon.unwrap();
+        assert_eq!(number(1, "difference_test_accuracy_wilcoxon_p"), rank_test.p);
+        assert_eq!(number(1, "difference_test_accuracy_permutation_p"), 0.0625);
         assert_eq!(number(1, "difference_private_accuracy_effect"), {
             d.private_accuracy.as_ref().unwrap().comparison.effect.unwrap()
         });

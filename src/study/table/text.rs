@@ -247,3 +247,15 @@ fn thousands(n: usize) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_set_apart() {
+        for (n, text) in [(0, "0"), (999, "999"), (7178, "7,178"), (15_760, "15,760"), (1_381_223, "1,381,223")] {
+            assert_eq!(thousands(n), text);
+        }
+    }
+}
