@@ -217,7 +217,10 @@ fn a_run_whose_configuration_was_changed_or_cut_off() {
     refused(folder.path(), &["eval", "run"], 5, &["state.bcw", "config.toml"]);
     let was = "configuration (data.standardize was \"image\", is \"none\")";
     refused(folder.path(), &["train", "--quiet", "--resume", "--out", "run"], 5, &["state.bcw", was, "--force"]);
-    fs::write(&path, &text[..text.len() / 2]).unwrap();
+    let middle = text.find("\ninput = ").unwrap();
+    fs::write(&path, &text[..middle + 9]).unwrap();
+    refused(folder.path(), &["eval", "run"], 5, &["config.toml", "not valid TOML: line "]);
+    fs::write(&path, &text[..middle + 1]).unwrap();
     refused(folder.path(), &["eval", "run"], 5, &["config.toml", "lacks the key"]);
     refused(folder.path(), &["train", "--quiet", "--resume", "--out", "run"], 5, &["config.toml", "lacks the key"]);
 }

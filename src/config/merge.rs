@@ -61,11 +61,23 @@ impl Overrides {
         let Some((name, text)) = &self.file else { return Ok(None) };
         let table = text.parse::<Table>().map_err(|e| {
             Error::usage(
-                format!("{name}: not valid TOML: {}", e.to_string().trim()),
+                format!("{name}: not valid TOML: {}", toml_fault(text, &e)),
                 "compare with `train --print-config`",
             )
         })?;
         Ok(Some(table))
+    }
+}
+
+/// What is wrong in the TOML `text`, on one line: place and fault.
+pub fn toml_fault(text: &str, error: &toml::de::Error) -> String {
+    let what = error.message().trim().replace('\n', "; ");
+    match error.span().and_then(|span| text.get(..span.start)) {
+        Some(before) => {
+            let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count());
+            format!("line {}, column {}: {what}", before.matches('\n').count() + 1, column + 1)
+        }
+        None => what,
     }
 }
 

@@ -7,7 +7,9 @@ mod keys;
 mod merge;
 
 pub use keys::{KEYS, Key};
-pub use merge::{Overrides, differences, effective, missing_key, nearest, read_file, to_commented_toml, to_toml};
+pub use merge::{
+    Overrides, differences, effective, missing_key, nearest, read_file, to_commented_toml, to_toml, toml_fault,
+};
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};

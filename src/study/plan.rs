@@ -5,7 +5,7 @@
 
 use super::design::{Factor, combinations};
 use super::folder::About;
-use crate::config::{Config, Overrides, effective, nearest};
+use crate::config::{Config, Overrides, effective, nearest, toml_fault};
 use crate::error::{Error, Result};
 use crate::input;
 use crate::model::presets::preset;
@@ -174,8 +174,8 @@ impl Plan {
     /// `Usage` naming what is wrong.
     pub fn parse(name: &str, text: &str) -> Result<Self> {
         let wrong = |what: String, remedy: &str| Error::usage(format!("{name}: {what}"), remedy);
-        let file: File = toml::from_str(text)
-            .map_err(|e| wrong(e.to_string().trim().to_string(), "`study --help` shows the form of a plan"))?;
+        let file: File =
+            toml::from_str(text).map_err(|e| wrong(toml_fault(text, &e), "`study --help` shows the form of a plan"))?;
         let base_preset = file.preset.unwrap_or_else(|| "bionic".into());
         let mut models: Vec<Model> = combinations(&file.factor, file.design.order)
             .map_err(|what| wrong(what, "give each factor two or more levels, each with a name of its own"))?

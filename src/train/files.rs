@@ -154,7 +154,7 @@ pub fn load_config(run: &Path) -> Result<Config> {
         return Err(no_run(format!("lacks the key `{key}`: the file is not whole")));
     }
     let overrides = Overrides { file: Some((path.display().to_string(), text)), ..Overrides::default() };
-    effective(&presets::preset("bionic")?, &overrides).map_err(|e| no_run(format!("cannot be used: {e}")))
+    effective(&presets::preset("bionic")?, &overrides).map_err(|e| no_run(format!("cannot be used: {}", e.what())))
 }
 
 /// The wiring that the run in folder `run` uses, if it has a column.

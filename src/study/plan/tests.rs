@@ -124,7 +124,7 @@ fn what_is_wrong_in_a_plan_is_named() {
              name = \"g\"\nlevels = [{ name = \"x\", set = { epochs = 2 } }, { name = \"z\" }]",
             "`epochs`",
         ),
-        ("[", "TOML"),
+        ("[", "line 1, column 2"),
     ] {
         let error = Plan::parse("plan.toml", text).unwrap_err();
         assert_eq!(error.exit_code(), 2, "{text}");

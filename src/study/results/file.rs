@@ -11,6 +11,8 @@ use std::path::Path;
 /// Largest file read, bytes, and most cells in it: one of seven classes takes 600 to 800 bytes.
 const MAX_FILE_BYTES: u64 = 16 << 20;
 const MAX_CELLS: usize = 16 << 10;
+/// Most columns.
+const MAX_COLUMNS: usize = 1 << 10;
 /// Most classes, and longest name of a class, bytes.
 const MAX_CLASSES: usize = 64;
 const MAX_CLASS_BYTES: usize = 32;
@@ -121,8 +123,12 @@ struct Columns {
 
 impl Columns {
     fn of(path: &Path, header: &StringRecord) -> Result<Self> {
-        let names: Vec<String> = header.iter().map(str::to_owned).collect();
         let fault = |what: String, remedy: &str| Err(Error::input(format!("{} line 1", path.display()), what, remedy));
+        if header.len() > MAX_COLUMNS {
+            let what = format!("{} columns, at most {MAX_COLUMNS} are read", header.len());
+            return fault(what, "is this a table of results?");
+        }
+        let names: Vec<String> = header.iter().map(str::to_owned).collect();
         let mut index = HashMap::new();
         let mut places = names.iter().zip(0..);
         if let Some((name, _)) = places.find(|(name, i)| index.insert((*name).clone(), *i).is_some()) {
