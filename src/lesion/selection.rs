@@ -112,9 +112,10 @@ impl Selection {
             }
             Each::Neuron => {
                 let one = |&i: &usize| {
-                    let ids = vec![connectome.neurons[i].id.clone()];
-                    let alone = Self { ids, ..Self::default() };
-                    Target { name: alone.name(), selector: alone.selector(), neurons: vec![i] }
+                    let n = &connectome.neurons[i];
+                    let alone = Self { ids: vec![n.id.clone()], ..Self::default() };
+                    let name = format!("{} ({}, {})", alone.name(), n.cell_type, n.lamina);
+                    Target { name, selector: alone.selector(), neurons: vec![i] }
                 };
                 return Ok(all.neurons.iter().map(one).collect());
             }
@@ -315,7 +316,7 @@ mod tests {
         assert_eq!(names(&everything, Each::Lamina), ["L1", "L4", "L5"]);
         assert_eq!(names(&everything, Each::Polarity), ["excitatory", "inhibitory"]);
         assert_eq!(names(&select(&[], &["L5"], None, &[]), Each::CellType), ["5P-IT in L5", "odd in L5", "BC in L5"]);
-        assert_eq!(names(&select(&["BC"], &[], None, &[]), Each::Neuron), ["neuron 12", "neuron 13"]);
+        assert_eq!(names(&select(&["BC"], &[], None, &[]), Each::Neuron), ["neuron 12 (BC, L4)", "neuron 13 (BC, L5)"]);
         for each in [Each::CellType, Each::Lamina, Each::Polarity, Each::Neuron] {
             let parts = everything.parts(&c, each).unwrap();
             let mut all: Vec<usize> = parts.into_iter().flat_map(|t| t.neurons).collect();

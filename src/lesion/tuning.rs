@@ -3,7 +3,8 @@
 //! With r the response to an image (an excitatory neuron's output, an interneuron's activity h; arbitrary units, above 0
 //! where the neuron is active), n the images and m_c the mean of r over the images of class c:
 //!
-//! - **preferred**: the class of the largest m_c; none for a neuron that is never active.
+//! - **preferred**: the class of the largest m_c; none for a neuron that is never active. The mean over a class of few images
+//!   (FER-2013: disgust, 1.5 %) is noisy, and so is the largest more often than it should be.
 //! - **selectivity** = (m_max − m_other) / (m_max + m_other), m_other the mean of the m_c of all other classes (Morcos et
 //!   al. 2018, arXiv 1803.06959): 0 = the same to all classes, 1 = to one alone.
 //! - **sparseness**, over images (lifetime): (1 − (Σ r / n)² / (Σ r² / n)) / (1 − 1 / n) (Vinje & Gallant 2000, Science 287,
