@@ -23,6 +23,8 @@ mod mend_state;
 mod mutate;
 #[path = "hostile/readers.rs"]
 mod readers;
+#[path = "hostile/records.rs"]
+mod records;
 #[path = "hostile/state.rs"]
 mod state;
 #[path = "hostile/study.rs"]
@@ -36,7 +38,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// All formats; one row each.
-const TABLES: [&[Format]; 5] = [readers::FORMATS, state::FORMATS, wiring::FORMATS, study::FORMATS, lesions::FORMATS];
+const TABLES: [&[Format]; 6] =
+    [readers::FORMATS, state::FORMATS, wiring::FORMATS, study::FORMATS, lesions::FORMATS, records::FORMATS];
 /// Most memory that reading a file of 1 MiB or less may take, the program itself included.
 const MAX_PEAK_BYTES: u64 = 64 << 20;
 /// Largest hostile file.

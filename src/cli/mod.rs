@@ -42,7 +42,7 @@ enum Command {
     Lesion(lesion::Args),
     /// Write the trained network for other programs
     Export(export::Args),
-    /// Write one HTML file about a run, with plots, and their numbers as CSV
+    /// Write one HTML file about a run or a study, with plots, and their numbers as CSV
     Report(report::Args),
     /// Look at a connectome; write null wirings of it
     Connectome(connectome::Args),

@@ -1,4 +1,4 @@
-//! `report`: one HTML file about a run, to read and to print.
+//! `report`: one HTML file about a run or a study, to read and to print.
 
 use super::eval::Split;
 use super::output;
@@ -10,13 +10,13 @@ use std::path::PathBuf;
 #[derive(clap::Args)]
 #[command(after_help = WRITES)]
 pub struct Args {
-    /// Run folder
-    #[arg(value_name = "RUN")]
+    /// Run folder, or the folder of a study
+    #[arg(value_name = "RUN|DIR")]
     folder: PathBuf,
-    /// File to write; replaced if it is there [default: RUN/report.html]
+    /// File to write; replaced if it is there [default: report.html in the folder]
     #[arg(long, value_name = "FILE.html")]
     out: Option<PathBuf>,
-    /// demo, a Kaggle CSV (also .gz) or a folder train|test/<class>/*.png|jpg [default: what RUN was trained on]
+    /// demo, a Kaggle CSV (also .gz) or a folder train|test/<class>/*.png|jpg [default: what RUN was trained on; not for a study]
     #[arg(long, value_name = "SRC")]
     data: Option<String>,
     /// Images to score; test = public + private (7,178 images of FER-2013)
@@ -32,8 +32,13 @@ pub struct Args {
 
 const WRITES: &str = "\
 The page holds its plots as SVG; it needs no script and fetches nothing. The numbers of every plot are CSV files in the
-folder <name of FILE>-csv beside it. Where the images that the run was trained on are gone, the page says so and has no
-scores; everything else is there.";
+folder <name of FILE>-csv beside it.
+
+A run: configuration, scores, confusion matrix, bars by class, reliability, training curves, connectome, weights before
+and after, filters, and lesions and tuning where `bionic-cpu lesion` has been there. A study: accuracy of every model and
+seed, differences to the reference with intervals, tests and verdicts, recall, learning curves.
+
+Where the images that a run was trained on are gone, the page says so and has no scores; everything else is there.";
 
 /// Writes the report and says where.
 ///

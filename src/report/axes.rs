@@ -145,14 +145,6 @@ impl Area {
         let middle = (self.top + self.bottom) / 2.0;
         svg.turned(self.left - room, middle, -90.0, Anchor::Middle, PLAIN, name);
     }
-
-    /// Vertical grid lines, for plots whose values run across.
-    pub(super) fn x_grid(&self, svg: &mut Svg, scale: Scale, ticks: &Ticks) {
-        for &v in &ticks.values {
-            let x = scale.at(v);
-            svg.line((x, self.top), (x, self.bottom), &format!("stroke=\"{GRID}\""));
-        }
-    }
 }
 
 #[cfg(test)]

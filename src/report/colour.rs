@@ -41,6 +41,18 @@ pub(super) fn heat(part: f64) -> Rgb {
     Rgb(colour.map(|c| c + (255.0 - c) * white))
 }
 
+/// Brown, white, green (ColorBrewer's BrBG, Brewer 2003), at -1, -1/2, 0, 1/2 and 1.
+const CHANGE: [[f64; 3]; 5] =
+    [[140.0, 81.0, 10.0], [223.0, 194.0, 125.0], [255.0, 255.0, 255.0], [128.0, 205.0, 193.0], [1.0, 102.0, 94.0]];
+
+/// Colour of a change from -1 (brown) over 0 (white) to 1 (green).
+pub(super) fn change(part: f64) -> Rgb {
+    let place = 2.0 + 2.0 * if part.is_finite() { part.clamp(-1.0, 1.0) } else { 0.0 };
+    let below = (place.floor() as usize).min(3);
+    let rest = place - below as f64;
+    Rgb(std::array::from_fn(|k| CHANGE[below][k] * (1.0 - rest) + CHANGE[below + 1][k] * rest))
+}
+
 /// Grey of `part` from black (0) to white (1).
 pub(super) fn grey(part: f64) -> Rgb {
     Rgb([255.0 * if part.is_finite() { part.clamp(0.0, 1.0) } else { 0.5 }; 3])
@@ -88,6 +100,22 @@ mod tests {
         assert_eq!((heat(0.0).hex().as_str(), heat(1.0).hex().as_str()), ("#ffffff", "#440154"));
         assert_eq!(heat(f64::NAN), heat(0.0));
         assert_eq!([grey(0.0), grey(1.0)].map(|c| c.hex()), ["#000000", "#ffffff"]);
+    }
+
+    #[test]
+    fn changes_are_darker_the_larger_they_are_and_text_stands_out() {
+        for sign in [-1.0, 1.0] {
+            let mut last = f64::INFINITY;
+            for i in 0..=200 {
+                let colour = change(sign * f64::from(i) / 200.0);
+                let l = colour.luminance();
+                assert!(l <= last, "lighter at {sign} {i}");
+                last = l;
+                let text = if colour.ink() == "#000" { 0.0 } else { 1.0 };
+                assert!((l.max(text) + 0.05) / (l.min(text) + 0.05) >= 4.5, "contrast at {sign} {i}");
+            }
+        }
+        assert_eq!([change(-1.0), change(0.0), change(1.0)].map(|c| c.hex()), ["#8c510a", "#ffffff", "#01665e"]);
     }
 
     #[test]

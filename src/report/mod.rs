@@ -2,26 +2,35 @@
 //!
 //! The file needs no script and fetches nothing; it is XML as well as HTML, and the same input gives the same bytes. Its
 //! size does not grow with a connectome or a network: wiring is summed up in blocks, weights in histograms. To add a plot:
-//! a file with a function that appends a section to a [`page::Page`], and its call in `run.rs`.
+//! a file with a function that appends it to a [`page::Page`], and its call in `run.rs` or `study.rs`.
 
+mod accuracy;
 mod axes;
 mod colour;
 mod curves;
+mod differences;
 mod filters;
 mod heat;
+mod learning;
+mod lesions;
 mod lines;
 mod numbers;
 mod page;
+mod recall;
+mod rows;
 mod run;
 mod scores;
+mod study;
 mod svg;
 mod text;
+mod tuning;
 mod weights;
 mod wiring;
 
 use crate::error::{Error, Result};
 use crate::eval::EvalSplit;
 use crate::store;
+use crate::study::RESULTS;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -51,36 +60,53 @@ pub struct Written {
 }
 
 /// Every name that a CSV file of a report may have, so that nothing else is ever replaced.
-const FILES: [&str; 11] = [
+const FILES: [&str; 20] = [
     "cell_types.csv",
     "confusion.csv",
     "connectome_density.csv",
+    "differences.csv",
     "filters.csv",
     "hebbian_share.csv",
+    "learning_curves.csv",
+    "lesion_accuracy.csv",
+    "lesion_recall.csv",
+    "model_accuracy.csv",
+    "model_recall.csv",
     "per_class.csv",
+    "preferred_class.csv",
     "reliability.csv",
     "scores.csv",
     "training_curves.csv",
+    "tuning_spread.csv",
+    "verdicts.csv",
     "weight_histograms.csv",
     "weights.csv",
 ];
 
-/// Writes the report of the run in `folder` to `out` (default: `report.html` in it), and the numbers of its plots to the
-/// folder `<name of out>-csv` beside it. What an earlier report left there is replaced. `warn` is told what is missing and
-/// of damage that did no harm.
+/// Writes the report of the run or the study in `folder` to `out` (default: `report.html` in it), and the numbers of its
+/// plots to the folder `<name of out>-csv` beside it. What an earlier report left there is replaced. A study is a folder
+/// with results of several runs. `warn` is told what is missing and of damage that did no harm.
 ///
 /// # Errors
-/// `State` if `folder` holds no run that can be used, `Io` if the files cannot be written; those of scoring if
-/// `options.data` names images.
+/// `State` if `folder` holds neither a study nor a run that can be used, `Input` for results of a study that cannot be
+/// read, `Io` if the files cannot be written; those of scoring if `options.data` names images, and `Usage` if it does so for a study.
 pub fn report(folder: &Path, out: Option<&Path>, options: &Options, warn: &mut dyn FnMut(&str)) -> Result<Written> {
     let path = out.map_or_else(|| folder.join("report.html"), Path::to_owned);
     let name = path.file_stem().unwrap_or("report".as_ref()).to_string_lossy();
-    let beside = format!("{name}-csv");
-    let page = run::page(folder, &beside, options, warn)?;
+    let tables = format!("{name}-csv");
+    let page = if folder.join(RESULTS).exists() {
+        if options.data.is_some() {
+            let what = format!("--data: {} is a study, whose runs are scored already", folder.display());
+            return Err(Error::usage(what, "leave --data out, or report on one of its runs"));
+        }
+        study::page(folder, &tables, out.is_none(), warn)?
+    } else {
+        run::page(folder, &tables, options, warn)?
+    };
     let (text, numbers) = page.finish();
     assert!(text.len() <= MAX_BYTES, "a page has at most {MAX_BYTES} bytes, this one {}", text.len());
     let files = numbers.iter().map(|n| Ok((n.file(), n.bytes()?))).collect::<Result<Vec<_>>>()?;
-    let csv = path.with_file_name(beside);
+    let csv = path.with_file_name(tables);
     let ours = |name: &str| FILES.contains(&name);
     assert!(files.iter().all(|(name, _)| ours(name)), "every file of a report is in FILES");
     let remedy = "check permissions and free space, or name another file with --out";

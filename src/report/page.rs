@@ -27,6 +27,7 @@ caption { text-align: left; font-weight: 600; padding-bottom: 4px; }
 th, td { padding: 3px 12px 3px 0; text-align: left; vertical-align: top; border-bottom: 1px solid #e2e2e2; }
 thead th { border-bottom: 1px solid #888; vertical-align: bottom; }
 tbody th { font-weight: 400; }
+.wide tbody th { white-space: nowrap; max-width: 340px; overflow: hidden; text-overflow: ellipsis; }
 .facts th { color: #595959; white-space: nowrap; }
 .facts td { overflow-wrap: anywhere; }
 .n { text-align: right; white-space: nowrap; }

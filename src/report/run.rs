@@ -2,12 +2,13 @@
 
 use super::page::{Cell, Page};
 use super::text::{count, fixed, percent};
-use super::{Options, curves, filters, scores, weights, wiring};
+use super::{Options, curves, filters, lesions, scores, tuning, weights, wiring};
 use crate::config::{self, Config};
 use crate::error::Result;
 use crate::eval::classified;
 use crate::model::presets::preset;
-use crate::train::{About, EpochRecord, Trained, load_about, load_best, load_metrics};
+use crate::store;
+use crate::train::{About, EpochRecord, Trained, load_about, load_best, load_config, load_metrics};
 use std::path::Path;
 
 /// The page about the run in folder `run`. Scores are left out, with a word in the page and to `warn`, if the images that
@@ -16,6 +17,7 @@ use std::path::Path;
 /// # Errors
 /// `State` for a run that cannot be used; those of scoring where images were asked for.
 pub(super) fn page(run: &Path, folder: &str, options: &Options, warn: &mut dyn FnMut(&str)) -> Result<Page> {
+    load_config(run).map_err(|e| e.with_remedy("name a folder made by `bionic-cpu train` or `bionic-cpu study`"))?;
     let mut trained = load_best(run, warn)?;
     let (about, epochs) = (load_about(run)?, load_metrics(run)?);
     let whole = run.canonicalize().unwrap_or_else(|_| run.to_owned());
@@ -41,6 +43,9 @@ pub(super) fn page(run: &Path, folder: &str, options: &Options, warn: &mut dyn F
     if let Some(connectome) = &trained.connectome {
         wiring::append(&mut page, connectome);
     }
+    let fingerprint = format!("{:016x}", store::fingerprint(&trained.weights));
+    lesions::append(&mut page, run, &fingerprint, warn)?;
+    tuning::append(&mut page, run)?;
     weights::append(&mut page, &trained);
     filters::append(&mut page, &trained);
     Ok(page)

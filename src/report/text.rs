@@ -44,6 +44,13 @@ pub(super) fn fixed(value: f64, decimals: usize) -> String {
     }
 }
 
+/// `value` like [`fixed`], with a plus sign where it is above zero.
+pub(super) fn signed(value: f64, decimals: usize) -> String {
+    let text = fixed(value, decimals);
+    let is_zero = text.bytes().all(|b| b == b'0' || b == b'.');
+    if value > 0.0 && !is_zero { format!("+{text}") } else { text }
+}
+
 /// `part` in percent with `decimals` digits, without the sign `%`.
 pub(super) fn percent(part: f64, decimals: usize) -> String {
     fixed(100.0 * part, decimals)
@@ -127,6 +134,7 @@ mod tests {
         assert_eq!(fixed(-0.04, 1), "0.0");
         assert_eq!(fixed(-1.25, 2), "\u{2212}1.25");
         assert_eq!(fixed(f64::NAN, 2), "\u{2013}");
+        assert_eq!([0.04, -0.04, 1.0, -1.0].map(|v| signed(v, 1)), ["0.0", "0.0", "+1.0", "\u{2212}1.0"]);
         assert_eq!(percent(0.6177, 1), "61.8");
         assert_eq!([0, 999, 1000, 1_381_223].map(count), ["0", "999", "1,000", "1,381,223"]);
     }

@@ -19,7 +19,7 @@ pub use files::{Trained, load_best, load_config, load_connectome, refuse_occupie
 pub use origin::{configuration_fingerprint, deciding_differences};
 pub use plan::{Plan, plan};
 pub use progress::{EpochRecord, Event, Stop, Summary};
-pub use records::{About, AboutFingerprints, load_about, load_metrics};
+pub use records::{About, AboutFingerprints, load_about, load_metrics, read_about, read_metrics};
 pub use stepper::Stepper;
 
 use crate::config::{Config, Overrides, effective};

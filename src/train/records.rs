@@ -7,7 +7,7 @@ use crate::input;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// Largest file that is read, bytes: some 100,000 epochs.
+/// Largest file that is read, bytes: some 90,000 epochs.
 const MAX_BYTES: u64 = 64 << 20;
 
 /// `run.json`: what a run was made from.
@@ -47,35 +47,50 @@ pub struct AboutFingerprints {
 /// What the run in folder `run` was made from.
 ///
 /// # Errors
-/// `State` if `run.json` is not there or not what this version writes.
+/// Those of [`read_about`].
 pub fn load_about(run: &Path) -> Result<About> {
-    let path = run.join(RUN);
-    let refused = |what: String| Error::state(path.display(), what, "restore the file from a copy of the run");
-    let bytes = input::read(&path, MAX_BYTES).map_err(|e| refused(e.what().to_owned()))?;
-    serde_json::from_slice(&bytes).map_err(|e| refused(format!("not the record of a run: {e}")))
+    read_about(&run.join(RUN))
 }
 
-/// The epochs that the run in folder `run` has finished, in order. The line that a run may be writing is left out.
+/// What `run.json` at `path` says.
 ///
 /// # Errors
-/// `State`, naming the line, if `metrics.jsonl` is not there or not what this version writes.
+/// `State` if it is not there or not what this version writes.
+pub fn read_about(path: &Path) -> Result<About> {
+    let bytes = input::read(path, MAX_BYTES).map_err(|e| refused(path.display(), e.what()))?;
+    serde_json::from_slice(&bytes).map_err(|e| refused(path.display(), &format!("not the record of a run: {e}")))
+}
+
+/// The epochs that the run in folder `run` has finished, in order.
+///
+/// # Errors
+/// Those of [`read_metrics`].
 pub fn load_metrics(run: &Path) -> Result<Vec<EpochRecord>> {
-    let path = run.join(METRICS);
-    let refused = |place: String, what: String| Error::state(place, what, "restore the file from a copy of the run");
-    let here = || path.display().to_string();
-    let bytes = input::read(&path, MAX_BYTES).map_err(|e| refused(here(), e.what().to_owned()))?;
+    read_metrics(&run.join(METRICS))
+}
+
+/// The epochs in `metrics.jsonl` at `path`, in order. A last line without its end, which a run may be writing, is left out.
+///
+/// # Errors
+/// `State`, naming the line, if it is not there or not what this version writes.
+pub fn read_metrics(path: &Path) -> Result<Vec<EpochRecord>> {
+    let bytes = input::read(path, MAX_BYTES).map_err(|e| refused(path.display(), e.what()))?;
     let whole = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
     let mut records: Vec<EpochRecord> = Vec::new();
     for (i, line) in bytes[..whole].split_inclusive(|&b| b == b'\n').enumerate() {
-        let at = || format!("{} line {}", here(), i + 1);
+        let at = || format!("{} line {}", path.display(), i + 1);
         let record: EpochRecord =
-            serde_json::from_slice(line).map_err(|e| refused(at(), format!("not the record of an epoch: {e}")))?;
+            serde_json::from_slice(line).map_err(|e| refused(at(), &format!("not the record of an epoch: {e}")))?;
         if record.epoch != i + 1 {
-            return Err(refused(at(), format!("epoch is {}, expected {}", record.epoch, i + 1)));
+            return Err(refused(at(), &format!("epoch is {}, expected {}", record.epoch, i + 1)));
         }
         records.push(record);
     }
     Ok(records)
+}
+
+fn refused(place: impl std::fmt::Display, what: &str) -> Error {
+    Error::state(place, what, "restore the file from a copy of the run")
 }
 
 #[cfg(test)]

@@ -1,0 +1,321 @@
+//! The report of a study: its models beside each other, and what their differences are worth.
+
+use super::numbers::{Maybe, Numbers};
+use super::page::{Cell, Page};
+use super::text::{count, fixed, percent, signed};
+use super::{accuracy, differences, learning, recall};
+use crate::error::Result;
+use crate::study::statistics::Description;
+use crate::study::{CellResult, Folder, LEVEL, RESULTS, Row, TABLE, Table};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Most models in a plot, most rows of a table.
+pub(super) const MODELS: usize = 60;
+const ROWS: usize = 500;
+
+/// What counts as near the reference, percentage points of accuracy: enlarged where other models are far away.
+pub(super) const NEAR: f64 = 3.0;
+/// How far away they are then.
+const FAR: f64 = 8.0;
+
+/// What is not there.
+const NONE: &str = "\u{2013}";
+
+/// What the study in folder `dir` compares.
+struct Study {
+    title: String,
+    cells: Vec<CellResult>,
+    published: BTreeMap<String, f64>,
+    reference: String,
+    table: Table,
+}
+
+impl Study {
+    /// Where the folder does not say what is compared, `warn` is told, and the model `full`, else the first, is the
+    /// reference.
+    fn open(dir: &Path, warn: &mut dyn FnMut(&str)) -> Result<Self> {
+        let folder = Folder::open(dir)?;
+        let cells = folder.rows().to_vec();
+        let name = dir.canonicalize().ok().and_then(|d| Some(d.file_name()?.to_string_lossy().into_owned()));
+        let (title, reference, published) = match folder.about() {
+            Ok(about) => (about.title, about.reference, about.published),
+            Err(e) => {
+                let full = cells.iter().find(|c| c.model == "full").or(cells.first());
+                let reference = full.map_or_else(|| "full".to_owned(), |c| c.model.clone());
+                warn(&format!("warning: {e}\n  so far: differences to model {reference}, no published figures"));
+                (format!("Study {}", name.unwrap_or_default()), reference, BTreeMap::new())
+            }
+        };
+        let table = Table::new(&cells, &reference, &published)?;
+        Ok(Self { title, cells, published, reference, table })
+    }
+}
+
+/// The page about the study in folder `dir`; links lead to its runs where `beside` says that the page lies in it.
+///
+/// # Errors
+/// Those of reading its results.
+pub(super) fn page(dir: &Path, folder: &str, beside: bool, warn: &mut dyn FnMut(&str)) -> Result<Page> {
+    let study = Study::open(dir, warn)?;
+    let Study { table, cells, reference, .. } = &study;
+    let lead = format!(
+        "{} models, {} runs; differences are to model {reference}, paired by seed.",
+        table.rows.len(),
+        count(cells.len())
+    );
+    let mut page = Page::new(&study.title, &lead, folder);
+    page.section("Study");
+    header(&mut page, dir, &study);
+    if table.rows.is_empty() {
+        page.warning("No run is finished yet.");
+        return Ok(page);
+    }
+    page.section("Accuracy of every model");
+    accuracy::append(&mut page, table, cells);
+    scores(&mut page, table);
+    page.section(&format!("Differences to {reference}"));
+    differences::append(&mut page, table);
+    tests(&mut page, table);
+    page.section("Recall by class");
+    recall::append(&mut page, table);
+    page.section("Learning curves");
+    learning::append(&mut page, dir, table, cells, warn);
+    page.section("Runs");
+    runs(&mut page, dir, cells, beside);
+    Ok(page)
+}
+
+/// Folder of a run in a study; `None` for a name that is no folder's.
+pub(super) fn run_folder(dir: &Path, cell: &CellResult) -> Option<PathBuf> {
+    let name = format!("{}-s{}", cell.model, cell.run.seed);
+    (!name.contains(['/', '\\'])).then(|| dir.join(name))
+}
+
+/// Those of `rows` whose accuracy is near that of the reference; none where it is not worth a plot of its own.
+pub(super) fn near<'a>(table: &Table, rows: &[&'a Row]) -> Vec<&'a Row> {
+    let Some(reference) = table.rows.iter().find(|r| r.model == table.reference) else { return Vec::new() };
+    let gap = |r: &Row| 100.0 * (r.test.accuracy.mean - reference.test.accuracy.mean).abs();
+    let near: Vec<&Row> = rows.iter().filter(|r| gap(r) <= NEAR).copied().collect();
+    let worth = near.len() > 2 && rows.iter().any(|r| gap(r) > FAR);
+    if worth { near } else { Vec::new() }
+}
+
+fn header(page: &mut Page, dir: &Path, study: &Study) {
+    let Study { table, cells, published, reference, .. } = study;
+    let mut versions: Vec<&str> = cells.iter().map(|c| c.run.version.as_str()).collect();
+    versions.sort_unstable();
+    versions.dedup();
+    let images: Vec<usize> = table.rows.iter().map(|r| r.test_images).collect();
+    let images = match images.first() {
+        Some(first) if images.iter().all(|n| n == first) => {
+            format!("{} in split test (PublicTest + PrivateTest where both are there)", count(*first))
+        }
+        _ => "differing numbers in split test: see the verdicts".to_owned(),
+    };
+    let seconds: f64 = cells.iter().map(|c| c.run.seconds).sum();
+    let published = if published.is_empty() {
+        "no figures to compare with".to_owned()
+    } else {
+        format!("accuracies of {} models, as the plan gives them", published.len())
+    };
+    page.facts(&[
+        ("folder", dir.display().to_string()),
+        ("reference", reference.clone()),
+        ("images", images),
+        ("training time", format!("{} h in all runs together", fixed(seconds / 3600.0, 1))),
+        ("version", format!("bionic-cpu {}", versions.join(", "))),
+        ("published", published),
+        ("results", format!("{RESULTS} and {TABLE} in the folder have every figure in full precision")),
+        (
+            "verdicts",
+            format!(
+                "rest on the paired t-test of test accuracy, corrected by Holm's procedure over the table at {LEVEL}. \
+                 With few seeds the exact Wilcoxon and permutation tests cannot reach that level (0.0625 with five)."
+            ),
+        ),
+    ]);
+}
+
+/// `mean ± sd` in percent.
+fn spread(d: &Description, factor: f64, decimals: usize) -> String {
+    match d.sd {
+        Some(sd) => format!("{} \u{b1} {}", fixed(factor * d.mean, decimals), fixed(factor * sd, decimals)),
+        None => fixed(factor * d.mean, decimals),
+    }
+}
+
+fn interval(d: &Description, factor: f64, decimals: usize) -> String {
+    d.interval.map_or_else(
+        || NONE.to_owned(),
+        |[low, high]| format!("{} to {}", fixed(factor * low, decimals), fixed(factor * high, decimals)),
+    )
+}
+
+fn or_none(text: Option<String>) -> String {
+    text.unwrap_or_else(|| NONE.to_owned())
+}
+
+/// p with three digits, or that it is smaller.
+fn probability(p: f64) -> String {
+    if p < 0.001 { "< 0.001".to_owned() } else { fixed(p, 3) }
+}
+
+fn more(n: usize) -> String {
+    if n > ROWS { format!(" (the first {ROWS} of {n} models)") } else { String::new() }
+}
+
+fn scores(page: &mut Page, table: &Table) {
+    let row = |r: &Row| {
+        let cells = [
+            r.model.clone(),
+            r.seeds.len().to_string(),
+            spread(&r.test.accuracy, 100.0, 2),
+            interval(&r.test.accuracy, 100.0, 2),
+            or_none(r.public.as_ref().map(|m| spread(&m.accuracy, 100.0, 2))),
+            or_none(r.private.as_ref().map(|m| spread(&m.accuracy, 100.0, 2))),
+            spread(&r.test.macro_f1, 1.0, 3),
+            or_none(r.test.roc_auc.as_ref().map(|d| spread(d, 1.0, 3))),
+        ];
+        cells.map(Cell::from).to_vec()
+    };
+    let rows: Vec<Vec<Cell>> = table.rows.iter().take(ROWS).map(row).collect();
+    page.table(
+        &format!("Scores, mean \u{b1} sd over seeds; accuracies in %{}", more(table.rows.len())),
+        "lrrrrrrr",
+        &["model", "seeds", "test", "95 % interval", "PublicTest", "PrivateTest", "macro F1", "ROC-AUC"],
+        &rows,
+    );
+    let size = |r: &Row| {
+        let cells = [
+            r.model.clone(),
+            count(r.parameters.round() as usize),
+            count(r.synapses.round() as usize),
+            fixed(r.epochs, 0),
+            fixed(r.seconds / 60.0, 1),
+            or_none(r.published.map(|p| percent(p, 2))),
+        ];
+        cells.map(Cell::from).to_vec()
+    };
+    let rows: Vec<Vec<Cell>> = table.rows.iter().take(ROWS).map(size).collect();
+    page.table(
+        &format!("Sizes (means over seeds), and accuracy on test as published{}", more(table.rows.len())),
+        "lrrrrr",
+        &["model", "parameters", "synapses", "epochs", "minutes", "published, %"],
+        &rows,
+    );
+}
+
+fn tests(page: &mut Page, table: &Table) {
+    let mut numbers = Numbers::new(
+        "verdicts",
+        &[
+            "model",
+            "pairs",
+            "difference",
+            "low",
+            "high",
+            "t_p",
+            "holm_p",
+            "wilcoxon_p",
+            "permutation_p",
+            "hedges_g",
+            "verdict",
+        ],
+    );
+    let (mut verdicts, mut tests): (Vec<Vec<Cell>>, Vec<Vec<Cell>>) = (Vec::new(), Vec::new());
+    for r in table.rows.iter().filter(|r| r.model != table.reference) {
+        let d = r.differences.as_ref().map(|d| &d.test_accuracy);
+        let c = d.map(|d| &d.comparison);
+        let (mean, ends) = (c.map(|c| c.difference.mean), c.and_then(|c| c.difference.interval));
+        let (t, holm) = (c.and_then(|c| c.t_test).map(|t| t.p), d.and_then(|d| d.holm_p));
+        let (wilcoxon, flips) = (c.and_then(|c| c.wilcoxon).map(|w| w.p), c.and_then(|c| c.permutation_p));
+        let effect = c.and_then(|c| c.effect);
+        numbers.row(&[
+            &r.model,
+            &c.map_or(0, |c| c.difference.n),
+            &Maybe(mean),
+            &Maybe(ends.map(|e| e[0])),
+            &Maybe(ends.map(|e| e[1])),
+            &Maybe(t),
+            &Maybe(holm),
+            &Maybe(wilcoxon),
+            &Maybe(flips),
+            &Maybe(effect),
+            &r.verdict,
+        ]);
+        let worth = [
+            r.model.clone(),
+            or_none(mean.map(|m| signed(100.0 * m, 2))),
+            or_none(c.map(|c| interval(&c.difference, 100.0, 2))),
+            or_none(r.published_difference.map(|p| signed(100.0 * p, 2))),
+            r.verdict.clone(),
+        ];
+        verdicts.push(worth.map(Cell::from).to_vec());
+        let tested = [
+            r.model.clone(),
+            c.map_or(0, |c| c.difference.n).to_string(),
+            or_none(c.and_then(|c| c.difference.sd).map(|sd| percent(sd, 2))),
+            or_none(t.map(probability)),
+            or_none(holm.map(probability)),
+            or_none(wilcoxon.map(|p| fixed(p, 4))),
+            or_none(flips.map(|p| fixed(p, 4))),
+            or_none(effect.map(|g| signed(g, 2))),
+        ];
+        tests.push(tested.map(Cell::from).to_vec());
+    }
+    verdicts.truncate(ROWS);
+    tests.truncate(ROWS);
+    let reference = &table.reference;
+    let more = more(table.rows.len());
+    page.table(
+        &format!("Difference in test accuracy to {reference}, percentage points, and what it is worth{more}"),
+        "lrrrl",
+        &["model", "mean", "95 % interval", "published", "verdict"],
+        &verdicts,
+    );
+    page.table(
+        &format!("Tests of these differences, paired by seed{more}"),
+        "lrrrrrrr",
+        &["model", "pairs", "sd, points", "p (t)", "p (t, Holm)", "p (Wilcoxon)", "p (permutation)", "effect g"],
+        &tests,
+    );
+    page.paragraph(
+        "published: the difference between the published figures of the model and of the reference. g: Cohen's d of the \
+         paired differences with Hedges' correction.",
+    );
+    page.keep(numbers);
+}
+
+fn runs(page: &mut Page, dir: &Path, cells: &[CellResult], beside: bool) {
+    let rows: Vec<Vec<Cell>> = cells
+        .iter()
+        .take(ROWS)
+        .map(|c| {
+            let folder = run_folder(dir, c).filter(|f| f.is_dir());
+            let name = format!("{}-s{}", c.model, c.run.seed);
+            let path = match &folder {
+                Some(f) if f.join("report.html").is_file() => Some(format!("./{name}/report.html")),
+                Some(_) => Some(format!("./{name}/")),
+                None => None,
+            };
+            let text = if folder.is_some() { name } else { format!("{name} (folder is gone)") };
+            let run = Cell { text, path: path.filter(|_| beside) };
+            let rest = [
+                percent(c.test.accuracy, 2),
+                or_none(c.private.as_ref().map(|s| percent(s.accuracy, 2))),
+                fixed(c.test.macro_f1, 3),
+                format!("{} of {}", c.run.best_epoch, c.run.epochs),
+                fixed(c.run.seconds / 60.0, 1),
+            ];
+            [run].into_iter().chain(rest.map(Cell::from)).collect()
+        })
+        .collect();
+    let more = if cells.len() > ROWS { format!(" (the first {ROWS} of {})", cells.len()) } else { String::new() };
+    page.table(
+        &format!("Runs, each in a folder of this name in the study's{more}"),
+        "lrrrrr",
+        &["run", "test accuracy, %", "PrivateTest, %", "macro F1", "best epoch", "minutes"],
+        &rows,
+    );
+}
