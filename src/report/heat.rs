@@ -72,7 +72,7 @@ pub(super) fn cell(svg: &mut Svg, at: (f64, f64), size: (f64, f64), colour: Rgb,
 /// `value` as short as a small cell needs it: three digits, and `<` where something would look like nothing.
 pub(super) fn short(value: f64) -> String {
     match value {
-        v if v == 0.0 => "0".to_owned(),
+        0.0 => "0".to_owned(),
         v if v < 0.05 => "<.1".to_owned(),
         v if v < 9.95 => fixed(v, 1).trim_start_matches('0').to_owned(),
         v => fixed(v, 0),

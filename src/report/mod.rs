@@ -2,7 +2,7 @@
 //!
 //! The file needs no script and fetches nothing; it is XML as well as HTML, and the same input gives the same bytes. Its
 //! size does not grow with a connectome or a network: wiring is summed up in blocks, weights in histograms. To add a plot:
-//! a file with a function that appends it to a [`page::Page`], and its call in `run.rs` or `study.rs`.
+//! a file with a function that appends it to a `page::Page`, and its call in `run.rs` or `study.rs`.
 
 mod accuracy;
 mod axes;

@@ -271,7 +271,7 @@ mod tests {
             id: i.to_string(),
             cell_type: format!("type {} <script>", i % types),
             lamina: format!("L{}", i % 7),
-            polarity: if i % 5 == 0 { Polarity::Inhibitory } else { Polarity::Excitatory },
+            polarity: if i.is_multiple_of(5) { Polarity::Inhibitory } else { Polarity::Excitatory },
             position_um: None,
         };
         let connections = (0..n).map(|i| (i, (i + 1) % n, 2));

@@ -325,7 +325,8 @@ mod tests {
             let mean = |f: &dyn Fn(&CellResult) -> f64| over(f).iter().sum::<f64>() / ours.len() as f64;
             assert_eq!((row.parameters, row.epochs), (100.0 * row.synapses, mean(&|c| c.run.epochs as f64)));
             assert_eq!((row.synapses, row.seconds), (mean(&|c| c.run.synapses as f64), mean(&|c| c.run.seconds)));
-            let splits: [(&Measures, fn(&CellResult) -> &SplitScores); 3] = [
+            type Of = fn(&CellResult) -> &SplitScores;
+            let splits: [(&Measures, Of); 3] = [
                 (&row.test, |c| &c.test),
                 (row.public.as_ref().unwrap(), |c| c.public.as_ref().unwrap()),
                 (row.private.as_ref().unwrap(), |c| c.private.as_ref().unwrap()),
