@@ -5,6 +5,7 @@
 
 mod cli_support;
 
+use bionic_cpu::study::{CellResult, ClassRecall, RunNumbers, SplitScores, write_results};
 use cli_support::*;
 use roxmltree::{Document, Node, ParsingOptions};
 use std::collections::BTreeSet;
@@ -266,4 +267,210 @@ fn a_folder_that_is_no_run() {
     refused(folder.path(), &["report", "run"], 5, &["metrics.jsonl", "line 1"]);
     fs::remove_file(run.join("run.json")).unwrap();
     refused(folder.path(), &["report", "run"], 5, &["run.json"]);
+}
+
+/// Scores of three classes about `accuracy`.
+fn scores(accuracy: f64) -> SplitScores {
+    let class = |(i, name): (usize, &str)| ClassRecall { class: name.into(), recall: accuracy - 0.1 * i as f64 };
+    SplitScores {
+        images: 1000,
+        accuracy,
+        macro_f1: accuracy - 0.02,
+        roc_auc: Some(0.9),
+        recall: ["left", "right & <b>", "up"].into_iter().enumerate().map(class).collect(),
+    }
+}
+
+/// A row of `results.csv`.
+fn result(model: &str, seed: u64, accuracy: f64) -> CellResult {
+    CellResult {
+        model: model.into(),
+        test: scores(accuracy),
+        public: Some(scores(accuracy + 0.01)),
+        private: Some(scores(accuracy - 0.01)),
+        run: RunNumbers {
+            seed,
+            best_epoch: 1,
+            epochs: 1,
+            parameters: 1_381_223,
+            synapses: 15_760,
+            seconds: 90.0,
+            version: "0.1.0".into(),
+            data: "0123456789abcdef".into(),
+            connectome: "0123456789abcdef".into(),
+            configuration: "0123456789abcdef".into(),
+        },
+    }
+}
+
+/// Noise that differs from seed to seed and from model to model.
+fn jitter(model: usize, seed: u64) -> f64 {
+    [0.003, -0.002, 0.001, 0.004, -0.005][(model * 2 + seed as usize) % 5]
+}
+
+/// A study of a reference, two models like it and one far below, five seeds each, in a new folder.
+fn study(dir: &Path) -> Vec<CellResult> {
+    fs::create_dir(dir).unwrap();
+    let models = [("near-1", 0.601), ("full", 0.6), ("far", 0.45), ("near-2", 0.598)];
+    let of = |(m, (name, mean)): (usize, &(&str, f64))| -> Vec<CellResult> {
+        (1..=5).map(|seed| result(name, seed, mean + jitter(m, seed))).collect()
+    };
+    let cells: Vec<CellResult> = models.iter().enumerate().flat_map(of).collect();
+    write_results(&dir.join("results.csv"), &cells).unwrap();
+    let about = r#"{"title":"What <b> matters","reference":"full","models":["full","near-1","far","near-2"],
+        "published":{"full":0.5977,"far":0.36}}"#;
+    fs::write(dir.join("study.json"), about).unwrap();
+    cells
+}
+
+#[test]
+fn a_study_has_every_plot_and_its_numbers() {
+    let folder = folder();
+    let dir = folder.path().join("study");
+    let cells = study(&dir);
+    for seed in [1, 2] {
+        let run = dir.join(format!("near-1-s{seed}"));
+        fs::create_dir(&run).unwrap();
+        fs::copy(finished_run().join("metrics.jsonl"), run.join("metrics.jsonl")).unwrap();
+    }
+    fs::write(dir.join("near-1-s2/report.html"), "").unwrap();
+    let outcome = bionic(folder.path(), &["report", "study", "--json"]);
+    assert_eq!(outcome.stderr, "");
+    assert_eq!(outcome.json()["path"], "study/report.html");
+    let text = fs::read_to_string(dir.join("report.html")).unwrap();
+    let page = checked(&text);
+    let expected = [
+        "Accuracy of every model and seed",
+        "Accuracy of every model and seed: models within 3 points of full",
+        "Difference in accuracy to full",
+        "Difference in accuracy to full: models within 3 points",
+        "Recall by model and class",
+        "Learning curve of near-1",
+    ];
+    assert_eq!(pictures(&page), expected);
+    let said = words(&page);
+    for word in ["What <b> matters", "points below full (p < 0.001 after Holm)", "within noise", "18 runs are left out"]
+    {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    let links: Vec<&str> = page.descendants().filter_map(|n| n.attribute("href")).collect();
+    assert!(links.contains(&"./near-1-s1/") && links.contains(&"./near-1-s2/report.html"), "{links:?}");
+
+    // The means are those of the differences of the pairs; every dot of the plot is a row.
+    let (_, rows) = table(&dir, "model_accuracy.csv");
+    assert_eq!(rows.len(), 3 * cells.len());
+    let (columns, rows) = table(&dir, "verdicts.csv");
+    assert_eq!(&columns[..5], ["model", "pairs", "difference", "low", "high"]);
+    let far = rows.iter().find(|r| r[0] == "far").unwrap();
+    let mean = (1..=5).map(|s| -0.15 + jitter(2, s) - jitter(1, s)).sum::<f64>() / 5.0;
+    assert_eq!(far[1], "5");
+    assert!((far[2].parse::<f64>().unwrap() - mean).abs() < 1e-9, "{far:?} {mean}");
+    assert!(far[3].parse::<f64>().unwrap() < mean && far[4].parse::<f64>().unwrap() > mean);
+    // Two diamonds in each plot that has room for both figures, one of them in the legend.
+    let svg = page.descendants().find(|n| n.has_tag_name("svg")).unwrap();
+    let dots = svg.children().filter(|n| n.has_tag_name("circle")).count();
+    assert_eq!(dots, cells.len() + 1, "a dot for each run, and one in the legend");
+
+    // Before the study is through, nobody says what is compared.
+    fs::remove_file(dir.join("study.json")).unwrap();
+    let outcome = bionic(folder.path(), &["report", "study"]);
+    assert!(outcome.stderr.contains("study.json") && outcome.stderr.contains("model full"), "{}", outcome.stderr);
+    outcome.ok();
+    checked(&fs::read_to_string(dir.join("report.html")).unwrap());
+}
+
+#[test]
+fn names_in_the_results_of_a_study_stay_text_and_lead_nowhere() {
+    let folder = folder();
+    let dir = folder.path().join("study");
+    fs::create_dir_all(folder.path().join("out-s1")).unwrap();
+    fs::copy(finished_run().join("metrics.jsonl"), folder.path().join("out-s1/metrics.jsonl")).unwrap();
+    fs::create_dir(&dir).unwrap();
+    let names = ["<script>alert(1)</script>", "../out", "javascript:alert(1)", "\" onload=\"x"];
+    let cells: Vec<CellResult> = names.iter().map(|name| result(name, 1, 0.5)).collect();
+    write_results(&dir.join("results.csv"), &cells).unwrap();
+    bionic(folder.path(), &["report", "study"]).ok();
+    let text = fs::read_to_string(dir.join("report.html")).unwrap();
+    let page = checked(&text);
+    let said = words(&page);
+    for name in names {
+        assert!(said.contains(&format!("{name}-s1 (folder is gone)")), "{name}: {said}");
+    }
+    assert!(!pictures(&page).iter().any(|t| t.starts_with("Learning")), "a file outside of the study was read");
+}
+
+#[test]
+fn a_large_study_makes_no_large_page() {
+    let folder = folder();
+    let dir = folder.path().join("study");
+    fs::create_dir(&dir).unwrap();
+    let cells: Vec<CellResult> = (0..3000).map(|i| result(&format!("model-{}", i / 5), i % 5, 0.5)).collect();
+    write_results(&dir.join("results.csv"), &cells).unwrap();
+    bionic(folder.path(), &["report", "study"]).ok();
+    let text = fs::read_to_string(dir.join("report.html")).unwrap();
+    assert!(words(&checked(&text)).contains("The first 60 of 600 models"));
+    assert_eq!(table(&dir, "model_accuracy.csv").1.len(), 9000, "the numbers are whole");
+}
+
+#[test]
+fn a_study_that_cannot_be_used() {
+    let folder = folder();
+    let dir = folder.path().join("study");
+    study(&dir);
+    refused(folder.path(), &["report", "study", "--data", "demo"], 2, &["--data", "study"]);
+    let good = fs::read_to_string(dir.join("results.csv")).unwrap();
+    fs::write(dir.join("results.csv"), good.replacen("near-1,1,", "near-1,one,", 1)).unwrap();
+    refused(folder.path(), &["report", "study"], 3, &["results.csv", "line 2", "seed"]);
+    // A study of which nothing is finished is one.
+    fs::write(dir.join("results.csv"), good.lines().next().unwrap()).unwrap();
+    bionic(folder.path(), &["report", "study"]).ok();
+    let text = fs::read_to_string(dir.join("report.html")).unwrap();
+    assert!(words(&checked(&text)).contains("No run is finished yet"));
+}
+
+#[test]
+fn lesions_and_tuning_of_a_run_are_shown() {
+    let folder = folder();
+    let run = own_run(folder.path());
+    let lesion = ["lesion", "run", "--each", "lamina,polarity", "--repeats", "2", "--quiet"];
+    bionic(folder.path(), &lesion).ok();
+    bionic(folder.path(), &["report", "run"]).ok();
+    let text = fs::read_to_string(run.join("report.html")).unwrap();
+    let page = checked(&text);
+    let drawn = pictures(&page);
+    for title in [
+        "Change of accuracy by lesion",
+        "Change of recall by lesion and class",
+        "Selectivity for classes by lamina and cell type",
+        "Lifetime sparseness by lamina and cell type",
+        "Preferred class by lamina and cell type",
+    ] {
+        assert!(drawn.iter().any(|d| d == title), "{title} is not among {drawn:?}");
+    }
+    // The same change as in the table that the lesions were written to.
+    let mut reader = csv::Reader::from_path(run.join("lesions.csv")).unwrap();
+    let header = reader.headers().unwrap().clone();
+    let cell = |row: &csv::StringRecord, name: &str| row[header.iter().position(|h| h == name).unwrap()].to_owned();
+    let rows: Vec<csv::StringRecord> = reader.records().map(|r| r.unwrap()).collect();
+    let named: Vec<_> = rows.iter().filter(|r| cell(r, "kind") == "lesion").collect();
+    let (columns, shown) = table(&run, "lesion_accuracy.csv");
+    assert!(columns[4] == "accuracy_change" && named.len() == shown.len() && named.len() >= 6, "{columns:?}");
+    for (row, shown) in named.iter().zip(&shown) {
+        assert_eq!((cell(row, "name"), cell(row, "accuracy_change")), (shown[0].clone(), shown[4].clone()));
+    }
+    let (_, rows) = table(&run, "preferred_class.csv");
+    let neurons = csv::Reader::from_path(run.join("tuning.csv")).unwrap().records().count();
+    assert_eq!(rows.iter().map(|r| r[3].parse::<usize>().unwrap()).sum::<usize>(), neurons);
+
+    // Lesions of weights that are no longer the run's say nothing about it.
+    let table = fs::read_to_string(run.join("lesions.csv")).unwrap();
+    let weights =
+        cell(&csv::Reader::from_path(run.join("lesions.csv")).unwrap().records().next().unwrap().unwrap(), "weights");
+    fs::write(run.join("lesions.csv"), table.replace(&weights, "0123456789abcdef")).unwrap();
+    let outcome = bionic(folder.path(), &["report", "run"]);
+    assert!(outcome.stderr.contains("lesions.csv") && outcome.stderr.contains("other weights"), "{}", outcome.stderr);
+    let text = fs::read_to_string(run.join("report.html")).unwrap();
+    assert!(!pictures(&checked(&text)).iter().any(|t| t.contains("by lesion")));
+    fs::write(run.join("lesions.csv"), "name\nx\n").unwrap();
+    refused(folder.path(), &["report", "run"], 3, &["lesions.csv"]);
 }

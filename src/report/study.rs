@@ -97,7 +97,7 @@ pub(super) fn near<'a>(table: &Table, rows: &[&'a Row]) -> Vec<&'a Row> {
     let Some(reference) = table.rows.iter().find(|r| r.model == table.reference) else { return Vec::new() };
     let gap = |r: &Row| 100.0 * (r.test.accuracy.mean - reference.test.accuracy.mean).abs();
     let near: Vec<&Row> = rows.iter().filter(|r| gap(r) <= NEAR).copied().collect();
-    let worth = near.len() > 2 && rows.iter().any(|r| gap(r) > FAR);
+    let worth = near.len() > 1 && rows.iter().any(|r| gap(r) > FAR);
     if worth { near } else { Vec::new() }
 }
 

@@ -121,8 +121,11 @@ impl Svg {
         self.turned(x, y, 0.0, anchor, face, text);
     }
 
-    /// A text turned by `degrees` clockwise about its position.
+    /// A text turned by `degrees` clockwise about its position; an empty one is left out.
     pub(super) fn turned(&mut self, x: f64, y: f64, degrees: f64, anchor: Anchor, face: Face, text: &str) {
+        if text.is_empty() {
+            return;
+        }
         let mut style = String::new();
         match anchor {
             Anchor::Start => {}
@@ -205,6 +208,7 @@ mod tests {
         svg.path(&[(0.0, 0.0), (1.0, 1.0), (f64::NAN, 2.0), (3.0, 3.0)], false, "fill=\"none\"");
         svg.path(&[(f64::NAN, 2.0)], true, "fill=\"none\"");
         svg.turned(5.0, 6.0, -90.0, Anchor::End, NOTE, "<script>");
+        svg.text(5.0, 6.0, Anchor::End, NOTE, "");
         let text = svg.finish("p1");
         let parsed = roxmltree::Document::parse(&text).unwrap();
         let root = parsed.root_element();
@@ -214,7 +218,7 @@ mod tests {
         assert_eq!(named, [find("title")[0].attribute("id").unwrap(), find("desc")[0].attribute("id").unwrap()]);
         assert_eq!(find("title")[0].text(), Some("a < b"));
         assert_eq!(find("desc")[0].text(), Some("\"c\" & d"));
-        assert_eq!(find("text")[0].text(), Some("<script>"));
+        assert_eq!(find("text").iter().map(|t| t.text()).collect::<Vec<_>>(), [Some("<script>")]);
         assert_eq!(find("text")[0].attribute("transform"), Some("rotate(-90 5 6)"));
         assert_eq!(find("rect").len(), 1, "a rectangle without area is left out");
         assert_eq!(find("path").iter().map(|p| p.attribute("d").unwrap()).collect::<Vec<_>>(), ["M0 0L1 1M3 3"]);
