@@ -94,7 +94,7 @@ pub(super) fn append(page: &mut Page, run: &Path, weights: &str, warn: &mut dyn 
         more += &format!(" The {ROWS} lesions of {acting} that change accuracy most.");
     }
     if without > 0 {
-        more += &format!(" Left out: {without} lesions of neurons that the network does not have.");
+        more += &format!(" Left out, because the network lacks their neurons: {without}.");
     }
     if shown.is_empty() {
         page.paragraph(&more);
@@ -165,7 +165,7 @@ fn accuracy(page: &mut Page, all: &[Effect], shown: &[&Effect], names: &[String]
         description: &description,
         axis: "change of accuracy (percentage points)",
     };
-    let mut plot = Rows::new(&words, names, widened(100.0 * low, 100.0 * high, 8), 44.0, 250.0);
+    let mut plot = Rows::new(&words, names, widened(100.0 * low, 100.0 * high, 8), 44.0, 272.0);
     let random = "stroke=\"#222\" stroke-width=\"1.3\"";
     let means = ["#fff", "#888"].map(|fill| format!("fill=\"{fill}\" stroke=\"#222\" stroke-width=\"1.3\""));
     let bar = |svg: &mut Svg, x: f64, y: f64, width: f64| {
@@ -184,7 +184,7 @@ fn accuracy(page: &mut Page, all: &[Effect], shown: &[&Effect], names: &[String]
         }
     });
     let side = plot.area.right + 10.0;
-    let column = |k: usize| side + 54.0 + 94.0 * k as f64;
+    let column = |k: usize| side + 66.0 + 98.0 * k as f64;
     plot.svg.text(side, 34.0, Anchor::Start, NOTE, "points");
     for &k in &kinds {
         plot.svg.text(column(k), 34.0, Anchor::Start, NOTE, ["p, anywhere", "p, in the lamina"][k]);
