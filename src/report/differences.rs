@@ -81,7 +81,9 @@ fn plot(title: &str, rows: &[&Row], reference: &str) -> Svg {
     let names: Vec<String> = rows.iter().map(|r| r.model.clone()).collect();
     let mut plot = Rows::new(&words, &names, (low, high), 44.0, 168.0);
     let differs = format!("differs (p < {LEVEL})");
-    let mut legend = vec![(0, differs.as_str()), (1, "within noise"), (2, "95 % interval")];
+    let tested = rows.iter().all(|r| r.differences.as_ref().is_some_and(|d| d.test_accuracy.holm_p.is_some()));
+    let noise = if tested { "within noise" } else { "within noise, or too few seeds" };
+    let mut legend = vec![(0, differs.as_str()), (1, noise), (2, "95 % interval")];
     if rows.iter().any(|r| r.published_difference.is_some()) {
         legend.push((3, "published"));
     }
