@@ -1,13 +1,11 @@
 //! `lesion`: what a run loses when neurons fall silent.
 
 use super::output;
-use super::progress::{Pace, duration};
+use super::progress::{Pace, Screen, duration};
 use crate::connectome::Polarity;
 use crate::error::Result;
 use crate::eval::EvalSplit;
 use crate::lesion::{self, Each, Match, Request, Selection, Step, What, ids};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -197,40 +195,27 @@ const LINES_APART: Duration = Duration::from_secs(10);
 
 /// How far the scorings are, on stderr: a bar on a terminal, elsewhere a line now and then.
 struct Progress {
-    quiet: bool,
-    bar: Option<ProgressBar>,
+    screen: Screen,
     pace: Pace,
     last_line: Instant,
 }
 
 impl Progress {
     fn new(quiet: bool) -> Self {
-        let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
-            let style = ProgressStyle::with_template("silencing [{bar:24}] {pos}/{len}  {msg}");
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "))
-        });
-        Self { quiet, bar, pace: Pace::default(), last_line: Instant::now() }
+        let screen = Screen::new(quiet, "silencing [{bar:24}] {pos}/{len}  {msg}");
+        Self { screen, pace: Pace::default(), last_line: Instant::now() }
     }
 
     fn step(&mut self, Step { done, total }: Step) {
         let left = self.pace.left(Instant::now(), done, total).filter(|_| done < total);
         let left = left.map_or_else(String::new, |s| format!("{} left", duration(s)));
-        if let Some(bar) = &self.bar {
+        if let Some(bar) = self.screen.bar() {
             bar.set_length(total as u64);
             bar.set_position(done as u64);
             bar.set_message(left);
-        } else if !self.quiet && self.last_line.elapsed() >= LINES_APART {
+        } else if self.last_line.elapsed() >= LINES_APART {
             self.last_line = Instant::now();
-            output::message(&format!("silencing: {done} of {total} scorings done, {left}"));
-        }
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
+            self.screen.note(&format!("silencing: {done} of {total} scorings done, {left}"));
         }
     }
 }

@@ -9,11 +9,56 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
+/// stderr while something is going on: a bar on a terminal that shows one, and lines of text.
+pub(super) struct Screen {
+    quiet: bool,
+    bar: Option<ProgressBar>,
+}
+
+impl Screen {
+    /// A bar of the form `template` on a terminal; nothing at all if `quiet`, but for what goes wrong.
+    pub(super) fn new(quiet: bool, template: &str) -> Self {
+        let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
+        let bar = (!quiet && !dumb && std::io::stderr().is_terminal()).then(|| {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+            bar.with_style(style.progress_chars("=> "))
+        });
+        Self { quiet, bar }
+    }
+
+    /// The bar, where there is one.
+    pub(super) fn bar(&self) -> Option<&ProgressBar> {
+        self.bar.as_ref()
+    }
+
+    /// Shows a line of text, unless quiet.
+    pub(super) fn note(&self, text: &str) {
+        if !self.quiet {
+            self.message(text);
+        }
+    }
+
+    /// Shows a line of text.
+    fn message(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| output::message(text)),
+            None => output::message(text),
+        }
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
 /// Shows the events of a training run.
 pub struct Progress {
-    quiet: bool,
-    /// On a terminal only.
-    bar: Option<ProgressBar>,
+    screen: Screen,
     pace: Pace,
     /// Time left, seconds; unknown until two steps are done.
     left: Option<f64>,
@@ -22,16 +67,13 @@ pub struct Progress {
 impl Progress {
     /// Shows progress on stderr; nothing at all if `quiet`.
     pub fn new(quiet: bool) -> Self {
-        Self { quiet, bar: bar(quiet, "{prefix} [{bar:24}] {pos}/{len}  {msg}"), pace: Pace::default(), left: None }
+        let screen = Screen::new(quiet, "{prefix} [{bar:24}] {pos}/{len}  {msg}");
+        Self { screen, pace: Pace::default(), left: None }
     }
 
     /// Shows a line of text.
     pub fn note(&self, text: &str) {
-        match &self.bar {
-            _ if self.quiet => {}
-            Some(bar) => bar.suspend(|| output::message(text)),
-            None => output::message(text),
-        }
+        self.screen.note(text);
     }
 
     /// Shows what the run tells.
@@ -41,7 +83,7 @@ impl Progress {
             Event::Step { epoch, epochs, step, steps, images_per_second } => {
                 let done = epoch.saturating_sub(1) * steps + step;
                 self.left = self.pace.left(Instant::now(), done, epochs * steps);
-                if let Some(bar) = &self.bar {
+                if let Some(bar) = self.screen.bar() {
                     bar.set_prefix(format!("epoch {epoch:>3}/{epochs}"));
                     bar.set_length(steps as u64);
                     bar.set_position(step as u64);
@@ -56,29 +98,8 @@ impl Progress {
     }
 }
 
-impl Drop for Progress {
-    fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
-}
-
-/// A bar on a terminal that shows one, unless `quiet`.
-fn bar(quiet: bool, template: &str) -> Option<ProgressBar> {
-    let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
-    (!quiet && !dumb && std::io::stderr().is_terminal()).then(|| {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        bar.with_style(style.progress_chars("=> "))
-    })
-}
-
 /// Shows the events of a study: one bar over all its runs on a terminal, one line per finished run everywhere.
-pub struct StudyProgress {
-    quiet: bool,
-    bar: Option<ProgressBar>,
-}
+pub struct StudyProgress(Screen);
 
 /// Parts of a run that the bar of a study tells apart.
 const PARTS: f64 = 1000.0;
@@ -86,46 +107,24 @@ const PARTS: f64 = 1000.0;
 impl StudyProgress {
     /// Shows progress on stderr; nothing at all if `quiet`.
     pub fn new(quiet: bool) -> Self {
-        Self { quiet, bar: bar(quiet, "study [{bar:24}] {msg}") }
+        Self(Screen::new(quiet, "study [{bar:24}] {msg}"))
     }
 
     /// Shows what the study tells.
     pub fn event(&self, event: &study::Event) {
         match event {
-            study::Event::Note(text) => self.note(text),
+            study::Event::Note(text) => self.0.note(text),
             study::Event::Step { done, cells, left } => {
-                if let Some(bar) = &self.bar {
+                if let Some(bar) = self.0.bar() {
                     bar.set_length((*cells as f64 * PARTS) as u64);
                     bar.set_position((done * PARTS) as u64);
                     bar.set_message(format!("{done:.1} of {cells} runs{}", left_text(*left)));
                 }
             }
             study::Event::Finished { result, done, cells, left } => {
-                self.note(&format!("run {done:.1} of {cells}  {}{}", result.line(), left_text(*left)));
+                self.0.note(&format!("run {done:.1} of {cells}  {}{}", result.line(), left_text(*left)));
             }
-            study::Event::Failed { cell, error } => {
-                let message = format!("{} failed: {error}", cell.folder());
-                match &self.bar {
-                    Some(bar) => bar.suspend(|| output::message(&message)),
-                    None => output::message(&message),
-                }
-            }
-        }
-    }
-
-    fn note(&self, text: &str) {
-        match &self.bar {
-            _ if self.quiet => {}
-            Some(bar) => bar.suspend(|| output::message(text)),
-            None => output::message(text),
-        }
-    }
-}
-
-impl Drop for StudyProgress {
-    fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
+            study::Event::Failed { cell, error } => self.0.message(&format!("{} failed: {error}", cell.folder())),
         }
     }
 }
