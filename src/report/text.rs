@@ -1,5 +1,7 @@
 //! Text for the page and its plots: escaping, numbers, and how wide a label will be.
 
+pub(super) use crate::study::thousands as count;
+
 /// `text` as the content or an attribute value of HTML and SVG: markup becomes entities, and what XML 1.0 cannot hold
 /// becomes U+FFFD.
 pub(super) fn escape(text: &str) -> String {
@@ -54,19 +56,6 @@ pub(super) fn signed(value: f64, decimals: usize) -> String {
 /// `part` in percent with `decimals` digits, without the sign `%`.
 pub(super) fn percent(part: f64, decimals: usize) -> String {
     fixed(100.0 * part, decimals)
-}
-
-/// `n` with commas between groups of three digits.
-pub(super) fn count(n: usize) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, c) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(c);
-    }
-    out
 }
 
 /// Width of `text` at `size` px, estimated for a wide sans-serif (that of DejaVu Sans), px.

@@ -5,6 +5,8 @@ mod layout;
 mod text;
 mod verdict;
 
+pub use text::thousands;
+
 use super::results::{CellResult, SplitScores};
 use super::statistics::{Comparison, Description, compare, describe, holm};
 use crate::error::{Error, Result};

@@ -235,8 +235,8 @@ fn published_difference(row: &Row) -> String {
     row.published_difference.map_or(String::new(), |d| format!("{:+.2}", 100.0 * d))
 }
 
-/// `7,178`.
-fn thousands(n: usize) -> String {
+/// `n` with commas between groups of three digits: `7,178`.
+pub fn thousands(n: usize) -> String {
     let digits = n.to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {
