@@ -165,10 +165,9 @@ fn print_list(args: &Args, cells: &[Cell]) -> Result<()> {
 /// Adds the plans and their form.
 pub fn complete_help(command: clap::Command) -> clap::Command {
     let plans = list("Built-in plans", PLANS.iter().map(|p| (p.name, p.doc)));
-    command.after_help(plans).after_long_help(format!(
-        "{}\nA plan file:\n{}\nA null wiring is another one for each seed. Runs that are done are not trained again; what was cut short \
+    command.after_help(plans.clone()).after_long_help(format!(
+        "{plans}\nA plan file:\n{}\nA null wiring is another one for each seed. Runs that are done are not trained again; what was cut short \
          goes on to the same bits. With --index the exit codes are those of train.",
-        list("Built-in plans", PLANS.iter().map(|p| (p.name, p.doc))),
         study::PLAN_FORM.lines().map(|line| format!("  {line}\n")).collect::<String>(),
     ))
 }

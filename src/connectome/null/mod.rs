@@ -138,12 +138,11 @@ impl Blocks {
     /// Every block that has connections, in a fixed order.
     fn iter(&self) -> impl Iterator<Item = Block<'_>> {
         let groups = self.members.len();
-        let block = move |(i, list): (usize, &'_ Vec<Connection>)| (i / groups, i % groups, list.len());
-        let filled = self.connections.iter().enumerate().map(block).filter(|b| b.2 > 0);
-        filled.map(move |(post, pre, _)| Block {
-            post: &self.members[post],
-            pre: &self.members[pre],
-            connections: &self.connections[post * groups + pre],
+        let filled = self.connections.iter().enumerate().filter(|(_, connections)| !connections.is_empty());
+        filled.map(move |(at, connections)| Block {
+            post: &self.members[at / groups],
+            pre: &self.members[at % groups],
+            connections,
         })
     }
 }
