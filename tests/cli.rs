@@ -237,12 +237,15 @@ fn results(folder: &Path, run: &str) -> (Value, Value, Vec<Vec<Value>>) {
     (eval, predictions, metrics.lines().map(epoch).collect())
 }
 
-/// Sends `signal` to `train` with these flags once `metrics.jsonl` has `epochs` lines; returns the exit code.
+/// Sends `signal` to `train` with these flags once it has logged an epoch; returns the exit code.
 #[cfg(unix)]
-fn interrupt(folder: &Path, flags: &[&str], epochs: usize, signal: &str) -> Option<i32> {
+fn interrupt(folder: &Path, flags: &[&str], signal: &str) -> Option<i32> {
+    let metrics = folder.join("stopped/metrics.jsonl");
+    let epochs = || fs::read_to_string(&metrics).map_or(0, |text| text.lines().count());
+    let before = epochs();
     let mut child = program(folder, flags).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let (start, metrics) = (Instant::now(), folder.join("stopped/metrics.jsonl"));
-    while fs::read_to_string(&metrics).map_or(0, |text| text.lines().count()) < epochs {
+    let start = Instant::now();
+    while epochs() == before {
         assert!(child.try_wait().unwrap().is_none(), "ended before the signal");
         assert!(start.elapsed() < Duration::from_secs(120), "no epoch in two minutes");
         std::thread::sleep(Duration::from_millis(2));
@@ -269,9 +272,9 @@ fn a_run_stopped_three_times_ends_like_one_never_stopped() {
     };
     bionic(folder.path(), &run("whole")).ok();
     let resume = ["train", "--resume", "--out", "stopped"];
-    assert_eq!(interrupt(folder.path(), &run("stopped"), 1, "INT"), Some(130));
-    assert_eq!(interrupt(folder.path(), &resume, 2, "TERM"), Some(143));
-    assert_eq!(interrupt(folder.path(), &[&resume[..], &["--threads", "1"]].concat(), 3, "USR1"), Some(75));
+    assert_eq!(interrupt(folder.path(), &run("stopped"), "INT"), Some(130));
+    assert_eq!(interrupt(folder.path(), &resume, "TERM"), Some(143));
+    assert_eq!(interrupt(folder.path(), &[&resume[..], &["--threads", "1"]].concat(), "USR1"), Some(75));
     let summary = bionic(folder.path(), &[&resume[..], &["--json"]].concat()).json();
     assert_eq!(summary["epochs"].as_u64(), Some(6));
     assert_eq!(results(folder.path(), "stopped"), results(folder.path(), "whole"));
