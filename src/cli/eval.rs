@@ -54,6 +54,6 @@ impl From<Split> for EvalSplit {
 /// Those of [`evaluate`]; `Io` if stdout refuses the scores.
 pub fn run(args: &Args) -> Result<()> {
     let (data, threads) = (args.data.as_deref(), usize::from(args.threads));
-    let evaluation = evaluate(&args.run, data, args.split.into(), args.tta, threads, &mut output::message)?;
+    let evaluation = evaluate(&args.run, data, args.split.into(), args.tta, threads, &mut output::warning)?;
     if args.json { output::json(&evaluation) } else { output::result(&evaluation.to_text()) }
 }

@@ -45,7 +45,7 @@ pub fn complete_help(command: clap::Command) -> clap::Command {
 /// # Errors
 /// Those of [`export`]; `Io` if stdout refuses the result.
 pub fn run(args: &Args) -> Result<()> {
-    let e = export(&args.run, &args.to, args.out.as_deref(), &mut output::message)?;
+    let e = export(&args.run, &args.to, args.out.as_deref(), &mut output::warning)?;
     if args.json {
         return output::json(&e);
     }

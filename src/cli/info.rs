@@ -50,7 +50,7 @@ pub fn run(args: &Args) -> Result<()> {
         info.threads,
     );
     if let Some(warning) = width_warning() {
-        text.push_str(&format!("\n{warning}"));
+        text.push_str(&format!("\nwarning: {warning}"));
     }
     output::result(&text)
 }
@@ -63,10 +63,10 @@ pub fn width_warning() -> Option<String> {
 fn compare(built: &[&str], usable: &[&str]) -> Option<String> {
     let rebuild = "build it on this machine: cargo build --release";
     if let Some(missing) = built.iter().find(|f| !usable.contains(f)) {
-        return Some(format!("warning: this build uses {missing}, which this CPU lacks; {rebuild}"));
+        return Some(format!("this build uses {missing}, which this CPU lacks; {rebuild}"));
     }
     let (narrow, wide) = (lanes_f32(built), lanes_f32(usable));
-    (narrow < wide).then(|| format!("warning: this build uses {narrow} f32 lanes of the CPU's {wide}; {rebuild}"))
+    (narrow < wide).then(|| format!("this build uses {narrow} f32 lanes of the CPU's {wide}; {rebuild}"))
 }
 
 /// Lanes of the widest f32 vector: 16 with AVX-512F, 8 with AVX2, else 4.

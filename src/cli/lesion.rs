@@ -143,8 +143,7 @@ enum Split {
 /// Those of [`ids`] and [`lesion::lesion`]; `Io` if stdout refuses the result.
 pub fn run(args: &Args, quiet: bool) -> Result<()> {
     let mut progress = Progress::new(quiet);
-    let warn = &mut |text: &str| output::message(text);
-    let report = lesion::lesion(&args.run, &request(args)?, &mut |step| progress.step(step), warn)?;
+    let report = lesion::lesion(&args.run, &request(args)?, &mut |step| progress.step(step), &mut output::warning)?;
     drop(progress);
     if args.json { output::json(&report) } else { output::result(&report.to_text()) }
 }

@@ -29,6 +29,11 @@ pub fn message(text: &str) {
     let _ = write_line(&mut io::stderr().lock(), text);
 }
 
+/// Writes a warning to stderr.
+pub fn warning(text: &str) {
+    message(&format!("warning: {text}"));
+}
+
 fn write_line(out: &mut impl Write, text: &str) -> io::Result<()> {
     let written = out.write_all(text.trim_end().as_bytes()).and_then(|()| out.write_all(b"\n"));
     match written.and_then(|()| out.flush()) {

@@ -34,7 +34,7 @@ struct Answer {
 /// # Errors
 /// Those of [`predict`]; `Io` if stdout refuses the result.
 pub fn run(args: &Args) -> Result<()> {
-    let predictions = predict(&args.run, &args.images, usize::from(args.threads), &mut output::message)?;
+    let predictions = predict(&args.run, &args.images, usize::from(args.threads), &mut output::warning)?;
     if args.json { output::json(&Answer { predictions }) } else { output::result(&table(&predictions)) }
 }
 

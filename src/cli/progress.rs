@@ -39,11 +39,23 @@ impl Screen {
         }
     }
 
+    /// Shows what is doubtful and does no harm, unless quiet.
+    fn warning(&self, text: &str) {
+        if !self.quiet {
+            self.suspended(|| output::warning(text));
+        }
+    }
+
     /// Shows a line of text.
     fn message(&self, text: &str) {
+        self.suspended(|| output::message(text));
+    }
+
+    /// Runs `show` while the bar is out of the way.
+    fn suspended(&self, show: impl FnOnce()) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| output::message(text)),
-            None => output::message(text),
+            Some(bar) => bar.suspend(show),
+            None => show(),
         }
     }
 }
@@ -76,10 +88,16 @@ impl Progress {
         self.screen.note(text);
     }
 
+    /// Shows what is doubtful and does no harm.
+    pub fn warning(&self, text: &str) {
+        self.screen.warning(text);
+    }
+
     /// Shows what the run tells.
     pub fn event(&mut self, event: Event) {
         match event {
             Event::Note(text) => self.note(&text),
+            Event::Warning(text) => self.warning(&text),
             Event::Step { epoch, epochs, step, steps, images_per_second } => {
                 let done = epoch.saturating_sub(1) * steps + step;
                 self.left = self.pace.left(Instant::now(), done, epochs * steps);
@@ -114,6 +132,7 @@ impl StudyProgress {
     pub fn event(&self, event: &study::Event) {
         match event {
             study::Event::Note(text) => self.0.note(text),
+            study::Event::Warning { cell, text } => self.0.warning(&format!("{}: {text}", cell.folder())),
             study::Event::Step { done, cells, left } => {
                 if let Some(bar) = self.0.bar() {
                     bar.set_length((*cells as f64 * PARTS) as u64);

@@ -47,7 +47,7 @@ Where the images that a run was trained on are gone, the page says so and has no
 pub fn run(args: &Args) -> Result<()> {
     let (data, threads) = (args.data.as_deref(), usize::from(args.threads));
     let options = Options { data, split: args.split.into(), threads };
-    let written = report(&args.folder, args.out.as_deref(), &options, &mut output::message)?;
+    let written = report(&args.folder, args.out.as_deref(), &options, &mut output::warning)?;
     if args.json {
         return output::json(&written);
     }

@@ -113,7 +113,7 @@ pub fn run(args: Args, quiet: bool) -> Result<()> {
 fn start(quiet: bool) -> Progress {
     let progress = Progress::new(quiet);
     if let Some(warning) = info::width_warning() {
-        progress.note(&warning);
+        progress.warning(&warning);
     }
     progress
 }

@@ -40,7 +40,7 @@ pub(super) fn append(page: &mut Page, dir: &Path, table: &Table, cells: &[CellRe
             match read {
                 Some(Ok(epochs)) => runs.push(epochs.iter().map(|e| e.val_accuracy).collect()),
                 Some(Err(e)) => {
-                    warn(&format!("warning: no learning curve: {e}"));
+                    warn(&format!("no learning curve: {e}"));
                     missing += 1;
                 }
                 None => missing += 1,

@@ -56,10 +56,7 @@ pub(super) fn append(page: &mut Page, run: &Path, weights: &str, warn: &mut dyn 
     let rows: Vec<Lesion> = all.iter().filter(|l| l.weights == weights).cloned().collect();
     if rows.len() < all.len() {
         let stale = all.len() - rows.len();
-        warn(&format!(
-            "warning: {}: {stale} rows are of other weights than the best epoch's: left out",
-            path.display()
-        ));
+        warn(&format!("{}: {stale} rows are of other weights than the best epoch's: left out", path.display()));
     }
     // The first split and images of the table; a page shows one set.
     let Some(first) = rows.iter().find(|l| l.kind != Kind::Intact) else { return Ok(()) };

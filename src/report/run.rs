@@ -29,7 +29,7 @@ pub(super) fn page(run: &Path, folder: &str, options: &Options, warn: &mut dyn F
         Ok(c) => scores::append(&mut page, &c, options.data.unwrap_or(&trained.config.data.source)),
         Err(e) if options.data.is_some() => return Err(e),
         Err(e) => {
-            warn(&format!("warning: no scores in the report: {e}"));
+            warn(&format!("no scores in the report: {e}"));
             page.section("Scores");
             page.warning(&format!(
                 "Not scored: {}: {}. Confusion matrix, scores by class and reliability need the images; name them with \

@@ -43,7 +43,7 @@ impl Study {
             Err(e) => {
                 let full = cells.iter().find(|c| c.model == "full").or(cells.first());
                 let reference = full.map_or_else(|| "full".to_owned(), |c| c.model.clone());
-                warn(&format!("warning: {e}\n  so far: differences to model {reference}, no published figures"));
+                warn(&format!("{e}\n  so far: differences to model {reference}, no published figures"));
                 (format!("Study {}", name.unwrap_or_default()), reference, BTreeMap::new())
             }
         };

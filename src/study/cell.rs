@@ -32,7 +32,7 @@ pub fn finish(
             train::resume(&run, &Overrides { sets, ..Overrides::default() }, false, observer, stop)?
         }
     };
-    let mut warn = |text: &str| observer(Event::Note(text.to_string()));
+    let mut warn = |text: &str| observer(Event::Warning(text.to_string()));
     let evaluation = evaluate(&run, None, EvalSplit::Test, false, threads, &mut warn)?;
     let result = CellResult::new(&cell.model, RunNumbers::from(&summary), &evaluation)?;
     let text = serde_json::to_string_pretty(&result)

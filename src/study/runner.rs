@@ -15,6 +15,13 @@ use std::time::{Duration, Instant};
 pub enum Event<'a> {
     /// Something worth a line.
     Note(String),
+    /// A run met damage that did no harm.
+    Warning {
+        /// The run.
+        cell: &'a Cell,
+        /// What was found.
+        text: String,
+    },
     /// Some run has done a step. `done` counts finished runs, and those in work by the part that they have done.
     Step {
         /// Runs done, with fractions.
@@ -219,9 +226,7 @@ fn work(cells: &[Cell], limits: Limits, start: Instant, board: &Mutex<Board>, st
                     let (done, left) = (board.done(), board.left(cells.len()));
                     (board.observer)(Event::Step { done, cells: cells.len(), left });
                 }
-                train::Event::Note(text) if text.starts_with("warning") => {
-                    (board.observer)(Event::Note(format!("{}: {text}", cell.folder())));
-                }
+                train::Event::Warning(text) => (board.observer)(Event::Warning { cell, text }),
                 train::Event::Note(_) | train::Event::Epoch { .. } => {}
             }
         };

@@ -201,7 +201,7 @@ pub fn load_best(run: &Path, warn: &mut dyn FnMut(&str)) -> Result<Trained> {
         return Err(untrained());
     }
     let opened = store::read(&path, is_best)?;
-    opened.warnings.iter().for_each(|w| warn(&format!("warning: {}: {w}", path.display())));
+    opened.warnings.iter().for_each(|w| warn(&format!("{}: {w}", path.display())));
     let Saved { progress, .. } = Saved::from_text(&path, &opened.text)?;
     if progress.best_epoch == 0 {
         return Err(untrained());

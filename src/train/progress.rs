@@ -10,8 +10,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// Something worth showing.
 pub enum Event<'a> {
-    /// Free text: what was loaded, counts, warnings.
+    /// Free text: what was loaded, counts.
     Note(String),
+    /// Damage that did no harm.
+    Warning(String),
     /// Progress inside an epoch.
     Step {
         /// Epoch, from 1.

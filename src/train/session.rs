@@ -84,7 +84,7 @@ impl Session {
         }
         let (mut state, opened) = State::open(&path)?;
         for warning in &opened.warnings {
-            observer(Event::Note(format!("warning: {}: {warning}", path.display())));
+            observer(Event::Warning(format!("{}: {warning}", path.display())));
         }
         let Saved { mut progress, origin: found } = Saved::from_text(&path, &opened.text)?;
         let own_wiring = config.connectome == was.connectome;
