@@ -125,6 +125,7 @@ fn a_killed_study_goes_on_to_the_same_results() {
         let trained = said.contains("runs done") && said.contains("repeat the command");
         assert!(trained || said.contains("stopped before the first step"), "{said}");
     }
+    assert!(cut.path().join("study/study.json").exists(), "a report on a study in work knows what is compared");
     study(cut.path(), &["--threads", "2"]).ok();
     assert_eq!(results(cut.path()), results(whole.path()));
 }

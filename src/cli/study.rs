@@ -112,7 +112,7 @@ fn run_all(args: &Args, plan: &Plan, cells: &[Cell], threads: usize, quiet: bool
     let progress = StudyProgress::new(quiet);
     let stop = signals::listen()?;
     let mut folder = Folder::open(&args.out)?;
-    let outcome = study::run(cells, &mut folder, plan.limits(threads), &mut |event| progress.event(&event), stop)?;
+    let outcome = study::run(plan, cells, &mut folder, threads, &mut |event| progress.event(&event), stop)?;
     drop(progress);
     let table = folder.tabulate(plan, &outcome.results)?;
     let (done, failed) = (outcome.results.len(), &outcome.failed);

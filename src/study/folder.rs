@@ -118,7 +118,18 @@ impl Folder {
         write_results(&self.path.join(RESULTS), &self.rows)
     }
 
-    /// The table of `results`; writes it to `table.csv`, and what the study compares to `study.json`.
+    /// Writes what the study compares to `study.json`; of several plans in one folder the last one begun counts.
+    ///
+    /// # Errors
+    /// `Io` if that fails.
+    pub fn describe(&self, about: &About) -> Result<()> {
+        fs::create_dir_all(&self.path).map_err(|e| Error::io(&self.path, "making the study folder", &e))?;
+        let text = serde_json::to_string_pretty(about)
+            .map_err(|e| Error::other(format!("the study does not serialise: {e}"), "report this as a bug"))?;
+        replace(&self.path.join(ABOUT), format!("{text}\n").as_bytes())
+    }
+
+    /// The table of `results`; writes it to `table.csv`.
     ///
     /// # Errors
     /// Those of [`Table::new`] and of writing.
@@ -126,9 +137,6 @@ impl Folder {
         let about = plan.about();
         let table = Table::new(results, &about.reference, &about.published)?;
         table.write_csv(&self.path.join(TABLE))?;
-        let text = serde_json::to_string_pretty(&about)
-            .map_err(|e| Error::other(format!("the study does not serialise: {e}"), "report this as a bug"))?;
-        replace(&self.path.join(ABOUT), format!("{text}\n").as_bytes())?;
         Ok(table)
     }
 
@@ -141,7 +149,7 @@ impl Folder {
         let wrong =
             |what: &str| Error::state(path.display(), what, "run `bionic-cpu study PLAN --out` with this folder");
         if !path.exists() {
-            return Err(wrong("no such file: the study has no table yet"));
+            return Err(wrong("no such file"));
         }
         serde_json::from_slice(&input::read(&path, MAX_ABOUT_BYTES)?).map_err(|e| wrong(&e.to_string()))
     }

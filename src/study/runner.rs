@@ -53,13 +53,13 @@ pub enum Event<'a> {
 
 /// How much of the machine a study takes.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+struct Limits {
     /// Worker threads of all runs together.
-    pub threads: usize,
+    threads: usize,
     /// Runs side by side; 0 = one per thread.
-    pub at_once: usize,
+    at_once: usize,
     /// No run starts later than so long after the study did.
-    pub time: Option<Duration>,
+    time: Option<Duration>,
 }
 
 /// What a study has.
@@ -72,16 +72,17 @@ pub struct Outcome {
     pub left: usize,
 }
 
-/// Trains and scores what is missing of `cells` in `folder`; `results.csv` grows with each. Killed at any moment and
-/// started again it goes on where each run was saved.
+/// Trains and scores what is missing of the `cells` of `plan` in `folder`, on `threads` worker threads; `results.csv`
+/// grows with each. Killed at any moment and started again it goes on where each run was saved.
 ///
 /// # Errors
 /// The first failure that the next runs would meet as well (data, connectome, disk, folders of another study); `Stopped`
 /// after a signal, every run with its state saved. A run that fails alone (its loss diverges) is in the outcome.
 pub fn run(
+    plan: &Plan,
     cells: &[Cell],
     folder: &mut Folder,
-    limits: Limits,
+    threads: usize,
     observer: &mut (dyn FnMut(Event) + Send),
     stop: &Stop,
 ) -> Result<Outcome> {
@@ -95,6 +96,8 @@ pub fn run(
     if !results.is_empty() {
         observer(Event::Note(format!("{} of {} runs are done already", results.len(), cells.len())));
     }
+    folder.describe(&plan.about())?;
+    let limits = plan.limits(threads);
     // What was begun is brought to its end first.
     waiting.make_contiguous().sort_by_key(|&i| !folder.path().join(cells[i].folder()).exists());
     let at_once = if limits.at_once == 0 { limits.threads } else { limits.at_once };
@@ -238,7 +241,7 @@ fn work(cells: &[Cell], limits: Limits, start: Instant, board: &Mutex<Board>, st
 
 impl Plan {
     /// The limits that the plan sets, on `threads` worker threads.
-    pub fn limits(&self, threads: usize) -> Limits {
+    fn limits(&self, threads: usize) -> Limits {
         let time = self.hours.map(|h| Duration::try_from_secs_f64(h * 3600.0).unwrap_or(Duration::MAX));
         Limits { threads, at_once: self.at_once, time }
     }
