@@ -150,6 +150,17 @@ fn resuming_with_another_configuration_wiring_or_data_is_refused_unless_forced()
     }
 }
 
+#[test]
+fn a_finished_run_that_is_forced_on_keeps_its_best_epoch() {
+    let place = Place::new();
+    let (config, out) = (place.config("bionic", &["epochs=1"]), place.run("run"));
+    let done = train(&config, &out, &mut |_| {}, &Stop::new()).unwrap();
+    edit(&out.join("config.toml"), "\nclip_norm = 1.0\n", "\nclip_norm = 2.0\n");
+    let forced = resume(&out, &Overrides::default(), true, &mut |_| {}, &Stop::new()).unwrap();
+    assert_eq!((forced.best_epoch, forced.val_accuracy), (done.best_epoch, done.val_accuracy));
+    assert_ne!(forced.configuration_fingerprint, done.configuration_fingerprint);
+}
+
 /// Replaces the first `old` in a file.
 fn edit(path: &Path, old: &str, new: &str) {
     let text = fs::read_to_string(path).unwrap();

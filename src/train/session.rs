@@ -104,13 +104,13 @@ impl Session {
         }
         observer(Event::Note(format!("resumed after epoch {}, step {}", progress.epoch, progress.cursor)));
         let changed = opened.fingerprints != fingerprints;
-        if changed {
-            // What was best under other conditions is not to be compared with what comes.
+        if changed && progress.epoch < config.epochs {
+            // What was best under other conditions is not to be compared with what comes. Without epochs to come it stays.
             (progress.best_epoch, progress.best_accuracy, progress.best_loss) = (progress.epoch, -1.0, f64::MAX);
             observer(Event::Note("the best epoch is sought anew from here".to_string()));
-            if let (Some(c), false) = (&material.connectome, own_wiring) {
-                files::write_connectome(out, c)?;
-            }
+        }
+        if changed && let (Some(c), false) = (&material.connectome, own_wiring) {
+            files::write_connectome(out, c)?;
         }
         let steps = material.dataset.indices(Split::Training).len().div_ceil(config.batch);
         progress.schedule = material.fresh_progress(steps).schedule.continuing(&progress.schedule);
