@@ -52,6 +52,6 @@ fn main() {
     });
     group.finish();
     let opened = store::read(&path, |_| true).unwrap();
-    assert!(opened.floats[0] == weights && opened.warnings.is_empty(), "what was saved must come back");
+    assert!(opened.floats == weights && opened.warnings.is_empty(), "what was saved must come back");
     criterion.final_summary();
 }

@@ -12,6 +12,9 @@ use std::path::Path;
 #[cfg(target_os = "linux")]
 const O_NONBLOCK: i32 = 0o4000;
 
+/// Most bytes for which memory is taken because the size of a file says so; more comes as it is read.
+const FIRST_BYTES: u64 = 1 << 20;
+
 /// Size of the regular file `path`, bytes; nothing is opened.
 ///
 /// # Errors
@@ -43,8 +46,8 @@ pub fn open(path: &Path, max_bytes: u64) -> Result<(File, u64)> {
 /// # Errors
 /// Those of [`open`]; `Io` if reading fails.
 pub fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>> {
-    let (file, _) = open(path, max_bytes)?;
-    let mut bytes = Vec::new();
+    let (file, len) = open(path, max_bytes)?;
+    let mut bytes = Vec::with_capacity(len.min(FIRST_BYTES) as usize);
     file.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(|e| Error::io(path, "reading", &e))?;
     if bytes.len() as u64 > max_bytes {
         return Err(too_large(path, "the file grows while it is read", max_bytes));

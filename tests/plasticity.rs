@@ -34,7 +34,7 @@ fn weights_and_moments_exist_only_at_the_synapses_of_the_masks() {
         assert_eq!(wiring.synapses, isolated.synapses, "the run keeps the wiring that it uses");
         let saved = store::read(&out.join("state.bcw"), |_| true).unwrap();
         let (mut synapses, mut masked, mut pair_seen) = (0, 0, false);
-        for (section, values) in saved.sections.iter().zip(&saved.floats) {
+        for (section, values) in saved.sections.iter().zip(saved.tensors()) {
             let (name, moment) = section.name.split_once('#').unwrap_or((&section.name, ""));
             let Some((pres, posts)) = ends(&wiring, name) else { continue };
             let mask = wiring.projection(&posts, &pres);
@@ -100,7 +100,7 @@ fn dales_law_holds_after_every_epoch_under_every_rule() {
                 assert!(values.iter().any(|&w| w > 0.0), "{}: {name} is dead in epoch {epochs}", rule.name);
                 silenced += values.iter().filter(|&&w| w == 0.0).count();
             }
-            assert!(saved.floats.iter().flatten().all(|v| v.is_finite()));
+            assert!(saved.floats.iter().all(|v| v.is_finite()));
         };
         train(&config, &out, &mut check, &Stop::new()).unwrap();
         assert_eq!(epochs, 2);
@@ -180,7 +180,7 @@ fn local_learning_moves_the_readout_by_gradient_and_the_rest_by_the_rule_alone()
             }
             let saved = store::read(&out.join("state.bcw"), |_| true).unwrap();
             let prefix = format!("{readout}.");
-            for (section, values) in saved.sections.iter().zip(&saved.floats) {
+            for (section, values) in saved.sections.iter().zip(saved.tensors()) {
                 if section.name.contains("_moment") {
                     let zero = values.iter().all(|&v| v == 0.0);
                     assert_eq!(zero, !section.name.starts_with(&prefix), "{preset}, {rule}: {}", section.name);

@@ -206,8 +206,18 @@ fn by_name<S: serde::Serializer>(p: &[(&'static str, f32)], serializer: S) -> st
 /// `warn` is told of damage that did no harm.
 ///
 /// # Errors
-/// `State` for a run that cannot be used, `Input` for a file that is no image.
-pub fn predict(run: &Path, images: &[PathBuf], threads: usize, warn: &mut dyn FnMut(&str)) -> Result<Vec<Prediction>> {
+/// `State` for a run that cannot be used, `Input` for a file that is no image, `Other` if the threads are refused.
+pub fn predict(
+    run: &Path,
+    images: &[PathBuf],
+    threads: usize,
+    warn: &mut (dyn FnMut(&str) + Send),
+) -> Result<Vec<Prediction>> {
+    threads::pool(threads)?.run(|| predict_here(run, images, warn))
+}
+
+/// [`predict`] on the pool of the caller.
+fn predict_here(run: &Path, images: &[PathBuf], warn: &mut dyn FnMut(&str)) -> Result<Vec<Prediction>> {
     let mut trained = load_best(run, warn)?;
     let mut names = Vec::new();
     let mut dataset = Dataset { source: "images".into(), pixels: Vec::new(), labels: Vec::new(), splits: Vec::new() };
@@ -225,7 +235,7 @@ pub fn predict(run: &Path, images: &[PathBuf], threads: usize, warn: &mut dyn Fn
         }
     }
     let indices: Vec<usize> = (0..dataset.len()).collect();
-    let all = threads::pool(threads)?.run(|| classify(&mut trained, &dataset, &indices, false));
+    let all = classify(&mut trained, &dataset, &indices, false);
     let rows = all.chunks_exact(EXPRESSIONS.len());
     Ok(names
         .into_iter()

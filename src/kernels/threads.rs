@@ -129,9 +129,9 @@ fn halve<const P: usize, T: Send>(
     }
 }
 
-/// Runs both, on two threads where there are two.
+/// Runs both, on two workers of the pool that the caller runs on; one after the other outside of a pool.
 pub fn join<A: Send, B: Send>(a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B + Send) -> (A, B) {
-    rayon::join(a, b)
+    if rayon::current_thread_index().is_some() { rayon::join(a, b) } else { (a(), b()) }
 }
 
 /// A pool of `threads` workers (0 = one per core).

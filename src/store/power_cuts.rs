@@ -103,7 +103,7 @@ fn opened(bytes: Vec<u8>) -> Result<(Writer<JournalDisk>, (u64, u64)), String> {
     let (writer, opened) = Writer::continuing(disk, Path::new("state.bcw"), found);
     let (line, g) = opened.text.split_once(' ').expect("two numbers");
     let (line, g) = (line.parse().expect("a number"), g.parse().expect("a number"));
-    if opened.floats != values(line, g) || opened.fingerprints.connectome != g {
+    if opened.floats != values(line, g).concat() || opened.fingerprints.connectome != g {
         return Err(format!("a mix of states under the name of {line} {g}"));
     }
     Ok((writer, (line, g)))

@@ -7,6 +7,7 @@ use super::{DAMAGED, Fingerprints, Section};
 use crate::error::{Error, Result};
 use std::fs::{self, File};
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
@@ -19,8 +20,10 @@ pub struct Opened {
     pub fingerprints: Fingerprints,
     /// The text that was saved along, as it was.
     pub text: String,
-    /// Values of each section, all finite; empty for a section that was not asked for.
-    pub floats: Vec<Vec<f32>>,
+    /// Values of the sections that were asked for, one section after the other, all finite.
+    pub floats: Vec<f32>,
+    /// Where the values of each section are in `floats`; empty for one that was not asked for.
+    pub places: Vec<Range<usize>>,
     /// Damage that was found and did no harm, in words.
     pub warnings: Vec<String>,
 }
@@ -28,7 +31,12 @@ pub struct Opened {
 impl Opened {
     /// The values of the section called `name`, if there is one.
     pub fn floats_of(&self, name: &str) -> Option<&[f32]> {
-        self.sections.iter().position(|s| s.name == name).map(|i| self.floats[i].as_slice())
+        self.sections.iter().position(|s| s.name == name).map(|i| &self.floats[self.places[i].clone()])
+    }
+
+    /// The values of every section, in the order of the file.
+    pub fn tensors(&self) -> impl Iterator<Item = &[f32]> {
+        self.places.iter().map(|place| &self.floats[place.clone()])
     }
 }
 
@@ -108,12 +116,13 @@ pub(super) fn find(disk: &impl Disk, path: &Path, wanted: &dyn Fn(&Section) -> b
     let newest = records.first().map_or(0, |r| r.generation);
     for record in records {
         match whole(read_slot(disk, &layout, &record, wanted)).map_err(io)? {
-            Ok((text, floats, hashes)) => {
+            Ok(Contents { text, floats, places, hashes }) => {
                 if !warnings.is_empty() {
                     warnings.push(format!("slot {}, commit {}, is whole and serves", record.slot, record.generation));
                 }
                 let fingerprints = record.fingerprints;
-                let opened = Opened { sections: layout.sections.clone(), fingerprints, text, floats, warnings };
+                let sections = layout.sections.clone();
+                let opened = Opened { sections, fingerprints, text, floats, places, warnings };
                 return Ok(Found { layout, superblock_hash, damaged_superblock, record, newest, hashes, opened });
             }
             Err(what) => warnings.push(format!("slot {}, commit {}: {what}", record.slot, record.generation)),
@@ -198,8 +207,13 @@ fn read_record(
     Ok(Record::decode(&page, slot, superblock_hash))
 }
 
-/// Text, values of the wanted sections, and checksums of the blocks that hold them.
-type Contents = (String, Vec<Vec<f32>>, Vec<u64>);
+/// Text, values of the wanted sections and where each is among them, and checksums of the blocks that hold them.
+struct Contents {
+    text: String,
+    floats: Vec<f32>,
+    places: Vec<Range<usize>>,
+    hashes: Vec<u64>,
+}
 
 /// Reads and checks what a record promises, or says what is wrong.
 fn read_slot(
@@ -223,7 +237,8 @@ fn read_slot(
     }
     let wanted: Vec<bool> = layout.sections.iter().map(wanted).collect();
     let everything = wanted.iter().all(|&w| w);
-    let (mut text, mut floats, mut hashes) = (String::new(), vec![Vec::new(); wanted.len()], Vec::new());
+    let (mut text, mut floats, mut hashes) = (String::new(), Vec::new(), Vec::new());
+    let mut places = vec![0..0; wanted.len()];
     let mut entries = [0u8; PAGE as usize];
     for i in 0..layout.blocks() {
         let entry = i * 8 % entries.len();
@@ -254,15 +269,19 @@ fn read_slot(
         }
         for (k, a, b) in pieces() {
             let piece = &bytes[(a - from) as usize..(b - from) as usize];
-            let seen = floats[k].len();
-            floats[k].extend(piece.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)));
-            if let Some((j, v)) = first_not_finite(&floats[k][seen..]) {
-                let name = &layout.sections[k].name;
-                return Ok(Err(format!("section `{name}`: value {} is {v}, expected a finite number", seen + j)));
+            let seen = floats.len();
+            floats.extend(piece.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)));
+            if places[k].is_empty() {
+                places[k].start = seen;
+            }
+            places[k].end = floats.len();
+            if let Some((j, v)) = first_not_finite(&floats[seen..]) {
+                let (name, at) = (&layout.sections[k].name, seen - places[k].start + j);
+                return Ok(Err(format!("section `{name}`: value {at} is {v}, expected a finite number")));
             }
         }
     }
-    Ok(Ok((text, floats, hashes)))
+    Ok(Ok(Contents { text, floats, places, hashes }))
 }
 
 /// The sections with values between `from` and `to`, bytes from the start of the data: index, and the common part.

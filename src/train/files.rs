@@ -20,7 +20,7 @@ use crate::config::{self, Config, Overrides, effective, missing_key, to_commente
 use crate::connectome::{self, Connectome};
 use crate::data::Standardize;
 use crate::error::{Error, Result};
-use crate::kernels;
+use crate::kernels::{self, threads};
 use crate::learning::Hebbian;
 use crate::model::{Network, presets};
 use crate::store::{self, Fingerprints, WorkFile};
@@ -200,13 +200,15 @@ pub fn load_best(run: &Path, warn: &mut dyn FnMut(&str)) -> Result<Trained> {
     if !path.exists() {
         return Err(untrained());
     }
-    let opened = store::read(&path, is_best)?;
+    // Side by side where there is a pool: `predict` spends most of its time on these two.
+    let (opened, connectome) = threads::join(|| store::read(&path, is_best), || load_connectome(run, &config));
+    let opened = opened?;
     opened.warnings.iter().for_each(|w| warn(&format!("{}: {w}", path.display())));
     let Saved { progress, .. } = Saved::from_text(&path, &opened.text)?;
     if progress.best_epoch == 0 {
         return Err(untrained());
     }
-    let connectome = load_connectome(run, &config)?;
+    let connectome = connectome?;
     check_connectome(&path, &opened.fingerprints, connectome.as_ref())?;
     if opened.fingerprints.configuration != configuration_fingerprint(&config)? {
         return Err(Error::state(
@@ -221,9 +223,9 @@ pub fn load_best(run: &Path, warn: &mut dyn FnMut(&str)) -> Result<Trained> {
     let network = Network::build(&config, connectome.as_ref())?;
     let regions = Regions::new(&network, Hebbian::new(&config, &network)?.state_len());
     regions.check(&path, &opened, &network)?;
-    let (weights, buffers) = regions.best(&opened, &network);
-    let standardize = Standardize::of(&config.data.standardize, (progress.mean, progress.sd));
     let data_fingerprint = opened.fingerprints.data;
+    let (weights, buffers) = regions.best(opened, &network);
+    let standardize = Standardize::of(&config.data.standardize, (progress.mean, progress.sd));
     let epoch = progress.best_epoch;
     Ok(Trained { config, network, connectome, epoch, weights, buffers, standardize, data_fingerprint })
 }

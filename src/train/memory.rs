@@ -118,19 +118,30 @@ impl Regions {
 
     /// Copies the tensors of a state that passed [`Regions::check`] to their places.
     pub fn restore(&self, opened: &Opened, network: &Network, floats: &mut [f32]) {
-        for ((_, range), values) in self.sections(network).into_iter().zip(&opened.floats) {
+        for ((_, range), values) in self.sections(network).into_iter().zip(opened.tensors()) {
             floats[range].copy_from_slice(values);
         }
     }
 
-    /// Weights and buffers of the best epoch, from a state that passed [`Regions::check`] and of which at least those that
-    /// are [`is_best`] were read.
-    pub fn best(&self, opened: &Opened, network: &Network) -> (Vec<f32>, Vec<f32>) {
-        let mut best = vec![0.0; self.best_weights.len() + self.best_buffers.len()];
-        let start = self.best_weights.start;
-        for ((section, range), values) in self.sections(network).into_iter().zip(&opened.floats) {
+    /// Weights and buffers of the best epoch, from a state that passed [`Regions::check`] and of which those sections that
+    /// are [`is_best`] were read and no others.
+    pub fn best(&self, opened: Opened, network: &Network) -> (Vec<f32>, Vec<f32>) {
+        let (start, mut end) = (self.best_weights.start, self.best_weights.len() + self.best_buffers.len());
+        let mut best = opened.floats;
+        let wanted =
+            opened.sections.iter().zip(&opened.places).filter(|(s, _)| is_best(s)).map(|(_, place)| place.len());
+        assert_eq!(
+            best.len(),
+            wanted.sum::<usize>(),
+            "the sections of the best epoch must have been read, and no others"
+        );
+        best.resize(end, 0.0);
+        // In the memory that they were read into: from one after the other to where the map has them, the last first.
+        for ((section, range), place) in self.sections(network).into_iter().zip(opened.places).rev() {
             if is_best(&section) {
-                best[range.start - start..range.end - start].copy_from_slice(values);
+                best.copy_within(place, range.start - start);
+                best[range.end - start..end].fill(0.0);
+                end = range.start - start;
             }
         }
         let buffers = best.split_off(self.best_weights.len());

@@ -88,7 +88,8 @@ pub fn stop_after(steps: usize, stop: &Stop) -> impl FnMut(Event) + Send {
 /// Every tensor of a run's state, with the bits of its values.
 pub fn bits(run: &Path) -> Vec<(Section, Vec<u32>)> {
     let opened = store::read(&run.join("state.bcw"), |_| true).unwrap();
-    opened.sections.into_iter().zip(opened.floats.iter().map(|f| f.iter().map(|v| v.to_bits()).collect())).collect()
+    let bits = opened.tensors().map(|f| f.iter().map(|v| v.to_bits()).collect());
+    opened.sections.iter().cloned().zip(bits).collect()
 }
 
 /// The tensors of the best epoch.

@@ -21,38 +21,77 @@ pub(super) fn read(path: &Path, cells: &Cells) -> Option<Synapses> {
         return None;
     }
     let bytes = input::read(path, MAX_BYTES).ok()?;
-    let rows = bytes.strip_prefix(HEADER)?;
-    let mut connections: Vec<(usize, usize, u32)> = Vec::new();
-    let mut last_post: (&[u8], usize) = (&[], 0);
-    for line in rows.split_inclusive(|&b| b == b'\n') {
-        let mut fields = line.strip_suffix(b"\n")?.split(|&b| b == b',');
-        let (pre, post, count) = (fields.next()?, fields.next()?, fields.next()?);
-        if fields.next().is_some() {
-            return None;
-        }
-        // The rows of one postsynaptic neuron follow each other.
-        if post != last_post.0 {
-            last_post = (post, neuron(post, cells)?);
-        }
-        let connection = (last_post.1, neuron(pre, cells)?, number(count)?);
-        if connections.last().is_some_and(|last| (last.0, last.1) >= (connection.0, connection.1)) {
-            return None;
-        }
-        connections.push(connection);
-    }
-    if connections.is_empty() {
-        return None;
-    }
-    Synapses::from_connections(cells.len(), cells.len(), connections).ok()
+    let mut rows = Rows { left: bytes.strip_prefix(HEADER)?, neurons: Neurons::of(cells), last: None };
+    let synapses = Synapses::from_connections(cells.len(), cells.len(), &mut rows).ok()?;
+    (rows.left.is_empty() && !synapses.is_empty()).then_some(synapses)
 }
 
-/// Index of the usable neuron with this plain identifier.
-fn neuron(id: &[u8], cells: &Cells) -> Option<usize> {
-    let plain = |b: &u8| b.is_ascii_alphanumeric() || b"-_.".contains(b);
-    if !id.iter().all(plain) {
-        return None;
+/// The connections `(post, pre, count)` of a table, up to its end or to the first row that is left to the general reader.
+struct Rows<'a> {
+    left: &'a [u8],
+    neurons: Neurons<'a>,
+    /// The last pair, postsynaptic neuron first.
+    last: Option<(usize, usize)>,
+}
+
+impl Iterator for Rows<'_> {
+    type Item = (usize, usize, u32);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (pre, rest) = split(self.left, b',')?;
+        let (post, rest) = split(rest, b',')?;
+        let (count, rest) = split(rest, b'\n')?;
+        let pair = (self.neurons.find(post)?, self.neurons.find(pre)?);
+        let count = number(count)?;
+        if self.last.is_some_and(|last| last >= pair) {
+            return None;
+        }
+        (self.left, self.last) = (rest, Some(pair));
+        Some((pair.0, pair.1, count))
     }
-    cells.find(std::str::from_utf8(id).ok()?)?.map(|at| at as usize)
+}
+
+/// What comes before and after the first `end`.
+fn split(text: &[u8], end: u8) -> Option<(&[u8], &[u8])> {
+    let at = text.iter().position(|&b| b == end)?;
+    Some((&text[..at], &text[at + 1..]))
+}
+
+/// Neurons by their identifiers. A table names each of them many times, so what was found is kept at hand.
+struct Neurons<'a> {
+    cells: &'a Cells,
+    /// Identifier and index, in the slot that [`Neurons::slot`] gives.
+    found: Vec<Option<(&'a [u8], usize)>>,
+}
+
+impl<'a> Neurons<'a> {
+    /// Identifiers kept, a power of two.
+    const KEPT: usize = 1 << 12;
+
+    fn of(cells: &'a Cells) -> Self {
+        Self { cells, found: vec![None; Self::KEPT] }
+    }
+
+    /// Index of the usable neuron with this plain identifier.
+    fn find(&mut self, id: &'a [u8]) -> Option<usize> {
+        let slot = Self::slot(id);
+        if let Some((_, at)) = self.found[slot].filter(|(known, _)| *known == id) {
+            return Some(at);
+        }
+        let plain = |b: &u8| b.is_ascii_alphanumeric() || b"-_.".contains(b);
+        if !id.iter().all(plain) {
+            return None;
+        }
+        let at = self.cells.find(std::str::from_utf8(id).ok()?)??;
+        self.found[slot] = Some((id, at as usize));
+        Some(at as usize)
+    }
+
+    /// Where `id` is kept: its last eight bytes by Fibonacci hashing (Knuth, volume 3, 6.4).
+    fn slot(id: &[u8]) -> usize {
+        let last = id.iter().rev().take(8).fold(0u64, |sum, &b| sum << 8 | u64::from(b));
+        (last.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - Self::KEPT.ilog2())) as usize
+    }
 }
 
 /// A count of at least 1 and at most nine digits.
@@ -86,6 +125,18 @@ mod tests {
         assert_eq!(read_folder(folder.path()).unwrap(), column);
     }
 
+    /// Identifiers with the same last eight bytes share a slot.
+    #[test]
+    fn identifiers_that_meet_in_a_slot_are_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let (neurons, table) = (folder.path().join("neurons.csv"), folder.path().join("connections.csv"));
+        fs::write(&neurons, "id,layer,class\na12345678,L4,E\nb12345678,L4,E\n12345678,L5,I\n").unwrap();
+        let rows = "b12345678,a12345678,3\n12345678,a12345678,1\na12345678,b12345678,2\n12345678,b12345678,5\n";
+        fs::write(&table, format!("pre,post,n_synapses\n{rows}")).unwrap();
+        let synapses = read(&table, &cells::read(&neurons, false).unwrap()).unwrap();
+        assert_eq!(synapses.iter().collect::<Vec<_>>(), [(0, 1, 3), (0, 2, 1), (1, 0, 2), (1, 2, 5)]);
+    }
+
     #[test]
     fn anything_else_is_left_to_the_general_reader() {
         let folder = tempfile::tempdir().unwrap();
@@ -114,6 +165,9 @@ mod tests {
             "2,1,3\n2,1,3\n",
             "3,1,3\n2,1,3\n",
             "2,1,3\n\n",
+            "2,1\n3,1,1\n",
+            "1,\n2,3\n",
+            "2\n,1,3\n",
         ] {
             assert!(of(rows).is_none(), "{rows:?}");
         }
