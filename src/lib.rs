@@ -5,13 +5,14 @@
 //! | 5 | [`cli`] | one file per subcommand: flags, messages, exit codes |
 //! | 4 | [`train`], [`eval`], [`export`], [`lesion`], [`study`], [`report`] | the training loop and the run folder; scores; trained networks for other programs; silenced neurons; many runs and their statistics; pages with plots |
 //! | 3 | [`model`], [`learning`] | layers, column, presets; optimizers, schedules, Hebbian rules, homeostasis, Dale's law |
-//! | 2 | [`connectome`], [`data`], [`store`] | wiring; images; weights on disk |
+//! | 2 | [`connectome`], [`data`], [`table`], [`store`] | wiring; images; CSV tables; weights on disk |
 //! | 1 | [`kernels`] | plain functions on slices |
 //! | 0 | [`aligned`], [`config`], [`rng`], [`input`], [`error`] | buffers on cache lines, configuration, random streams, opening files from outside, errors |
 //!
 //! A file uses its own module and lower levels; of two modules on one level only one may use the other (`connectome`
-//! uses `store`, `learning` uses `model`, `eval`, `export`, `lesion`, `study` and `report` use `train`, the last three
-//! `eval`, and `report` `lesion` and `study`). `tests/architecture.rs` keeps that true.
+//! uses `table` and `store`, `table` uses `store`, `learning` uses `model`, `eval`, `export`, `lesion`, `study` and
+//! `report` use `train`, the last three `eval`, and `report` `lesion` and `study`). `tests/architecture.rs` keeps that
+//! true.
 //!
 //! Where to add what: a layer, a file in `model` and its row in [`model::LAYERS`]; a learning rule, a function and its
 //! row in [`learning::RULES`]; an image format, a row in [`data::LOADERS`]; a connectome format, a row in
@@ -37,4 +38,5 @@ pub mod report;
 pub mod rng;
 pub mod store;
 pub mod study;
+pub mod table;
 pub mod train;

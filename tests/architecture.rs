@@ -12,7 +12,7 @@ use std::path::Path;
 /// Outside crates and where each may be named: a module, a file, or "" for anywhere.
 const DOORS: [(&str, &[&str]); 21] = [
     ("clap", &["cli"]),
-    ("csv", &["connectome", "lesion", "report", "study"]),
+    ("csv", &["connectome", "table"]),
     ("flate2", &["connectome", "data"]),
     ("image", &["data"]),
     ("indicatif", &["cli", "train"]),

@@ -19,7 +19,6 @@ mod request;
 mod row;
 mod selection;
 mod subject;
-mod table;
 mod text;
 mod tuning;
 mod tuning_table;
@@ -34,6 +33,7 @@ pub use tuning_table::read_tuning;
 use crate::error::{Error, Result};
 use crate::eval::images;
 use crate::kernels::threads;
+use crate::table::Form;
 use crate::train::load_best;
 use bench::{Bench, scorings, silence};
 use controls::Pool;
@@ -49,6 +49,13 @@ pub const REPEATS: usize = 20;
 pub const LESIONS: &str = "lesions.csv";
 /// Name of the table of tuning in a run's folder.
 pub const TUNING: &str = "tuning.csv";
+
+/// How the two tables are read.
+const FORM: Form = Form {
+    max_bytes: 256 << 20,
+    no_columns: "move the file away: `bionic-cpu lesion RUN` makes it anew",
+    bad_row: "move the file away: `bionic-cpu lesion RUN` makes it anew",
+};
 
 /// How far the work is: scorings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

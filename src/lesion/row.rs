@@ -8,10 +8,11 @@
 //! neurons of a control are like those of the lesion) and `seed` of the draws; `weights` (fingerprint of the network's weights); `ids` of the
 //! silenced neurons, parted by `;`. Scores are fractions.
 
+use super::FORM;
 use super::controls::Match;
-use super::table::{self, Row, optional};
 use crate::data::EXPRESSIONS;
 use crate::error::Result;
+use crate::table::{self, Rows, optional};
 use serde::{Serialize, Serializer};
 use std::path::Path;
 
@@ -157,7 +158,7 @@ pub(super) fn write(path: &Path, rows: &[Lesion]) -> Result<()> {
         cells.extend([optional(l.matched), l.seed.to_string(), l.weights.clone(), l.ids.clone()]);
         cells
     };
-    table::write(path, &columns(), rows.iter().map(row))
+    table::write(path, columns(), rows.iter().map(row))
 }
 
 /// The rows of a run's `lesions.csv`; [`effects`](super::effects) puts lesions and controls together.
@@ -165,39 +166,40 @@ pub(super) fn write(path: &Path, rows: &[Lesion]) -> Result<()> {
 /// # Errors
 /// `Input` naming the file and the line for anything that `bionic-cpu lesion` would not write; `Io` if reading fails.
 pub fn read_lesions(path: &Path) -> Result<Vec<Lesion>> {
-    table::read(path, &columns(), |row: &Row| {
-        let text = |column: &str| row.text(column).map(str::to_owned);
-        let kind = row.text("kind")?;
-        let recall = |prefix| recall_columns(prefix).map(|c| row.number(&c)).collect::<Result<Vec<f64>>>();
-        Ok(Lesion {
-            name: text("name")?,
-            selector: text("selector")?,
-            kind: Kind::ALL.into_iter().find(|k| k.name() == kind).ok_or_else(|| row.wrong("kind", kind))?,
-            repeat: row.value("repeat")?,
-            split: text("split")?,
-            data: text("data")?,
-            images: row.value("images")?,
-            selected: row.value("selected")?,
-            excitatory: row.value("excitatory")?,
-            inhibitory: row.value("inhibitory")?,
-            without_effect: row.value("without_effect")?,
-            accuracy: row.number("accuracy")?,
-            accuracy_change: row.number("accuracy_change")?,
-            macro_f1: row.number("macro_f1")?,
-            macro_f1_change: row.number("macro_f1_change")?,
-            roc_auc: row.optional("roc_auc", Row::number)?,
-            roc_auc_change: row.optional("roc_auc_change", Row::number)?,
-            lost: row.value("lost")?,
-            gained: row.value("gained")?,
-            recall: recall("recall")?,
-            recall_change: recall("recall_change")?,
-            matched: row.optional("matched", |row, column| {
-                let cell = row.text(column)?;
-                Match::ALL.into_iter().find(|m| m.to_string() == cell).ok_or_else(|| row.wrong(column, cell))
-            })?,
-            seed: row.value("seed")?,
-            weights: text("weights")?,
-            ids: text("ids")?,
-        })
+    FORM.read(path, |rows| {
+        rows.require(columns())?;
+        rows.collect(of_row)
+    })
+}
+
+fn of_row(row: &Rows) -> Result<Lesion> {
+    let text = |column: &str| row.text(column).to_owned();
+    let recall = |prefix| recall_columns(prefix).map(|c| row.number(&c)).collect::<Result<Vec<f64>>>();
+    Ok(Lesion {
+        name: text("name"),
+        selector: text("selector"),
+        kind: row.one_of("kind", &Kind::ALL, |kind| kind.name().to_owned())?,
+        repeat: row.count("repeat")?,
+        split: text("split"),
+        data: text("data"),
+        images: row.count("images")?,
+        selected: row.count("selected")?,
+        excitatory: row.count("excitatory")?,
+        inhibitory: row.count("inhibitory")?,
+        without_effect: row.count("without_effect")?,
+        accuracy: row.number("accuracy")?,
+        accuracy_change: row.number("accuracy_change")?,
+        macro_f1: row.number("macro_f1")?,
+        macro_f1_change: row.number("macro_f1_change")?,
+        roc_auc: row.optional("roc_auc", Rows::number)?,
+        roc_auc_change: row.optional("roc_auc_change", Rows::number)?,
+        lost: row.count("lost")?,
+        gained: row.count("gained")?,
+        recall: recall("recall")?,
+        recall_change: recall("recall_change")?,
+        matched: row.optional("matched", |row, column| row.one_of(column, &Match::ALL, Match::to_string))?,
+        seed: row.integer("seed", u64::MAX)?,
+        weights: text("weights"),
+        ids: text("ids"),
     })
 }

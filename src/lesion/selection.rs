@@ -4,12 +4,17 @@ use crate::config::nearest;
 use crate::connectome::{Connectome, Neuron, Polarity};
 use crate::error::{Error, Result};
 use crate::input;
+use crate::table::{Form, Rows};
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Longest file of identifiers, bytes.
-const MAX_IDS_BYTES: u64 = 16 << 20;
+/// How a file of identifiers is read.
+const FORM: Form = Form {
+    max_bytes: 16 << 20,
+    no_columns: "write one identifier per line, or a column `id`",
+    bad_row: "correct the row, or write one identifier per line",
+};
 
 /// A choice of neurons: conditions narrow it, several values of one condition widen it. Without conditions, all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -213,21 +218,23 @@ pub fn ids(text: &str) -> Result<Vec<String>> {
         let nothing = || Error::usage("no identifier given", "name identifiers parted by commas, or a file of them");
         return if found.is_empty() { Err(nothing()) } else { Ok(found) };
     }
-    let wrong = |what: String| Error::input(path.display(), what, "write one identifier per line, or a column `id`");
-    let bytes = input::read(path, MAX_IDS_BYTES)?;
+    let wrong = |what: String| Error::input(path.display(), what, FORM.no_columns);
+    let bytes = input::read(path, FORM.max_bytes)?;
     let text = str::from_utf8(&bytes).map_err(|e| wrong(format!("not UTF-8 text: {e}")))?;
-    let mut table = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_bytes());
-    let headers = table.headers().map_err(|e| wrong(e.to_string()))?.clone();
-    let found = match headers.iter().position(|name| name.eq_ignore_ascii_case("id")) {
-        None => words(text),
-        Some(column) => {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let is_id = |name: &str| name.trim().trim_matches('"').eq_ignore_ascii_case("id");
+    let header = text.split(['\r', '\n']).find(|line| !line.is_empty()).unwrap_or_default();
+    let table = header.split(',').any(is_id).then(|| Rows::new(path, text.as_bytes(), &FORM)).transpose()?;
+    let column = table.as_ref().and_then(|rows| rows.names().iter().position(|name| is_id(name)));
+    let found = match (table, column) {
+        (Some(mut rows), Some(column)) => {
             let mut ids = Vec::new();
-            for record in table.records() {
-                let record = record.map_err(|e| wrong(e.to_string()))?;
-                ids.extend(record.get(column).filter(|id| !id.is_empty()).map(str::to_owned));
+            while rows.advance()? {
+                ids.extend(Some(rows.field(column).trim()).filter(|id| !id.is_empty()).map(str::to_owned));
             }
             ids
         }
+        _ => words(text),
     };
     if found.is_empty() { Err(wrong("no identifier in it".to_owned())) } else { Ok(found) }
 }
@@ -336,8 +343,10 @@ mod tests {
         assert_eq!(ids("14, 15,,16").unwrap(), ["14", "15", "16"]);
         assert_eq!(read("14\n15 16,17\r\n").unwrap(), ["14", "15", "16", "17"]);
         assert_eq!(read("x,id,y\n1,\"a b\",2\n3,c,4\n").unwrap(), ["a b", "c"]);
+        assert_eq!(read("\"x, y\", ID \n1, 7\n3,8 \n").unwrap(), ["7", "8"]);
+        assert_eq!(read("\u{feff}\r\nid,x,x,,\r\n7,1,2,,\r\n,1,2,,\r\n").unwrap(), ["7"]);
         assert_eq!(ids(" , ").unwrap_err().exit_code(), 2);
-        for (text, part) in [("", "no identifier"), ("id\n", "no identifier"), ("id,x\n1\n", "record")] {
+        for (text, part) in [("", "no identifier"), ("id\n", "no identifier"), ("id,x\n1\n", "line 2: 1 fields")] {
             let error = read(text).unwrap_err();
             assert!(error.exit_code() == 3 && error.to_string().contains(part), "{error}");
         }

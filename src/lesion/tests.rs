@@ -299,9 +299,9 @@ fn lesions_are_read_back_as_they_were_written() {
     for (from, to, part) in [
         ("lesion,0", "lesson,0", "line 3"),
         ("lesion,0", "lesion,-1", "`repeat`"),
-        ("0.4,", "NaN,", "column `accuracy` holds `NaN`"),
+        ("0.4,", "NaN,", "column `accuracy` is `NaN`"),
         ("without_effect", "without", "no column `without_effect`"),
-        ("00ff,1;2", "00ff", "line: 2"),
+        ("00ff,1;2", "00ff", "line 2: "),
     ] {
         assert!(text.contains(from), "{from}");
         std::fs::write(&path, text.replacen(from, to, 1)).unwrap();
@@ -324,7 +324,10 @@ fn tuning_is_read_back_as_it_was_written() {
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, text.replacen(",E,", ",X,", 1)).unwrap();
     let error = read_tuning(&path).unwrap_err();
-    assert!(error.exit_code() == 3 && error.to_string().contains("column `polarity` holds `X`"), "{error}");
+    assert!(
+        error.exit_code() == 3 && error.to_string().contains("column `polarity` is `X`, expected `E` or `I`"),
+        "{error}"
+    );
 }
 
 #[test]

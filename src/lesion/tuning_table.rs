@@ -4,11 +4,12 @@
 //! preferred, selectivity, sparseness` (see `tuning.rs`; empty where undefined), `mean_<class>` for each class, and, the same
 //! in all rows, `split, images` and `weights` (fingerprint of the network's weights).
 
-use super::table::{self, Row, optional};
+use super::FORM;
 use super::tuning::Tuning;
 use crate::connectome::Polarity;
 use crate::data::EXPRESSIONS;
 use crate::error::Result;
+use crate::table::{self, Rows, optional};
 use std::path::Path;
 
 const PLACE: [&str; 3] = ["x_um", "depth_um", "z_um"];
@@ -34,7 +35,7 @@ pub(super) fn write(path: &Path, rows: &[Tuning], about: &[String; 3]) -> Result
         cells.extend(about.iter().cloned());
         cells
     };
-    table::write(path, &columns(), rows.iter().map(row))
+    table::write(path, columns(), rows.iter().map(row))
 }
 
 /// The rows of a run's `tuning.csv`.
@@ -42,31 +43,31 @@ pub(super) fn write(path: &Path, rows: &[Tuning], about: &[String; 3]) -> Result
 /// # Errors
 /// `Input` naming the file and the line for anything that `bionic-cpu lesion` would not write; `Io` if reading fails.
 pub fn read_tuning(path: &Path) -> Result<Vec<Tuning>> {
-    table::read(path, &columns(), |row: &Row| {
-        let polarity = match row.text("polarity")? {
-            "E" => Polarity::Excitatory,
-            "I" => Polarity::Inhibitory,
-            other => return Err(row.wrong("polarity", other)),
-        };
-        let place = PLACE.map(|column| row.optional(column, Row::number));
-        let [x, depth, z] = place;
-        let position_um = match (x?, depth?, z?) {
-            (Some(x), Some(depth), Some(z)) => Some([x, depth, z].map(|v| v as f32)),
-            _ => None,
-        };
-        let preferred = row.optional("preferred", |row, c| row.text(c).map(str::to_owned))?;
-        Ok(Tuning {
-            id: row.text("id")?.to_owned(),
-            cell_type: row.text("cell_type")?.to_owned(),
-            lamina: row.text("lamina")?.to_owned(),
-            polarity,
-            position_um,
-            mean: row.number("mean")?,
-            active: row.number("active")?,
-            preferred,
-            selectivity: row.optional("selectivity", Row::number)?,
-            sparseness: row.optional("sparseness", Row::number)?,
-            class_means: class_columns().map(|c| row.optional(&c, Row::number)).collect::<Result<_>>()?,
-        })
+    FORM.read(path, |rows| {
+        rows.require(columns())?;
+        rows.collect(of_row)
+    })
+}
+
+fn of_row(row: &Rows) -> Result<Tuning> {
+    let text = |column: &str| row.text(column).to_owned();
+    let [x, depth, z] = PLACE.map(|column| row.optional(column, Rows::number));
+    let position_um = match (x?, depth?, z?) {
+        (Some(x), Some(depth), Some(z)) => Some([x, depth, z].map(|v| v as f32)),
+        _ => None,
+    };
+    let polarities = [Polarity::Excitatory, Polarity::Inhibitory];
+    Ok(Tuning {
+        id: text("id"),
+        cell_type: text("cell_type"),
+        lamina: text("lamina"),
+        polarity: row.one_of("polarity", &polarities, |p| p.letter().to_owned())?,
+        position_um,
+        mean: row.number("mean")?,
+        active: row.number("active")?,
+        preferred: row.optional("preferred", |row, column| Ok(row.text(column).to_owned()))?,
+        selectivity: row.optional("selectivity", Rows::number)?,
+        sparseness: row.optional("sparseness", Rows::number)?,
+        class_means: class_columns().map(|c| row.optional(&c, Rows::number)).collect::<Result<_>>()?,
     })
 }

@@ -1,6 +1,7 @@
 //! The numbers behind the page as CSV files (RFC 4180, one header row, decimal points, fractions and not percent).
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::table;
 
 /// One table of numbers.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,14 +36,7 @@ impl Numbers {
     /// # Errors
     /// `Other` if a row cannot be written.
     pub(super) fn bytes(&self) -> Result<Vec<u8>> {
-        let mut writer = csv::Writer::from_writer(Vec::new());
-        let written = writer.write_record(&self.columns).and_then(|()| {
-            self.rows.iter().try_for_each(|row| writer.write_record(row))?;
-            Ok(writer.flush()?)
-        });
-        let failed = |e: String| Error::other(format!("{}: {e}", self.file()), "report this as a bug");
-        written.map_err(|e| failed(e.to_string()))?;
-        writer.into_inner().map_err(|e| failed(e.to_string()))
+        table::text(&self.columns, &self.rows)
     }
 }
 

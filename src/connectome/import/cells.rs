@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::cell_types;
-use super::table::{Table, coordinate, shown};
+use super::table::{Table, coordinate};
 use crate::connectome::{Neuron, Polarity};
 use crate::error::{Error, Result};
+use crate::table::shown;
 
 /// Columns that name the type, best first.
 const TYPE: &[&str] = &["cell_type", "type", "cell_type_manual", "cell_type_auto", "mtype"];

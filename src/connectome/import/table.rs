@@ -9,6 +9,7 @@ use flate2::read::MultiGzDecoder;
 
 use crate::error::{Error, Result};
 use crate::input;
+use crate::table::{self, MAX_COLUMNS, place, shown};
 
 /// Longest table read, bytes after decompression.
 const MAX_TABLE_BYTES: u64 = 4 << 30;
@@ -22,8 +23,6 @@ const FREE_ROWS: u64 = 1 << 18;
 const MIN_ROW_BYTES: u64 = 2;
 /// Longest row read, bytes.
 const MAX_ROW_BYTES: usize = 1 << 20;
-/// Most columns.
-const MAX_COLUMNS: usize = 1024;
 /// Columns listed in a message, at most.
 const MAX_LISTED: usize = 40;
 /// Longest identifier, cell type or lamina, bytes.
@@ -62,7 +61,7 @@ impl Table {
             }
             Ok(header) => {
                 let what = format!("{} columns, at most {MAX_COLUMNS} are read", header.len());
-                return Err(Error::input(format!("{} line 1", path.display()), what, "is this a table of rows?"));
+                return Err(Error::input(place(path, 1), what, "is this a table of rows?"));
             }
             Err(e) => return Err(unreadable(path, 1, &e)),
         };
@@ -95,7 +94,7 @@ impl Table {
             let some = self.names.iter().take(MAX_LISTED).map(|n| format!("`{}`", shown(n))).collect::<Vec<_>>();
             let more = if self.names.len() > MAX_LISTED { ", ..." } else { "" };
             let fault = format!("no column for {what}; found {}{more}", some.join(", "));
-            Error::input(format!("{} line 1", self.path.display()), fault, format!("name it {}", names.join(" or ")))
+            Error::input(place(&self.path, 1), fault, format!("name it {}", names.join(" or ")))
         })
     }
 
@@ -106,7 +105,7 @@ impl Table {
             None => Ok(()),
             Some(name) => {
                 let what = format!("column `{}` occurs twice", shown(name));
-                Err(Error::input(format!("{} line 1", self.path.display()), what, "keep one of them"))
+                Err(Error::input(place(&self.path, 1), what, "keep one of them"))
             }
         }
     }
@@ -163,7 +162,7 @@ impl Table {
 
     /// An error about this row.
     pub(super) fn fault(&self, what: impl Into<String>, remedy: impl Into<String>) -> Error {
-        Error::input(format!("{} line {}", self.path.display(), self.line()), what, remedy)
+        Error::input(place(&self.path, self.line()), what, remedy)
     }
 
     /// A coordinate of this row; an empty field is `None`.
@@ -192,32 +191,16 @@ pub(super) fn coordinate(text: &str) -> Option<f32> {
     text.parse().ok().filter(|v: &f32| v.abs() <= MAX_COORDINATE)
 }
 
-/// Text of unknown origin for a message: at most 60 characters, nothing that moves a terminal's cursor.
-pub(super) fn shown(text: &str) -> String {
-    let mut shown: String = text.chars().take(60).map(|c| if c.is_control() { '?' } else { c }).collect();
-    if shown.len() < text.len() {
-        shown.push_str("...");
-    }
-    shown
-}
-
 /// The error of a table that is unreadable from `line` on.
 fn unreadable(path: &Path, line: u64, error: &csv::Error) -> Error {
-    let line = error.position().map_or(line, csv::Position::line);
-    let place = format!("{} line {line}", path.display());
-    match error.kind() {
-        csv::ErrorKind::Io(e) if e.kind() != io::ErrorKind::InvalidData && e.kind() != io::ErrorKind::InvalidInput => {
-            if e.kind() == io::ErrorKind::UnexpectedEof {
-                return Error::input(place, "the compressed file is cut short", "copy it again");
-            }
-            Error::io(path, "reading", e)
+    let csv::ErrorKind::Io(e) = error.kind() else { return table::unreadable(path, line, error, "correct the row") };
+    let place = place(path, error.position().map_or(line, csv::Position::line));
+    match e.kind() {
+        io::ErrorKind::UnexpectedEof => Error::input(place, "the compressed file is cut short", "copy it again"),
+        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
+            Error::input(place, e.to_string(), "is this the right file?")
         }
-        csv::ErrorKind::Io(e) => Error::input(place, e.to_string(), "is this the right file?"),
-        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
-            Error::input(place, format!("{len} fields, the header has {expected_len}"), "correct the row")
-        }
-        csv::ErrorKind::Utf8 { .. } => Error::input(place, "not UTF-8 text", "save the table as UTF-8"),
-        _ => Error::input(place, error.to_string(), "correct the table"),
+        _ => Error::io(path, "reading", e),
     }
 }
 

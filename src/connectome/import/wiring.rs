@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::cells::Cells;
-use super::table::{Table, shown};
+use super::table::Table;
 use crate::connectome::Synapses;
 use crate::error::{Error, Result};
+use crate::table::shown;
 
 /// Columns of the presynaptic neuron.
 const PRE: &[&str] =

@@ -2,30 +2,27 @@
 
 use super::{CellResult, ClassRecall, RunNumbers, SplitScores};
 use crate::error::{Error, Result};
-use crate::input;
-use crate::store::replace;
-use csv::StringRecord;
-use std::collections::{HashMap, HashSet};
+use crate::table::{self, Form, Rows, shown};
+use std::collections::HashSet;
 use std::path::Path;
 
-/// Largest file read, bytes, and most cells in it: one of seven classes takes 600 to 800 bytes.
-const MAX_FILE_BYTES: u64 = 16 << 20;
+/// How the table is read; a row of seven classes takes 600 to 800 bytes.
+const FORM: Form = Form {
+    max_bytes: 16 << 20,
+    no_columns: "is this the results.csv of a study? restore the header",
+    bad_row: "correct the row or delete it; the run itself is not touched",
+};
+/// Most cells in a file.
 const MAX_CELLS: usize = 16 << 10;
-/// Most columns.
-const MAX_COLUMNS: usize = 1 << 10;
 /// Most classes, and longest name of a class, bytes.
 const MAX_CLASSES: usize = 64;
 const MAX_CLASS_BYTES: usize = 32;
 /// Longest name of a model or version, bytes.
 const MAX_NAME_BYTES: usize = 128;
-/// Largest integer read: what a float holds to the last unit, so that every program reads the same.
-const MAX_COUNT: u64 = 1 << 53;
 /// The splits, in the order of the columns.
 const SPLITS: [&str; 3] = ["test", "public", "private"];
-/// What is in every damaged row's remedy.
-const REMEDY: &str = "correct the row or delete it; the run itself is not touched";
 
-/// Writes `cells` to `path` as a table, one row each; see [`replace`] for what a crash leaves.
+/// Writes `cells` to `path` as a table, one row each; see [`replace`](crate::store::replace) for what a crash leaves.
 ///
 /// Columns: `model`, `seed`; for each of `test`, `public`, `private` the columns `<split>_images`, `_accuracy`,
 /// `_macro_f1`, `_roc_auc` and `_recall_<class>`; then `best_epoch`, `epochs`, `parameters`, `synapses`, `seconds`,
@@ -44,14 +41,7 @@ pub fn write_results(path: &Path, cells: &[CellResult]) -> Result<()> {
         let what = format!("`{}`, seed {}, was scored on other classes than the rest", other.model, other.run.seed);
         return Err(Error::input(path.display(), what, "keep results of different data sets in different studies"));
     }
-    let mut table = csv::Writer::from_writer(Vec::new());
-    let failed = |e: csv::Error| Error::other(format!("{}: writing a table: {e}", path.display()), "");
-    table.write_record(header(&classes)).map_err(failed)?;
-    for cell in cells {
-        table.write_record(row(cell, classes.len())).map_err(failed)?;
-    }
-    let bytes = table.into_inner().map_err(|e| Error::other(format!("writing a table: {e}"), ""))?;
-    replace(path, &bytes)
+    table::write(path, header(&classes), cells.iter().map(|cell| row(cell, classes.len())))
 }
 
 fn header(classes: &[&str]) -> Vec<String> {
@@ -95,179 +85,93 @@ pub(in crate::study) fn exact(value: f64) -> String {
 /// # Errors
 /// `Input` naming file, line and column for everything that is not such a table, a cell that is there twice included.
 pub fn read_results(path: &Path) -> Result<Vec<CellResult>> {
-    let bytes = input::read(path, MAX_FILE_BYTES)?;
-    let mut reader = csv::Reader::from_reader(bytes.as_slice());
-    let columns = Columns::of(path, reader.headers().map_err(|e| unreadable(path, &e))?)?;
-    let (mut cells, mut seen, mut record) = (Vec::new(), HashSet::new(), StringRecord::new());
-    while reader.read_record(&mut record).map_err(|e| unreadable(path, &e))? {
-        let row = Row { path, columns: &columns, record: &record };
-        if cells.len() == MAX_CELLS {
-            return Err(row.fault(&format!("more than {MAX_CELLS} rows"), "split the table into several files"));
-        }
-        let cell = row.cell()?;
-        if !seen.insert((cell.model.clone(), cell.run.seed)) {
-            let what = format!("`{}` with seed {} is there a second time", shown(&cell.model), cell.run.seed);
-            return Err(row.fault(&what, "keep one of the two rows"));
-        }
-        cells.push(cell);
-    }
-    Ok(cells)
-}
-
-/// What stands where.
-struct Columns {
-    names: Vec<String>,
-    index: HashMap<String, usize>,
-    classes: Vec<String>,
-}
-
-impl Columns {
-    fn of(path: &Path, header: &StringRecord) -> Result<Self> {
-        let fault = |what: String, remedy: &str| Err(Error::input(format!("{} line 1", path.display()), what, remedy));
-        if header.len() > MAX_COLUMNS {
-            let what = format!("{} columns, at most {MAX_COLUMNS} are read", header.len());
-            return fault(what, "is this a table of results?");
-        }
-        let names: Vec<String> = header.iter().map(str::to_owned).collect();
-        let mut index = HashMap::new();
-        let mut places = names.iter().zip(0..);
-        if let Some((name, _)) = places.find(|(name, i)| index.insert((*name).clone(), *i).is_some()) {
-            return fault(format!("column `{}` occurs twice", shown(name)), "keep one of them");
-        }
-        let recall = names.iter().filter_map(|name| name.strip_prefix("test_recall_"));
-        let classes: Vec<String> = recall.map(str::to_owned).collect();
-        if classes.len() > MAX_CLASSES || classes.iter().any(|c| c.len() > MAX_CLASS_BYTES) {
-            let what = format!("{} classes, at most {MAX_CLASSES} of {MAX_CLASS_BYTES} bytes are read", classes.len());
-            return fault(what, "is this a table of results?");
-        }
-        let wanted = header_of(&classes);
-        let optional = |name: &str| name.starts_with("public_") || name.starts_with("private_");
-        match wanted.iter().find(|name| !optional(name) && !index.contains_key(*name)) {
-            Some(name) => {
-                fault(format!("no column `{}`", shown(name)), "is this the results.csv of a study? restore the header")
+    FORM.read(path, |rows| {
+        let classes = classes(path, rows)?;
+        let (mut read, mut seen) = (0, HashSet::new());
+        rows.collect(|row| {
+            read += 1;
+            if read > MAX_CELLS {
+                return Err(row.fault(&format!("more than {MAX_CELLS} rows"), "split the table into several files"));
             }
-            None => Ok(Self { names, index, classes }),
-        }
-    }
-}
-
-fn header_of(classes: &[String]) -> Vec<String> {
-    header(&classes.iter().map(String::as_str).collect::<Vec<_>>())
-}
-
-/// One row that is read.
-struct Row<'a> {
-    path: &'a Path,
-    columns: &'a Columns,
-    record: &'a StringRecord,
-}
-
-impl Row<'_> {
-    fn cell(&self) -> Result<CellResult> {
-        let test = self.split("test")?;
-        let test = test.ok_or_else(|| self.fault("no scores of split `test`", REMEDY))?;
-        Ok(CellResult {
-            model: self.name("model")?,
-            test,
-            public: self.split("public")?,
-            private: self.split("private")?,
-            run: RunNumbers {
-                seed: self.integer("seed", u64::MAX)?,
-                best_epoch: self.count("best_epoch")?,
-                epochs: self.count("epochs")?,
-                parameters: self.count("parameters")?,
-                synapses: self.count("synapses")?,
-                seconds: self.number("seconds", f64::MAX)?,
-                version: self.name("version")?,
-                data: self.name("data")?,
-                connectome: self.name("connectome")?,
-                configuration: self.name("configuration")?,
-            },
+            let cell = cell(row, &classes)?;
+            if !seen.insert((cell.model.clone(), cell.run.seed)) {
+                let what = format!("`{}` with seed {} is there a second time", shown(&cell.model), cell.run.seed);
+                return Err(row.fault(&what, "keep one of the two rows"));
+            }
+            Ok(cell)
         })
-    }
-
-    /// Scores of a split; `None` if all of its fields are empty.
-    fn split(&self, split: &str) -> Result<Option<SplitScores>> {
-        let prefix = format!("{split}_");
-        let mut fields = self.columns.names.iter().zip(self.record).filter(|(name, _)| name.starts_with(&prefix));
-        if fields.all(|(_, field)| field.is_empty()) {
-            return Ok(None);
-        }
-        let part = |name: &str| self.number(&format!("{split}_{name}"), 1.0);
-        let roc_auc = if self.field(&format!("{split}_roc_auc")).is_empty() { None } else { Some(part("roc_auc")?) };
-        let recall = self.columns.classes.iter().map(|class| {
-            let recall = part(&format!("recall_{class}"))?;
-            Ok(ClassRecall { class: class.clone(), recall })
-        });
-        Ok(Some(SplitScores {
-            images: self.count(&format!("{split}_images"))?,
-            accuracy: part("accuracy")?,
-            macro_f1: part("macro_f1")?,
-            roc_auc,
-            recall: recall.collect::<Result<_>>()?,
-        }))
-    }
-
-    /// A field; empty if there is no such column.
-    fn field(&self, column: &str) -> &str {
-        self.columns.index.get(column).and_then(|&i| self.record.get(i)).unwrap_or_default()
-    }
-
-    fn name(&self, column: &str) -> Result<String> {
-        let text = self.field(column);
-        if text.is_empty() || text.len() > MAX_NAME_BYTES || text.contains(char::is_control) {
-            return Err(self.wrong(column, &format!("a name of 1 to {MAX_NAME_BYTES} bytes")));
-        }
-        Ok(text.to_owned())
-    }
-
-    fn integer(&self, column: &str, most: u64) -> Result<u64> {
-        let found = self.field(column).parse().ok().filter(|n| *n <= most);
-        found.ok_or_else(|| self.wrong(column, &format!("an integer from 0 to {most}")))
-    }
-
-    fn count(&self, column: &str) -> Result<usize> {
-        self.integer(column, MAX_COUNT.min(usize::MAX as u64)).map(|n| n as usize)
-    }
-
-    fn number(&self, column: &str, most: f64) -> Result<f64> {
-        let found = self.field(column).parse().ok().filter(|v| (0.0..=most).contains(v));
-        let expected =
-            if most < f64::MAX { format!("a number from 0 to {most}") } else { "a number from 0".to_owned() };
-        found.ok_or_else(|| self.wrong(column, &expected))
-    }
-
-    fn wrong(&self, column: &str, expected: &str) -> Error {
-        let what = format!("column `{}` is `{}`, expected {expected}", shown(column), shown(self.field(column)));
-        self.fault(&what, REMEDY)
-    }
-
-    fn fault(&self, what: &str, remedy: &str) -> Error {
-        let line = self.record.position().map_or(0, csv::Position::line);
-        Error::input(format!("{} line {line}", self.path.display()), what, remedy)
-    }
+    })
 }
 
-/// Text of unknown origin for a message: at most 60 characters, none that moves a terminal's cursor.
-fn shown(text: &str) -> String {
-    let mut shown: String = text.chars().take(60).map(|c| if c.is_control() { '?' } else { c }).collect();
-    if shown.len() < text.len() {
-        shown.push_str("...");
+/// The classes of a table with all columns that it must have.
+fn classes(path: &Path, rows: &Rows) -> Result<Vec<String>> {
+    let recall = rows.names().iter().filter_map(|name| name.strip_prefix("test_recall_"));
+    let classes: Vec<&str> = recall.collect();
+    if classes.len() > MAX_CLASSES || classes.iter().any(|c| c.len() > MAX_CLASS_BYTES) {
+        let what = format!("{} classes, at most {MAX_CLASSES} of {MAX_CLASS_BYTES} bytes are read", classes.len());
+        return Err(Error::input(table::place(path, 1), what, FORM.no_columns));
     }
-    shown
+    let optional = |name: &String| name.starts_with("public_") || name.starts_with("private_");
+    rows.require(header(&classes).into_iter().filter(|name| !optional(name)))?;
+    Ok(classes.into_iter().map(str::to_owned).collect())
 }
 
-/// The error of a table that cannot be taken apart.
-fn unreadable(path: &Path, error: &csv::Error) -> Error {
-    let line = error.position().map_or(1, csv::Position::line);
-    let (what, remedy) = match error.kind() {
-        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
-            (format!("{len} fields, the header has {expected_len}"), REMEDY)
-        }
-        csv::ErrorKind::Utf8 { .. } => ("not UTF-8 text".to_owned(), "save the table as UTF-8"),
-        _ => (error.to_string(), REMEDY),
-    };
-    Error::input(format!("{} line {line}", path.display()), what, remedy)
+fn cell(row: &Rows, classes: &[String]) -> Result<CellResult> {
+    let test = split(row, "test", classes)?;
+    let test = test.ok_or_else(|| row.fault("no scores of split `test`", FORM.bad_row))?;
+    Ok(CellResult {
+        model: name(row, "model")?,
+        test,
+        public: split(row, "public", classes)?,
+        private: split(row, "private", classes)?,
+        run: RunNumbers {
+            seed: row.integer("seed", u64::MAX)?,
+            best_epoch: row.count("best_epoch")?,
+            epochs: row.count("epochs")?,
+            parameters: row.count("parameters")?,
+            synapses: row.count("synapses")?,
+            seconds: number(row, "seconds", f64::MAX, "a number from 0")?,
+            version: name(row, "version")?,
+            data: name(row, "data")?,
+            connectome: name(row, "connectome")?,
+            configuration: name(row, "configuration")?,
+        },
+    })
+}
+
+/// Scores of a split; `None` if all of its fields are empty.
+fn split(row: &Rows, split: &str, classes: &[String]) -> Result<Option<SplitScores>> {
+    let prefix = format!("{split}_");
+    let mut columns = row.names().iter().enumerate().filter(|(_, name)| name.starts_with(&prefix));
+    if columns.all(|(i, _)| row.field(i).is_empty()) {
+        return Ok(None);
+    }
+    let part = |row: &Rows, column: &str| number(row, column, 1.0, "a number from 0 to 1");
+    let recall = classes.iter().map(|class| {
+        let recall = part(row, &format!("{split}_recall_{class}"))?;
+        Ok(ClassRecall { class: class.clone(), recall })
+    });
+    Ok(Some(SplitScores {
+        images: row.count(&format!("{split}_images"))?,
+        accuracy: part(row, &format!("{split}_accuracy"))?,
+        macro_f1: part(row, &format!("{split}_macro_f1"))?,
+        roc_auc: row.optional(&format!("{split}_roc_auc"), part)?,
+        recall: recall.collect::<Result<_>>()?,
+    }))
+}
+
+fn name(row: &Rows, column: &str) -> Result<String> {
+    let text = row.text(column);
+    if text.is_empty() || text.len() > MAX_NAME_BYTES || text.contains(char::is_control) {
+        return Err(row.wrong(column, &format!("a name of 1 to {MAX_NAME_BYTES} bytes")));
+    }
+    Ok(text.to_owned())
+}
+
+/// A number from 0 to `most`; `expected` says so in words.
+fn number(row: &Rows, column: &str, most: f64, expected: &str) -> Result<f64> {
+    let found = row.number(column).ok().filter(|v| (0.0..=most).contains(v));
+    found.ok_or_else(|| row.wrong(column, expected))
 }
 
 #[cfg(test)]
@@ -275,6 +179,7 @@ mod tests {
     use super::super::tests::random_cell;
     use super::*;
     use crate::rng::Rng;
+    use csv::StringRecord;
     use std::fs;
 
     fn cells() -> Vec<CellResult> {

@@ -1,15 +1,15 @@
 //! `table.csv`: one row per model, every figure in full precision.
 
 use super::{Difference, Measures, Row, Table};
-use crate::error::{Error, Result};
-use crate::store::replace;
+use crate::error::Result;
 use crate::study::results::exact;
 use crate::study::statistics::Description;
+use crate::table;
 use std::path::Path;
 
 impl Table {
-    /// Writes the table to `path`; see [`replace`] for what a crash leaves. Fractions, not points; what there is not is
-    /// empty.
+    /// Writes the table to `path`; see [`replace`](crate::store::replace) for what a crash leaves. Fractions, not points;
+    /// what there is not is empty.
     ///
     /// Columns: `model`, `seeds`, `test_images`; `parameters`, `synapses`, `epochs`, `seconds` (means); for each split and measure
     /// `<split>_<measure>_n`, `_mean`, `_sd`, `_low`, `_high` (95 % interval); for each of `test_accuracy`,
@@ -19,15 +19,9 @@ impl Table {
     /// # Errors
     /// `Io` if the file cannot be written.
     pub fn write_csv(&self, path: &Path) -> Result<()> {
-        let mut table = csv::Writer::from_writer(Vec::new());
-        let failed = |e: csv::Error| Error::other(format!("{}: writing a table: {e}", path.display()), "");
-        let header = self.fields(None);
-        table.write_record(header.iter().map(|(name, _)| name)).map_err(failed)?;
-        for row in &self.rows {
-            table.write_record(self.fields(Some(row)).into_iter().map(|(_, value)| value)).map_err(failed)?;
-        }
-        let bytes = table.into_inner().map_err(|e| Error::other(format!("writing a table: {e}"), ""))?;
-        replace(path, &bytes)
+        let header = self.fields(None).into_iter().map(|(name, _)| name);
+        let values = |row| self.fields(Some(row)).into_iter().map(|(_, value)| value);
+        table::write(path, header, self.rows.iter().map(values))
     }
 
     /// Names of the columns and their values in `row`; without a row the values are empty.
