@@ -1,4 +1,4 @@
-//! The statistics of a study against SciPy: `tools/statistics.py` wrote `tests/golden/statistics.json`.
+//! The statistics of a study against SciPy: `tools/study_statistics.py` wrote `tests/golden/statistics.json`.
 
 #![allow(clippy::unwrap_used)] // A test may panic.
 

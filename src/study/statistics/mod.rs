@@ -1,4 +1,4 @@
-//! Statistics of a study: plain functions on slices, checked against SciPy by `tools/statistics.py`.
+//! Statistics of a study: plain functions on slices, checked against SciPy by `tools/study_statistics.py`.
 //!
 //! Every function is defined for every sample of finite numbers (whose squares are finite): what a sample is too small
 //! or too uniform for is `None`, and no result is NaN or infinite.

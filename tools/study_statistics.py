@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Golden numbers for tests/statistics.rs, from SciPy (pip install scipy; made with 1.17.1).
 
-    python3 tools/statistics.py           writes tests/golden/statistics.json
-    python3 tools/statistics.py --check   computes them again and compares with the file; ends with 1 if one differs
+    python3 tools/study_statistics.py           writes tests/golden/statistics.json
+    python3 tools/study_statistics.py --check   computes them again and compares with the file; ends with 1 if one differs
 
 Each case is a pair of samples drawn from a seed, some with ties, zeros or no spread at all. Where SciPy has no exact
 answer, the script counts: the sign flips of more than 20 differences (all are multiples of one unit), and Holm's
@@ -168,7 +168,7 @@ def differences(path, found, kept):
 
 def main():
     if sys.argv[1:] not in ([], ["--check"]):
-        sys.exit("tools/statistics.py [--check]")
+        sys.exit("tools/study_statistics.py [--check]")
     now = golden()
     counts = ", ".join(f"{len(v)} {k}" for k, v in now.items() if isinstance(v, list))
     if not sys.argv[1:]:
