@@ -50,12 +50,10 @@ pub const LESIONS: &str = "lesions.csv";
 /// Name of the table of tuning in a run's folder.
 pub const TUNING: &str = "tuning.csv";
 
+/// What to do about a table that cannot be read.
+const REMEDY: &str = "move the file away: `bionic-cpu lesion RUN` makes it anew";
 /// How the two tables are read.
-const FORM: Form = Form {
-    max_bytes: 256 << 20,
-    no_columns: "move the file away: `bionic-cpu lesion RUN` makes it anew",
-    bad_row: "move the file away: `bionic-cpu lesion RUN` makes it anew",
-};
+const FORM: Form = Form { max_bytes: 256 << 20, no_columns: REMEDY, bad_row: REMEDY };
 
 /// How far the work is: scorings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use super::folder::{Progress, RESULT, progress};
 use super::plan::Cell;
 use super::results::{CellResult, RunNumbers};
 use crate::config::{Config, Overrides};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::eval::{EvalSplit, evaluate};
 use crate::store;
 use crate::train::{self, Event, Stop};
@@ -35,9 +35,7 @@ pub fn finish(
     let mut warn = |text: &str| observer(Event::Warning(text.to_string()));
     let evaluation = evaluate(&run, None, EvalSplit::Test, false, threads, &mut warn)?;
     let result = CellResult::new(&cell.model, RunNumbers::from(&summary), &evaluation)?;
-    let text = serde_json::to_string_pretty(&result)
-        .map_err(|e| Error::other(format!("the result does not serialise: {e}"), "report this as a bug"))?;
-    store::replace(&run.join(RESULT), format!("{text}\n").as_bytes())?;
+    store::replace(&run.join(RESULT), train::to_json(&result)?.as_bytes())?;
     Ok(result)
 }
 

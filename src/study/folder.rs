@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::input;
 use crate::store::replace;
-use crate::train::{configuration_fingerprint, deciding_differences, load_config, with_absolute_sources};
+use crate::train::{configuration_fingerprint, deciding_differences, load_config, to_json, with_absolute_sources};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
@@ -124,9 +124,7 @@ impl Folder {
     /// `Io` if that fails.
     pub fn describe(&self, about: &About) -> Result<()> {
         fs::create_dir_all(&self.path).map_err(|e| Error::io(&self.path, "making the study folder", &e))?;
-        let text = serde_json::to_string_pretty(about)
-            .map_err(|e| Error::other(format!("the study does not serialise: {e}"), "report this as a bug"))?;
-        replace(&self.path.join(ABOUT), format!("{text}\n").as_bytes())
+        replace(&self.path.join(ABOUT), to_json(about)?.as_bytes())
     }
 
     /// The table of `results`; writes it to `table.csv`.

@@ -24,6 +24,7 @@ use crate::kernels::{self, threads};
 use crate::learning::Hebbian;
 use crate::model::{Network, presets};
 use crate::store::{self, Fingerprints, WorkFile};
+use serde::Serialize;
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
@@ -75,10 +76,19 @@ pub(super) fn describe(out: &Path, material: &Material, fingerprints: &Fingerpri
             configuration: hex(configuration),
         },
     };
-    let run = serde_json::to_string_pretty(&about)
-        .map_err(|e| Error::other(format!("the record of the run does not serialise: {e}"), "report this as a bug"))?;
+    let run = to_json(&about)?;
     store::replace(&out.join(CONFIG), to_commented_toml(&material.config)?.as_bytes())?;
-    store::replace(&out.join(RUN), format!("{run}\n").as_bytes())
+    store::replace(&out.join(RUN), run.as_bytes())
+}
+
+/// `record` as a file of JSON to read.
+///
+/// # Errors
+/// `Other` if it does not serialise.
+pub(crate) fn to_json(record: &impl Serialize) -> Result<String> {
+    let text = serde_json::to_string_pretty(record)
+        .map_err(|e| Error::other(format!("a record does not serialise: {e}"), "report this as a bug"))?;
+    Ok(text + "\n")
 }
 
 /// Writes the run's own copy of its wiring.

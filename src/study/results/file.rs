@@ -2,7 +2,7 @@
 
 use super::{CellResult, ClassRecall, RunNumbers, SplitScores};
 use crate::error::{Error, Result};
-use crate::table::{self, Form, Rows, shown};
+use crate::table::{self, Form, Rows, optional, shown};
 use std::collections::HashSet;
 use std::path::Path;
 
@@ -64,7 +64,7 @@ fn row(cell: &CellResult, classes: usize) -> Vec<String> {
             continue;
         };
         fields.extend([s.images.to_string(), exact(s.accuracy), exact(s.macro_f1)]);
-        fields.push(s.roc_auc.map_or(String::new(), exact));
+        fields.push(optional(s.roc_auc.map(exact)));
         fields.extend(s.recall.iter().map(|r| exact(r.recall)));
     }
     let run = &cell.run;
