@@ -216,4 +216,8 @@ impl Layer for Column {
 }
 
 #[cfg(test)]
+mod gradient_tests;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wiring_tests;

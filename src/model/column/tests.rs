@@ -1,6 +1,5 @@
-//! The whole column against finite differences and against loops over dense matrices, on a tiny connectome.
+//! The forward pass of the whole column against loops over dense matrices; the tiny connectome of all its tests.
 
-use super::projection::Mask;
 use super::*;
 use crate::config::Config;
 use crate::connectome::{Connectome, Neuron, Polarity, Synapses};
@@ -11,13 +10,13 @@ use crate::rng::Rng;
 use std::collections::BTreeMap;
 
 /// Lamina, excitatory and inhibitory cells of the tiny connectome.
-const TINY: [(&str, usize, usize); 4] = [("L2/3", 5, 2), ("L4", 6, 2), ("L5", 4, 1), ("L6", 7, 3)];
+pub(super) const TINY: [(&str, usize, usize); 4] = [("L2/3", 5, 2), ("L4", 6, 2), ("L5", 4, 1), ("L6", 7, 3)];
 
 /// Features of the stem in these tests.
-const FEATURES: Shape = Shape { c: 2, h: 4, w: 5 };
+pub(super) const FEATURES: Shape = Shape { c: 2, h: 4, w: 5 };
 
 /// A random connectome of these laminae; in each, the last excitatory and the last inhibitory cell receive nothing.
-fn connectome(laminae: &[(&str, usize, usize)], density: f32) -> Connectome {
+pub(super) fn connectome(laminae: &[(&str, usize, usize)], density: f32) -> Connectome {
     let mut rng = Rng::stream(1, "tiny", &[]);
     let mut neurons = Vec::new();
     let mut silent = Vec::new();
@@ -47,7 +46,7 @@ fn connectome(laminae: &[(&str, usize, usize)], density: f32) -> Connectome {
 }
 
 /// `connectome` without the synapses from the excitatory cells of `pre` to any cell of `post` of this polarity.
-fn without(mut connectome: Connectome, pre: &str, post: &str, polarity: Polarity) -> Connectome {
+pub(super) fn without(mut connectome: Connectome, pre: &str, post: &str, polarity: Polarity) -> Connectome {
     let pre = connectome.population(pre);
     let post = connectome.select(Some(post), Some(polarity));
     let kept: Vec<_> = connectome.synapses.iter().filter(|(i, j, _)| !(post.contains(i) && pre.contains(j))).collect();
@@ -57,18 +56,18 @@ fn without(mut connectome: Connectome, pre: &str, post: &str, polarity: Polarity
 }
 
 /// The default configuration, without noise.
-fn config() -> Config {
+pub(super) fn config() -> Config {
     let mut config = preset("bionic").unwrap();
     config.column.noise = "none".into();
     config
 }
 
-fn pass(training: bool, batch: usize, step: u64) -> Pass {
+pub(super) fn pass(training: bool, batch: usize, step: u64) -> Pass {
     Pass { training, batch, slice: 0, seed: 1, step }
 }
 
 /// Random strengths for every tensor of the column, well above zero where they may not be negative.
-fn strengths(column: &Column, rng: &mut Rng) -> Vec<f32> {
+pub(super) fn strengths(column: &Column, rng: &mut Rng) -> Vec<f32> {
     let mut weights = vec![0.0; tensors_len(&column.tensors)];
     for (spec, range) in column.tensors.iter().zip(&column.ranges) {
         let mut values = vec![0.0; range.len()];
@@ -86,142 +85,20 @@ fn strengths(column: &Column, rng: &mut Rng) -> Vec<f32> {
 }
 
 /// Features above zero, as a stem with attention or a ReLU at its end gives them `(N_features, B)`.
-fn features(batch: usize, rng: &mut Rng) -> Vec<f32> {
+pub(super) fn features(batch: usize, rng: &mut Rng) -> Vec<f32> {
     (0..FEATURES.n() * batch).map(|_| 0.05 + rng.normal().abs()).collect()
 }
 
 /// Output of one pass, pre-filled with NaN.
-fn run(column: &mut Column, pass: &Pass, weights: &[f32], x: &[f32]) -> Vec<f32> {
+pub(super) fn run(column: &mut Column, pass: &Pass, weights: &[f32], x: &[f32]) -> Vec<f32> {
     let mut y = vec![f32::NAN; column.output().n() * pass.batch];
     column.forward(pass, weights, &[], x, &mut y);
     assert!(y.iter().all(|v| v.is_finite()));
     y
 }
 
-fn tensor_names(column: &Column) -> Vec<String> {
+pub(super) fn tensor_names(column: &Column) -> Vec<String> {
     column.tensors.iter().map(|t| t.name.clone()).collect()
-}
-
-// Gradients
-
-/// Which units are active: the loss is smooth as long as this does not change.
-fn active(column: &Column, batch: usize) -> Vec<bool> {
-    let units = |p: &Population| [p.first_response(batch), p.output(batch)].concat();
-    column.populations.iter().flat_map(units).map(|v| v > 0.0).collect()
-}
-
-/// Checks the gradient of every tensor and of `x` against central differences of `Σ r y` with random `r`. A coordinate
-/// counts at the steps that switch no unit on or off: the best of them must fit, and few may have none.
-fn check_gradients(what: &str, config: &Config, connectome: &Connectome) {
-    const STEPS: [f32; 4] = [2e-2, 6e-3, 2e-3, 6e-4];
-    const TOLERANCE: f64 = 1e-2;
-    let batch = 3;
-    let mut column = build(config, connectome, FEATURES).unwrap();
-    let mut rng = Rng::stream(7, "column gradients", &[]);
-    let pass = pass(true, batch, 5);
-    let mut weights = strengths(&column, &mut rng);
-    let mut x = features(batch, &mut rng);
-    let r: Vec<f32> = (0..column.output().n() * batch).map(|_| rng.normal()).collect();
-
-    let y = run(&mut column, &pass, &weights, &x);
-    let centre = active(&column, batch);
-    let (mut dx, mut dweights) = (vec![f32::NAN; x.len()], vec![f32::NAN; weights.len()]);
-    column.backward(&pass, &weights, &x, &y, &r, Some(&mut dx), &mut dweights);
-    let mut again = vec![f32::NAN; weights.len()];
-    assert_eq!(run(&mut column, &pass, &weights, &x), y, "{what}: the same pass has the same noise");
-    column.backward(&pass, &weights, &x, &y, &r, None, &mut again);
-    let ranges = column.ranges.clone();
-    let same = ranges.iter().all(|r| dweights[r.clone()].iter().zip(&again[r.clone()]).all(|(a, b)| a == b));
-    assert!(same, "{what}: the gradient depends on whether dx is asked for");
-
-    let names = tensor_names(&column);
-    let (mut compared, mut kinks) = (0, 0);
-    let mut loss = |weights: &[f32], x: &[f32]| {
-        let y = run(&mut column, &pass, weights, x);
-        let loss: f64 = y.iter().zip(&r).map(|(&y, &r)| f64::from(y) * f64::from(r)).sum();
-        (active(&column, batch) == centre).then_some(loss)
-    };
-    let mut compare = |name: &str, gradient: &[f32], difference: &mut dyn FnMut(usize, f32) -> Option<f64>| {
-        assert!(gradient.iter().all(|g| g.is_finite()), "{what}: {name} is not overwritten");
-        let square: f64 = gradient.iter().map(|&g| f64::from(g).powi(2)).sum();
-        let rms = (square / gradient.len() as f64).sqrt();
-        // Every coordinate of the small tensors, some of the large ones.
-        for i in (0..gradient.len()).step_by(gradient.len().div_ceil(24)) {
-            let g = f64::from(gradient[i]);
-            let tried: Vec<f64> = STEPS.iter().filter_map(|&step| difference(i, step)).collect();
-            let fits = |d: &f64| (g - d).abs() <= TOLERANCE * g.abs().max(d.abs()).max(rms) + 1e-4;
-            assert!(
-                tried.is_empty() || tried.iter().any(fits),
-                "{what}: {name}[{i}] is {g}, differences give {tried:?}"
-            );
-            compared += 1;
-            kinks += usize::from(tried.is_empty());
-        }
-    };
-    for (name, range) in names.into_iter().zip(ranges) {
-        compare(&name, &dweights[range.clone()], &mut |i, step| {
-            let (at, value) = (range.start + i, weights[range.start + i]);
-            weights[at] = value + step;
-            let above = loss(&weights, &x);
-            weights[at] = value - step;
-            let below = loss(&weights, &x);
-            weights[at] = value;
-            Some((above? - below?) / (f64::from(value + step) - f64::from(value - step)))
-        });
-    }
-    compare("dx", &dx, &mut |i, step| {
-        let value = x[i];
-        x[i] = value + step;
-        let above = loss(&weights, &x);
-        x[i] = value - step;
-        let below = loss(&weights, &x);
-        x[i] = value;
-        Some((above? - below?) / (f64::from(value + step) - f64::from(value - step)))
-    });
-    assert!(kinks * 5 <= compared, "{what}: {kinks} of {compared} coordinates lie at a kink");
-}
-
-#[test]
-fn gradients_are_the_finite_differences_in_every_mode() {
-    let connectome = connectome(&TINY, 0.4);
-    let mut config = config();
-    config.column.receptive_field = 0.5;
-    config.column.readout = vec!["L6".into(), "L2/3".into()];
-    config.column.noise = "synapse".into();
-    let one = pool(1).unwrap();
-    for inhibition in ["graded", "interneurons", "none"] {
-        for switches in 0..16 {
-            let on = |bit: usize| switches >> bit & 1 == 1;
-            let c = &mut config.column;
-            c.inhibition = inhibition.into();
-            (c.intra, c.skips, c.layer_norm) = (on(0), on(1), on(2));
-            c.input = if on(3) { "retinotopic" } else { "dense" }.into();
-            let what =
-                format!("{inhibition}, intra {}, skips {}, layer norm {}, {}", c.intra, c.skips, c.layer_norm, c.input);
-            one.run(|| check_gradients(&what, &config, &connectome));
-        }
-    }
-}
-
-#[test]
-fn gradients_are_the_finite_differences_without_masks_and_with_other_noise() {
-    let connectome = connectome(&TINY, 0.4);
-    let mut config = config();
-    let one = pool(1).unwrap();
-    for inhibition in ["graded", "interneurons", "none"] {
-        for noise in ["unit", "none"] {
-            let c = &mut config.column;
-            (c.inhibition, c.noise) = (inhibition.into(), noise.into());
-            (c.masks, c.gamma_learned) = (noise == "none", noise == "none");
-            one.run(|| {
-                check_gradients(
-                    &format!("{inhibition}, noise {noise}, masks {}", config.column.masks),
-                    &config,
-                    &connectome,
-                )
-            });
-        }
-    }
 }
 
 // Forward
@@ -527,180 +404,6 @@ fn noise_is_there_in_training_only_and_is_a_function_of_seed_and_step() {
         outputs.push(quiet);
     }
     assert!(outputs.iter().all(|y| *y == outputs[0]), "without noise all are the same network");
-}
-
-// Wiring
-
-#[test]
-fn a_lamina_that_the_one_before_does_not_reach_is_refused() {
-    let connectome = without(connectome(&TINY, 0.4), "L2/3", "L5", Polarity::Excitatory);
-    for inhibition in ["graded", "interneurons", "none"] {
-        let mut config = config();
-        config.column.inhibition = inhibition.into();
-        let error = build(&config, &connectome, FEATURES).err().unwrap();
-        assert_eq!(error.exit_code(), 3);
-        let text = error.to_string();
-        assert!(text.contains("from L2/3 to L5") && text.contains("a tiny test"), "{text}");
-        config.column.laminae = ["L4", "L2/3", "L6"].map(String::from).to_vec();
-        assert_eq!(build(&config, &connectome, FEATURES).unwrap().laminae(), [("L4", 6), ("L2/3", 5), ("L6", 7)]);
-    }
-}
-
-#[test]
-fn interneurons_keep_skipping_afferents_where_the_lamina_before_has_none() {
-    let connectome = without(connectome(&TINY, 0.6), "L2/3", "L5", Polarity::Inhibitory);
-    let mut config = config();
-    config.column.inhibition = "interneurons".into();
-    // The one inhibitory cell of L5 receives nothing in the tiny connectome; here L4 reaches it.
-    let mut connectome = connectome;
-    let inhibitory = connectome.select(Some("L5"), Some(Polarity::Inhibitory))[0];
-    let l4 = connectome.population("L4")[0];
-    let more: Vec<_> = connectome.synapses.iter().chain([(inhibitory, l4, 1)]).collect();
-    let n = connectome.neurons.len();
-    connectome.synapses = Synapses::from_connections(n, n, more).unwrap();
-    let names = tensor_names(&build(&config, &connectome, FEATURES).unwrap());
-    assert!(names.contains(&"L4->L5 I".into()) && !names.contains(&"L2/3->L5 I".into()), "{names:?}");
-}
-
-#[test]
-fn laminae_of_any_name_work_and_are_visited_in_order_of_appearance() {
-    let fly = connectome(&[("B", 4, 1), ("A", 6, 2)], 0.5);
-    for inhibition in ["graded", "interneurons"] {
-        let mut config = config();
-        config.column.inhibition = inhibition.into();
-        let mut column = build(&config, &fly, FEATURES).unwrap();
-        assert_eq!((column.laminae(), column.output()), (vec![("B", 4), ("A", 6)], Shape::flat(6)));
-        let mut rng = Rng::stream(1, "fly", &[]);
-        let (weights, x) = (strengths(&column, &mut rng), features(2, &mut rng));
-        run(&mut column, &pass(true, 2, 0), &weights, &x);
-        config.column.laminae = vec!["A".into(), "B".into()];
-        assert_eq!(build(&config, &fly, FEATURES).unwrap().output(), Shape::flat(4));
-    }
-}
-
-#[test]
-fn laminae_that_are_unknown_or_named_twice_are_refused() {
-    let connectome = connectome(&TINY, 0.4);
-    let refused = |laminae: &[&str], readout: &[&str]| {
-        let mut config = config();
-        config.column.laminae = laminae.iter().map(|&l| l.into()).collect();
-        config.column.readout = readout.iter().map(|&l| l.into()).collect();
-        let error = build(&config, &connectome, FEATURES).err().unwrap();
-        assert_eq!(error.exit_code(), 2);
-        error.to_string()
-    };
-    assert!(refused(&["L4", "L7"], &[]).contains("column.laminae: no excitatory lamina \"L7\""));
-    assert!(refused(&["L4", "L5"], &["L6"]).contains("column.readout: no excitatory lamina \"L6\""));
-    assert!(refused(&["L4", "L5", "L4"], &[]).contains("column.laminae: lamina \"L4\" occurs twice"));
-    assert!(refused(&[], &["L6", "L6"]).contains("column.readout: lamina \"L6\" occurs twice"));
-}
-
-#[test]
-fn the_readout_sees_the_chosen_laminae_one_after_another() {
-    let connectome = connectome(&TINY, 0.4);
-    let read = |readout: &[&str]| {
-        let mut config = config();
-        config.column.readout = readout.iter().map(|&l| l.into()).collect();
-        let mut column = build(&config, &connectome, FEATURES).unwrap();
-        let mut rng = Rng::stream(1, "readout", &[]);
-        let (weights, x) = (strengths(&column, &mut rng), features(3, &mut rng));
-        run(&mut column, &pass(false, 3, 0), &weights, &x)
-    };
-    assert_eq!(read(&["L6", "L4", "L5"]), [read(&["L6"]), read(&["L4"]), read(&["L5"])].concat());
-    assert_eq!(read(&[]), read(&["L6"]), "the default is the last lamina");
-    assert_eq!(read(&["all"]), read(&["L4", "L2/3", "L5", "L6"]));
-}
-
-#[test]
-fn without_masks_every_projection_is_all_to_all_and_no_synapse_is_the_connectomes() {
-    // So sparse that most pairs are unconnected.
-    let connectome = connectome(&TINY, 0.2);
-    let mut config = config();
-    config.column.inhibition = "interneurons".into();
-    config.column.masks = false;
-    let column = build(&config, &connectome, FEATURES).unwrap();
-    assert_eq!(column.synapses(), 0);
-    let cells: BTreeMap<String, usize> = TINY
-        .iter()
-        .flat_map(|&(lamina, e, i)| [(lamina.to_string(), e), (format!("{lamina} I"), i)])
-        .chain([("input".to_string(), FEATURES.n())])
-        .collect();
-    let mut projections = 0;
-    for t in &column.tensors {
-        let Some((pre, post)) = t.name.split_once("->") else { continue };
-        let autapses = if pre == post { cells[pre] } else { 0 };
-        assert_eq!(t.len(), cells[pre] * cells[post] - autapses, "{}", t.name);
-        projections += 1;
-    }
-    // Per lamina: E and I each from the input or all laminae before; E->E, E->I and I->E within.
-    assert_eq!(projections, 2 * (1 + 1 + 2 + 3) + 4 * 3);
-}
-
-#[test]
-fn with_masks_each_projection_has_the_connectomes_synapses_and_they_are_counted() {
-    let connectome = connectome(&TINY, 0.4);
-    for inhibition in ["graded", "interneurons", "none"] {
-        let mut config = config();
-        config.column.inhibition = inhibition.into();
-        let column = build(&config, &connectome, FEATURES).unwrap();
-        let cells = |name: &str| match name.strip_suffix(" I") {
-            Some(lamina) => connectome.select(Some(lamina), Some(Polarity::Inhibitory)),
-            None => connectome.population(name),
-        };
-        let mut synapses = 0;
-        for t in &column.tensors {
-            let Some((pre, post)) = t.name.split_once("->").filter(|(pre, _)| *pre != "input") else { continue };
-            assert_eq!(t.shape, [connectome.projection(&cells(post), &cells(pre)).len()], "{}", t.name);
-            assert_eq!(t.sign == Sign::NonNegative, inhibition == "interneurons", "{}", t.name);
-            synapses += t.len();
-        }
-        assert_eq!(column.synapses(), synapses);
-    }
-}
-
-#[test]
-fn interneurons_that_reach_nobody_are_refused() {
-    let connectome = connectome(&[("L4", 6, 0), ("L5", 4, 0)], 0.8);
-    let mut config = config();
-    config.column.inhibition = "interneurons".into();
-    let error = build(&config, &connectome, FEATURES).err().unwrap();
-    assert!(error.exit_code() == 3 && error.to_string().contains("no inhibitory cell"), "{error}");
-}
-
-/// A gain below zero would turn every synapse onto its neuron into one of the other sign.
-#[test]
-fn gains_stay_above_zero_under_dales_law() {
-    let connectome = connectome(&TINY, 0.4);
-    for inhibition in ["graded", "interneurons"] {
-        let mut config = config();
-        config.column.inhibition = inhibition.into();
-        let column = build(&config, &connectome, FEATURES).unwrap();
-        let gains: Vec<_> = column.tensors.iter().filter(|t| t.name.ends_with("gain")).collect();
-        assert!(!gains.is_empty());
-        assert!(gains.iter().all(|t| (t.sign == Sign::NonNegative) == (inhibition == "interneurons")), "{inhibition}");
-    }
-}
-
-#[test]
-fn retinotopic_fields_are_squares_at_the_place_of_the_cell() {
-    let mut connectome = connectome(&TINY, 0.4);
-    let cells = connectome.population("L4");
-    let corners = [[0.0, 0.0], [100.0, 0.0], [0.0, 100.0], [100.0, 100.0], [50.0, 50.0], [0.0, 0.0]];
-    for (&i, [x, z]) in cells.iter().zip(corners) {
-        connectome.neurons[i].position_um = Some([x, 0.0, z]);
-    }
-    let mut config = config();
-    config.column.input = "retinotopic".into();
-    config.column.receptive_field = 0.5;
-    let input = Shape { c: 2, h: 8, w: 8 };
-    let column = build(&config, &connectome, input).unwrap();
-    let Mask::Synapses(mask) = &column.populations[0].excitatory[0].mask else { panic!("not retinotopic") };
-    let fields = [(0..2, 0..2), (6..8, 0..2), (0..2, 6..8), (6..8, 6..8), (2..6, 2..6), (0..2, 0..2)];
-    for (i, (columns, rows)) in fields.into_iter().enumerate() {
-        let inside = |j: usize| columns.contains(&(j % 8)) && rows.contains(&(j / 8 % 8));
-        assert!((0..input.n()).all(|j| mask.contains(i, j) == inside(j)), "cell {i}");
-    }
-    assert_eq!(column.synapses(), column.projections().skip(1).map(Projection::weights_len).sum::<usize>());
 }
 
 #[test]
