@@ -19,7 +19,7 @@ use crate::kernels::plasticity::{
     apply, center_rows, finish_dense, hebbian_sparse, intrinsic_step, row_means, subtract_from, update_running_mean,
 };
 use crate::kernels::{dense, sparse, threads};
-use crate::model::{Network, Pass, Plastic, Wiring};
+use crate::model::{Network, Pass, Plastic, SLICE, Wiring};
 use std::ops::Range;
 
 /// Part of the local step in the change of one projection, summed over steps.
@@ -36,7 +36,7 @@ pub struct Share {
 /// A projection under Hebbian change.
 struct Site {
     layer: usize,
-    /// Position among the layer's plastic projections, over the whole network.
+    /// Position among the layer's plastic projections.
     position: usize,
     tensor: usize,
     bias: Option<usize>,
@@ -91,8 +91,11 @@ impl Hebbian {
         let readout = network.layers().len() - 1;
         let mut sites = Vec::new();
         let mut start = 0;
-        for (position, (layer, p)) in network.plastic(&nothing).into_iter().enumerate() {
-            let p = &p[0];
+        let all = (0..network.layers().len()).flat_map(|layer| {
+            network.plastic(layer, &nothing).into_iter().enumerate().map(move |(position, p)| (layer, position, p))
+        });
+        for (layer, position, parts) in all {
+            let p = &parts[0];
             let wanted = match config.learning.mode.as_str() {
                 "hybrid" => p.between_neurons,
                 "local" => layer != readout,
@@ -154,15 +157,19 @@ impl Hebbian {
         if self.sites.is_empty() {
             return;
         }
-        let plastic = network.plastic(pass);
+        let mut plastic: Vec<Vec<Vec<Plastic>>> = network.layers().iter().map(|_| Vec::new()).collect();
+        for site in &self.sites {
+            if plastic[site.layer].is_empty() {
+                plastic[site.layer] = network.plastic(site.layer, pass);
+            }
+        }
         let learner = Learner { config: &self.config, rule: self.rule, beside_optimizer: self.beside_optimizer };
         let (mut w, mut w_at, mut s, mut s_at) = (&mut *weights, 0, &mut *state, 0);
         let mut jobs: Vec<_> = self
             .sites
             .iter_mut()
             .map(|site| {
-                let (layer, parts) = &plastic[site.position];
-                assert_eq!(*layer, site.layer, "the plastic projections keep their order");
+                let parts = &plastic[site.layer][site.position];
                 let w = part_of(&mut w, &mut w_at, &network.tensors()[site.tensor].range);
                 let s = part_of(&mut s, &mut s_at, &(site.rates.start..site.theta.end));
                 (optimizer.change(site.tensor), site, parts, w, s)
@@ -231,8 +238,8 @@ impl Learner<'_> {
         let n = site.n_post;
         let scratch = &mut site.scratch;
         let samples = parts.iter().map(|p| p.samples).sum();
-        join(parts, samples, |p| p.pre, &mut scratch.pre);
-        join(parts, samples, |p| p.post, &mut scratch.post);
+        join(parts, samples, |p| &p.pre, &mut scratch.pre);
+        join(parts, samples, |p| &p.post, &mut scratch.post);
         let (rates, theta) = state.split_at_mut(n);
         scratch.means.resize(n, 0.0);
         row_means(n, samples, &scratch.post, &mut scratch.means);
@@ -325,13 +332,23 @@ fn part_of<'a>(rest: &mut &'a mut [f32], at: &mut usize, range: &Range<usize>) -
 }
 
 /// Puts the activity of the slices side by side: `(N, samples)` of each into `all (N, Σ samples)`.
-fn join<'a>(parts: &[Plastic<'a>], samples: usize, side: impl Fn(&Plastic<'a>) -> &'a [f32], all: &mut Aligned) {
+fn join(parts: &[Plastic], samples: usize, side: impl for<'a> Fn(&'a Plastic) -> &'a [f32], all: &mut Aligned) {
     let rows = parts.first().map_or(0, |p| side(p).len() / p.samples.max(1));
     all.resize(rows * samples, 0.0);
     let mut at = 0;
     for part in parts {
-        for (row, activity) in all.chunks_exact_mut(samples).zip(side(part).chunks_exact(part.samples)) {
-            row[at..at + part.samples].copy_from_slice(activity);
+        let rows = all.chunks_exact_mut(samples);
+        if part.samples == SLICE {
+            // Whole vectors: a copy of one is two instructions, not a call.
+            for (row, activity) in rows.zip(side(part).as_chunks::<SLICE>().0) {
+                if let Some(run) = row[at..].first_chunk_mut() {
+                    *run = *activity;
+                }
+            }
+        } else {
+            for (row, activity) in rows.zip(side(part).chunks_exact(part.samples)) {
+                row[at..at + part.samples].copy_from_slice(activity);
+            }
         }
         at += part.samples;
     }

@@ -52,10 +52,6 @@ pub struct Conv {
     scratch: Aligned,
     /// Scratch, empty before the first backward pass.
     partial: Aligned,
-    /// Inputs under the sampled pixels `(C_in * k * k, PATCHES * B)`; empty before the first training pass.
-    pre: Vec<f32>,
-    /// Outputs at the sampled pixels, rectified: rates `(C_out, PATCHES * B)`.
-    post: Vec<f32>,
 }
 
 impl Conv {
@@ -63,43 +59,38 @@ impl Conv {
     /// (He et al. 2015, equation 10), biases at 0.
     pub fn new(input: Shape, filters: usize, kernel: usize) -> Self {
         let shape = ConvShape { c_in: input.c, c_out: filters, h: input.h, w: input.w, k: kernel };
-        let mut layer = Self {
-            shape,
-            weight: 0..0,
-            bias: 0..0,
-            scratch: Aligned::default(),
-            partial: Aligned::default(),
-            pre: Vec::new(),
-            post: Vec::new(),
-        };
+        let mut layer =
+            Self { shape, weight: 0..0, bias: 0..0, scratch: Aligned::default(), partial: Aligned::default() };
         let ranges = tensor_ranges(&layer.tensors());
         (layer.weight, layer.bias) = (ranges[0].clone(), ranges[1].clone());
         layer
     }
 
-    /// Copies the patches of this step: `pre` from `x (C_in, H, W, B)`, `post` from `y (C_out, H, W, B)`.
-    fn gather(&mut self, pass: &Pass, x: &[f32], y: &[f32]) {
+    /// The patches of this step: inputs under the sampled pixels `(C_in * k * k, PATCHES * B)` from `x (C_in, H, W, B)`,
+    /// and outputs there, rectified: rates `(C_out, PATCHES * B)` from `y (C_out, H, W, B)`.
+    fn patches(&self, pass: &Pass, x: &[f32], y: &[f32]) -> (Vec<f32>, Vec<f32>) {
         let ConvShape { c_out, h, w, k, .. } = self.shape;
         let (batch, samples, pad) = (pass.batch, PATCHES * pass.batch, k / 2);
-        self.pre.resize(self.shape.taps() * samples, 0.0);
-        self.post.resize(c_out * samples, 0.0);
+        let (mut pre, mut post) = (vec![0.0; self.shape.taps() * samples], vec![0.0; c_out * samples]);
+        if samples == 0 {
+            return (pre, post);
+        }
         let mut rng = Rng::stream(pass.seed, "patches", &[pass.step]);
         for patch in 0..PATCHES {
             let (oy, ox) = (rng.below(h), rng.below(w));
             let columns = patch * batch..(patch + 1) * batch;
-            for (tap, row) in self.pre.chunks_exact_mut(samples).enumerate() {
+            for (tap, row) in pre.chunks_exact_mut(samples).enumerate() {
                 let (i, iy, ix) = (tap / (k * k), oy + tap / k % k, ox + tap % k);
                 let row = &mut row[columns.clone()];
                 if (pad..h + pad).contains(&iy) && (pad..w + pad).contains(&ix) {
                     row.copy_from_slice(&x[((i * h + iy - pad) * w + ix - pad) * batch..][..batch]);
-                } else {
-                    row.fill(0.0);
                 }
             }
-            for (o, row) in self.post.chunks_exact_mut(samples).enumerate() {
+            for (o, row) in post.chunks_exact_mut(samples).enumerate() {
                 elementwise::relu(&y[((o * h + oy) * w + ox) * batch..][..batch], &mut row[columns.clone()]);
             }
         }
+        (pre, post)
     }
 }
 
@@ -133,9 +124,6 @@ impl Layer for Conv {
         let (weight, bias) = (&weights[self.weight.clone()], &weights[self.bias.clone()]);
         let scratch = first(&mut self.scratch, self.shape.scratch_len(pass.batch));
         kernel::forward(&self.shape, pass.batch, weight, Some(bias), scratch, x, y);
-        if pass.training {
-            self.gather(pass, x, y);
-        }
     }
 
     fn backward_part(
@@ -158,15 +146,16 @@ impl Layer for Conv {
         backward_bias(shape.c_out, shape.h * shape.w * batch, dy, &mut dweights[self.bias.clone()]);
     }
 
-    fn plastic<'a>(&'a self, _x: &'a [f32], _y: &'a [f32], pass: &Pass) -> Vec<Plastic<'a>> {
+    fn plastic<'a>(&'a self, x: &'a [f32], y: &'a [f32], pass: &Pass) -> Vec<Plastic<'a>> {
+        let (pre, post) = self.patches(pass, x, y);
         vec![Plastic {
             weight: 0,
             bias: Some(1),
             wiring: Wiring::Dense { n_post: self.shape.c_out, n_pre: self.shape.taps() },
             between_neurons: false,
             samples: PATCHES * pass.batch,
-            pre: &self.pre[..self.shape.taps() * PATCHES * pass.batch],
-            post: &self.post[..self.shape.c_out * PATCHES * pass.batch],
+            pre: pre.into(),
+            post: post.into(),
         }]
     }
 }
@@ -217,14 +206,10 @@ mod tests {
     }
 
     #[test]
-    fn patches_are_those_of_the_last_training_pass() {
-        let input = Shape { c: 1, h: 3, w: 3 };
-        let mut layer = Conv::new(input, 1, 1);
+    fn projections_are_listed_before_any_pass_without_activity() {
+        let layer = Conv::new(Shape { c: 1, h: 3, w: 3 }, 1, 1);
         let listed = Pass { training: false, batch: 0, slice: 0, seed: 1, step: 0 };
-        assert_eq!(layer.plastic(&[], &[], &listed).len(), 1, "listed before any pass, without activity");
-        let (training, scoring) = (Pass { training: true, batch: 1, ..listed }, Pass { batch: 1, ..listed });
-        layer.forward(&training, &[1.0; 32], &[], &[1.0; 9], &mut [0.0; 9]);
-        layer.forward(&scoring, &[1.0; 32], &[], &[2.0; 9], &mut [0.0; 9]);
-        assert_eq!(layer.plastic(&[], &[], &training)[0].pre, [1.0; PATCHES]);
+        let plastic = layer.plastic(&[], &[], &listed);
+        assert_eq!((plastic.len(), plastic[0].pre.len(), plastic[0].post.len()), (1, 0, 0));
     }
 }

@@ -23,15 +23,13 @@ pub struct Dense {
     gain: f32,
     weight: Range<usize>,
     bias: Range<usize>,
-    /// Rectified outputs of the last training pass `(units, B)`, for Hebbian rules.
-    rates: Vec<f32>,
 }
 
 impl Dense {
     /// `units` neurons that each see all `n_pre`; weights start normal with variance `gain / n_pre`
     /// (He et al. 2015 before a ReLU: 2; a read-out: 1), biases at 0.
     pub fn new(n_pre: usize, units: usize, gain: f32) -> Self {
-        let mut layer = Self { n_pre, units, gain, weight: 0..0, bias: 0..0, rates: Vec::new() };
+        let mut layer = Self { n_pre, units, gain, weight: 0..0, bias: 0..0 };
         let ranges = tensor_ranges(&layer.tensors());
         (layer.weight, layer.bias) = (ranges[0].clone(), ranges[1].clone());
         layer
@@ -66,10 +64,6 @@ impl Layer for Dense {
     fn forward(&mut self, pass: &Pass, weights: &[f32], _buffers: &[f32], x: &[f32], y: &mut [f32]) {
         let (weight, bias) = (&weights[self.weight.clone()], &weights[self.bias.clone()]);
         kernel::forward(self.units, self.n_pre, pass.batch, weight, Some(bias), x, y);
-        if pass.training {
-            self.rates.resize(y.len(), 0.0);
-            elementwise::relu(y, &mut self.rates);
-        }
     }
 
     fn backward_part(
@@ -93,15 +87,17 @@ impl Layer for Dense {
         vec![Outer { tensor: 0, n_post: self.units, n_pre: self.n_pre, x, dy }]
     }
 
-    fn plastic<'a>(&'a self, x: &'a [f32], _y: &'a [f32], pass: &Pass) -> Vec<Plastic<'a>> {
+    fn plastic<'a>(&'a self, x: &'a [f32], y: &'a [f32], pass: &Pass) -> Vec<Plastic<'a>> {
+        let mut rates = vec![0.0; y.len()];
+        elementwise::relu(y, &mut rates);
         vec![Plastic {
             weight: 0,
             bias: Some(1),
             wiring: Wiring::Dense { n_post: self.units, n_pre: self.n_pre },
             between_neurons: false,
             samples: pass.batch,
-            pre: x,
-            post: &self.rates[..self.units * pass.batch],
+            pre: x.into(),
+            post: rates.into(),
         }]
     }
 }
@@ -138,6 +134,6 @@ mod tests {
         assert_eq!(y, [3.0, 3.0, -3.0, -3.0]);
         let plastic = layer.plastic(&x, &y, &pass);
         assert_eq!((plastic.len(), plastic[0].samples, plastic[0].between_neurons), (1, 2, false));
-        assert_eq!((plastic[0].pre, plastic[0].post), (&x[..], &[3.0, 3.0, 0.0, 0.0][..]), "a rate is not below zero");
+        assert_eq!((&*plastic[0].pre, &*plastic[0].post), (&x[..], &[3.0, 3.0, 0.0, 0.0][..]), "a rate is not below 0");
     }
 }

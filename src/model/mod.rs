@@ -6,6 +6,7 @@
 use crate::connectome::Synapses;
 use crate::error::{Error, Result};
 use crate::kernels::dense::backward_weights_parts;
+use std::borrow::Cow;
 
 mod batch_norm;
 mod channel_attention;
@@ -135,7 +136,8 @@ pub trait Layer: Send + Sync {
         None
     }
 
-    /// Projections that Hebbian rules may change, with their activity in the last training forward pass.
+    /// Projections that Hebbian rules may change, with their activity in the last training forward pass, whose `x` and `y`
+    /// these are.
     fn plastic<'a>(&'a self, _x: &'a [f32], _y: &'a [f32], _pass: &Pass) -> Vec<Plastic<'a>> {
         Vec::new()
     }
@@ -193,9 +195,9 @@ pub struct Plastic<'a> {
     /// Samples (columns) in `pre` and `post`: the batch, or image patches for a convolution.
     pub samples: usize,
     /// Presynaptic activity `(N_pre, samples)`.
-    pub pre: &'a [f32],
+    pub pre: Cow<'a, [f32]>,
     /// Postsynaptic rates, not below zero `(N_post, samples)`.
-    pub post: &'a [f32],
+    pub post: Cow<'a, [f32]>,
 }
 
 /// Connectivity of a plastic projection.

@@ -325,25 +325,21 @@ impl Network {
         });
     }
 
-    /// Every projection that Hebbian rules may change: its layer, and its activity in each slice of the last pass. With
-    /// `pass.batch = 0` it lists the projections without activity.
-    pub fn plastic(&self, pass: &Pass) -> Vec<(usize, Vec<Plastic<'_>>)> {
+    /// The projections of a layer that Hebbian rules may change, each with its activity in each slice of the last pass.
+    /// With `pass.batch = 0` it lists them without activity.
+    pub fn plastic(&self, layer: usize, pass: &Pass) -> Vec<Vec<Plastic<'_>>> {
         let count = slices(pass.batch).count().max(1);
-        let mut list = Vec::new();
-        for i in 0..self.layers().len() {
-            let mut slices = self.replicas[..count].iter().map(|replica| {
-                let (x, y): (&[f32], &[f32]) = match i {
-                    _ if pass.batch == 0 => (&[], &[]),
-                    0 => (&replica.x, &replica.outputs[0]),
-                    _ => (&replica.outputs[i - 1], &replica.outputs[i]),
-                };
-                replica.layers[i].plastic(x, y, &Pass { batch: replica.images.min(pass.batch), ..*pass })
-            });
-            let mut sites: Vec<Vec<Plastic>> = slices.next().into_iter().flatten().map(|p| vec![p]).collect();
-            for slice in slices {
-                sites.iter_mut().zip(slice).for_each(|(site, p)| site.push(p));
-            }
-            list.extend(sites.into_iter().map(|site| (i, site)));
+        let mut slices = self.replicas[..count].iter().map(|replica| {
+            let (x, y): (&[f32], &[f32]) = match layer {
+                _ if pass.batch == 0 => (&[], &[]),
+                0 => (&replica.x, &replica.outputs[0]),
+                _ => (&replica.outputs[layer - 1], &replica.outputs[layer]),
+            };
+            replica.layers[layer].plastic(x, y, &Pass { batch: replica.images.min(pass.batch), ..*pass })
+        });
+        let mut list: Vec<Vec<Plastic>> = slices.next().into_iter().flatten().map(|p| vec![p]).collect();
+        for slice in slices {
+            list.iter_mut().zip(slice).for_each(|(parts, p)| parts.push(p));
         }
         list
     }

@@ -178,7 +178,15 @@ impl Projection {
             Mask::Dense { n_post, n_pre } => Wiring::Dense { n_post: *n_post, n_pre: *n_pre },
             Mask::Synapses(s) => Wiring::Masked(s),
         };
-        Plastic { weight: self.tensor, bias, wiring, between_neurons: self.source != Source::Input, samples, pre, post }
+        Plastic {
+            weight: self.tensor,
+            bias,
+            wiring,
+            between_neurons: self.source != Source::Input,
+            samples,
+            pre: pre.into(),
+            post: post.into(),
+        }
     }
 
     fn draw_noise(&mut self, pass: &Pass, w: &[f32]) {
