@@ -88,12 +88,22 @@ impl Rng {
         state.as_flattened_mut().iter_mut().for_each(|word| *word = (self.next_u64() >> 32) as u32);
         // Variance of a uniform byte: (256^2 - 1) / 12.
         let scale = 1.0 / (8.0 * 65_535.0 / 12.0f32).sqrt();
-        for run in out.chunks_mut(LANES) {
-            let sums = [draw(&mut state), draw(&mut state)].map(|bits| bits.map(|b| (b & BYTES) + (b >> 8 & BYTES)));
-            for (lane, v) in run.iter_mut().enumerate() {
-                let pair = sums[0][lane] + sums[1][lane];
-                *v = ((pair & 0xffff) + (pair >> 16)) as i32 as f32 * scale - 8.0 * 127.5 * scale;
+        let mut next = || {
+            let (a, b) = (draw(&mut state), draw(&mut state));
+            let mut run = [0.0; LANES];
+            for lane in 0..LANES {
+                let pair = (a[lane] & BYTES) + (a[lane] >> 8 & BYTES) + (b[lane] & BYTES) + (b[lane] >> 8 & BYTES);
+                run[lane] = ((pair & 0xffff) + (pair >> 16)) as i32 as f32 * scale - 8.0 * 127.5 * scale;
             }
+            run
+        };
+        // Whole runs apart from the last, so that they are written as vectors.
+        let (runs, rest) = out.as_chunks_mut::<LANES>();
+        for run in runs {
+            *run = next();
+        }
+        if !rest.is_empty() {
+            rest.copy_from_slice(&next()[..rest.len()]);
         }
     }
 

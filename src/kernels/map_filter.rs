@@ -23,7 +23,7 @@ pub fn filter_maps(shape: MapShape, k: usize, filter: &[f32], bias: f32, maps: &
         let run = |i: usize| {
             let (m, i) = (i / k, i % k);
             let row = (h + i).checked_sub(k / 2).filter(|&row| row < shape.h)?;
-            Some((&maps[(row * 2 + m) * wide..][..wide], &filter[(m * k + i) * k..][..k]))
+            Some((&maps[(row * 2 + m) * wide..], &filter[(m * k + i) * k..][..k]))
         };
         sum_runs::<false>(2 * k, run, shape.batch, bias, y);
     });
@@ -39,7 +39,7 @@ pub fn filter_maps_dmaps(shape: MapShape, k: usize, filter: &[f32], d: &[f32], d
         let (h, m) = (i / 2, i % 2);
         let run = |i: usize| {
             let row = (h + k / 2).checked_sub(i).filter(|&row| row < shape.h)?;
-            Some((&d[row * wide..][..wide], &filter[(m * k + i) * k..][..k]))
+            Some((&d[row * wide..], &filter[(m * k + i) * k..][..k]))
         };
         sum_runs::<true>(k, run, shape.batch, 0.0, dmaps);
     });
@@ -82,7 +82,7 @@ fn check(shape: MapShape, k: usize, filter: &[f32], n: usize) -> usize {
 
 /// `y = start + sum over r, j of taps_r(j) * x_r(shifted by j columns)`, taps in reverse order if `REVERSED`.
 ///
-/// `run(r)` gives `x_r (W + K - 1, B)` and `taps_r (K)`, or nothing outside the image; `y (W, B)`.
+/// `run(r)` gives `x_r (W + K - 1, B)` with whatever follows it, and `taps_r (K)`, or nothing outside the image; `y (W, B)`.
 #[inline(always)]
 fn sum_runs<'a, const REVERSED: bool>(
     runs: usize,
@@ -113,11 +113,13 @@ fn block<'a, const REVERSED: bool, const V: usize>(
     at: usize,
     y: &mut [f32],
 ) {
-    let mut sums = [f32x16::splat(start); V];
+    // Sums of every second tap beside each other: one vector alone would wait for each multiply-add.
+    let (mut sums, mut others) = ([f32x16::splat(start); V], [f32x16::ZERO; V]);
     for (x, taps) in (0..runs).filter_map(run) {
         for j in 0..taps.len() {
             let tap = f32x16::splat(if REVERSED { taps[taps.len() - 1 - j] } else { taps[j] });
             let x = &x[at + j * batch..];
+            let sums = if j % 2 == 0 { &mut sums } else { &mut others };
             for v in 0..V {
                 // Of a last vector that is not full the lanes behind the end of y are thrown away.
                 let v_x = if V > 1 { load_whole(x, v * LANES) } else { load_first(x, 0, y.len()) };
@@ -126,6 +128,7 @@ fn block<'a, const REVERSED: bool, const V: usize>(
         }
     }
     for v in 0..V {
+        sums[v] += others[v];
         let end = y.len().min((v + 1) * LANES);
         store(&mut y[v * LANES..end], sums[v]);
     }
