@@ -1,9 +1,9 @@
 //! Two-dimensional convolution (stride 1, zero padding that keeps the size, odd kernel) and its gradients.
 //!
 //! Two ways: `winograd.rs` for 3 x 3 kernels between several channels, `conv_direct.rs` for the rest. The
-//! shape alone decides.
+//! shape alone decides, and for the weight gradient whether a slice's images can stay in the lanes.
 
-use super::{conv_direct, conv_weights, winograd, winograd_weights};
+use super::{conv_direct, conv_weights, winograd, winograd_weights, winograd_weights_few};
 
 /// Sizes of a convolution; `x` is `(C_in, H, W, B)`, `y` is `(C_out, H, W, B)`, weights are `(C_out, C_in, k, k)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,10 +62,11 @@ impl ConvShape {
 
     /// Length of the scratch `partial` of [`backward_weights`].
     pub fn partial_len(&self, batch: usize) -> usize {
-        if winograd::pays(self) {
-            return winograd_weights::scratch_len(self, batch);
+        match winograd::pays(self) {
+            true if winograd_weights_few::pays(self, batch) => winograd_weights_few::scratch_len(self),
+            true => winograd_weights::scratch_len(self, batch),
+            false => conv_weights::scratch_len(self, batch),
         }
-        conv_weights::scratch_len(self, batch)
     }
 
     /// Multiply-adds of one image's forward pass.
@@ -241,10 +242,13 @@ pub fn backward_weights(shape: &ConvShape, batch: usize, dy: &[f32], x: &[f32], 
     shape.check(batch, x, dy);
     assert_eq!(dw.len(), shape.weights_len(), "dw must be (C_out, C_in, k, k)");
     assert_eq!(partial.len(), shape.partial_len(batch), "partial must be as long as partial_len()");
-    if winograd::pays(shape) {
-        return winograd_weights::backward_weights(shape, batch, dy, x, partial, dw);
+    match winograd::pays(shape) {
+        true if winograd_weights_few::pays(shape, batch) => {
+            winograd_weights_few::backward_weights(shape, dy, x, partial, dw);
+        }
+        true => winograd_weights::backward_weights(shape, batch, dy, x, partial, dw),
+        false => conv_weights::backward_weights(shape, batch, dy, x, partial, dw),
     }
-    conv_weights::backward_weights(shape, batch, dy, x, partial, dw);
 }
 
 /// [`forward`] as loops.
@@ -325,6 +329,7 @@ mod tests {
         // By tiles: whole and cut ones, channels that fill no block, several vectors of images.
         for batch in BATCHES {
             shapes.push((ConvShape { c_in: 8, c_out: 9, h: 4, w: 3, k: 3 }, batch));
+            shapes.push((ConvShape { c_in: 9, c_out: 10, h: 7, w: 18, k: 3 }, batch));
             shapes.push((ConvShape { c_in: 33, c_out: 40, h: 8, w: 7, k: 3 }, batch));
         }
         shapes.push((ConvShape { c_in: 17, c_out: 65, h: 6, w: 13, k: 3 }, 48));

@@ -14,6 +14,7 @@ pub mod dense;
 mod dense_weights;
 pub mod elementwise;
 pub mod gate_mlp;
+mod lane_sums;
 mod lanes;
 pub mod lateral;
 pub mod loss;
@@ -33,6 +34,7 @@ mod winograd_channels;
 mod winograd_tiles;
 mod winograd_turn;
 mod winograd_weights;
+mod winograd_weights_few;
 
 /// What decides the last bits of a sum beside the source: architecture, lanes of the vector registers, fused multiply-add.
 pub fn arithmetic() -> String {

@@ -171,7 +171,8 @@ fn convolve_piece(
         }
         for i in 0..c_in {
             for (t, &place) in places.iter().enumerate() {
-                read_tile(shape, batch, &x[i * plane..][..plane], zeros, place, i * WIDE + t, inputs);
+                let x = &x[i * plane..][..plane];
+                read_tile(shape, batch, x, zeros, place, i * WIDE + t, input_stride(shape), inputs);
             }
         }
         for (block, y) in y.chunks_mut(BLOCK * plane).enumerate() {
@@ -194,18 +195,19 @@ fn convolve_piece(
     }
 }
 
-/// Writes vector `at` of each point: the tile of a plane `x (H, W, B)` whose outputs start at `place`.
+/// Writes vector `at` of each point, `stride` apart: the tile of a plane `x (H, W, B)` whose outputs start at `place`.
 #[inline(always)]
-fn read_tile(
+pub(super) fn read_tile(
     shape: &ConvShape,
     batch: usize,
     x: &[f32],
     zeros: &[f32],
     (top, left, image): (usize, usize, usize),
     at: usize,
+    stride: usize,
     inputs: &mut [Lanes],
 ) {
-    let (row, stride) = (shape.w * batch, input_stride(shape));
+    let row = shape.w * batch;
     // Row `r` of the tile is row `top + r - 1` of the image.
     let rows: [&[f32]; POINTS] = std::array::from_fn(|r| match (top + r).checked_sub(1) {
         Some(y) if y < shape.h => &x[y * row..][..row],

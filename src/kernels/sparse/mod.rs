@@ -4,7 +4,6 @@
 //! tiles of one or two vectors, packed neuron after neuron unless it is aligned already; a tile of one output row
 //! stays in registers while the row's synapses stream past. The order of every sum follows from the shapes alone.
 
-mod lane_sums;
 mod outer;
 mod panel;
 mod product;

@@ -1,9 +1,9 @@
 //! The outer product under the mask: one sum over the batch per stored synapse.
 
 use super::Pattern;
-use super::lane_sums::lane_sums;
 use super::panel::{Panels, Tile, TileWork};
 use super::product::fetch;
+use crate::kernels::lane_sums::lane_sums;
 use crate::kernels::lanes::{LANES, load, load_padded, load_whole, mask, store};
 use crate::kernels::threads::for_pieces;
 use std::ops::Range;
