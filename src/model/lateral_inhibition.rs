@@ -1,8 +1,9 @@
 //! `lateral_inhibition`: each unit is suppressed by its eight neighbours in the same feature map.
 
-use super::{Init, Layer, LayerKind, Operation, Params, Pass, Role, Shape, TensorSpec};
+use super::{Init, Layer, LayerKind, MapWise, Operation, Params, Pass, Role, Shape, TensorSpec};
 use crate::error::Result;
 use crate::kernels::lateral::{MapShape, inhibit, inhibit_backward};
+use std::ops::Range;
 
 /// The row of `LAYERS`.
 pub const KIND: LayerKind = LayerKind {
@@ -56,11 +57,39 @@ impl Layer for LateralInhibition {
     }
 
     fn forward(&mut self, pass: &Pass, weights: &[f32], _buffers: &[f32], x: &[f32], y: &mut [f32]) {
-        inhibit(self.map(pass.batch), &weights[..self.shape.c], x, y);
+        self.forward_maps(0..self.shape.c, pass, weights, x, y);
     }
 
     fn backward_part(
         &mut self,
+        pass: &Pass,
+        weights: &[f32],
+        x: &[f32],
+        y: &[f32],
+        dy: &[f32],
+        dx: Option<&mut [f32]>,
+        dweights: &mut [f32],
+    ) {
+        self.backward_maps(0..self.shape.c, pass, weights, x, y, dy, dx, dweights);
+    }
+
+    fn map_wise(&mut self) -> Option<&mut dyn MapWise> {
+        Some(self)
+    }
+}
+
+impl MapWise for LateralInhibition {
+    fn reads_input(&self) -> bool {
+        true
+    }
+
+    fn forward_maps(&mut self, maps: Range<usize>, pass: &Pass, weights: &[f32], x: &[f32], y: &mut [f32]) {
+        inhibit(self.map(pass.batch), &weights[maps], x, y);
+    }
+
+    fn backward_maps(
+        &mut self,
+        maps: Range<usize>,
         pass: &Pass,
         weights: &[f32],
         x: &[f32],
@@ -69,7 +98,6 @@ impl Layer for LateralInhibition {
         dx: Option<&mut [f32]>,
         dweights: &mut [f32],
     ) {
-        let c = self.shape.c;
-        inhibit_backward(self.map(pass.batch), &weights[..c], x, dy, dx, &mut dweights[..c]);
+        inhibit_backward(self.map(pass.batch), &weights[maps.clone()], x, dy, dx, &mut dweights[maps]);
     }
 }

@@ -1,8 +1,9 @@
 //! `max_pool`: keeps the strongest unit of each window.
 
-use super::{Layer, LayerKind, Operation, Params, Pass, Shape};
+use super::{Layer, LayerKind, MapWise, Operation, Params, Pass, Shape};
 use crate::error::{Error, Result};
 use crate::kernels::pool::{MAX_SIDE, PoolShape, max_pool, max_pool_backward};
+use std::ops::Range;
 
 /// The row of `LAYERS`.
 pub const KIND: LayerKind =
@@ -34,8 +35,15 @@ fn build(params: &mut Params, input: Shape) -> Result<Box<dyn Layer>> {
 }
 
 impl MaxPool {
-    fn shape(&self, batch: usize) -> PoolShape {
-        PoolShape { c: self.input.c, h: self.input.h, w: self.input.w, side: self.side, batch }
+    /// Sizes of a pass over `maps` feature maps.
+    fn shape(&self, maps: usize, batch: usize) -> PoolShape {
+        PoolShape { c: maps, h: self.input.h, w: self.input.w, side: self.side, batch }
+    }
+
+    /// Where the places of `maps` lie, whose output is `len` long.
+    fn places(&self, maps: &Range<usize>, len: usize) -> Range<usize> {
+        let start = len / maps.len().max(1) * maps.start;
+        start..start + len
     }
 }
 
@@ -56,13 +64,38 @@ impl Layer for MaxPool {
         Some(Operation::MaxPool { side: self.side })
     }
 
-    fn forward(&mut self, pass: &Pass, _weights: &[f32], _buffers: &[f32], x: &[f32], y: &mut [f32]) {
-        self.place.resize(y.len(), 0);
-        max_pool(self.shape(pass.batch), x, y, &mut self.place);
+    fn forward(&mut self, pass: &Pass, weights: &[f32], _buffers: &[f32], x: &[f32], y: &mut [f32]) {
+        self.forward_maps(0..self.input.c, pass, weights, x, y);
     }
 
     fn backward_part(
         &mut self,
+        pass: &Pass,
+        weights: &[f32],
+        x: &[f32],
+        y: &[f32],
+        dy: &[f32],
+        dx: Option<&mut [f32]>,
+        dweights: &mut [f32],
+    ) {
+        self.backward_maps(0..self.input.c, pass, weights, x, y, dy, dx, dweights);
+    }
+
+    fn map_wise(&mut self) -> Option<&mut dyn MapWise> {
+        Some(self)
+    }
+}
+
+impl MapWise for MaxPool {
+    fn forward_maps(&mut self, maps: Range<usize>, pass: &Pass, _weights: &[f32], x: &[f32], y: &mut [f32]) {
+        self.place.resize(self.output().n() * pass.batch, 0);
+        let place = self.places(&maps, y.len());
+        max_pool(self.shape(maps.len(), pass.batch), x, y, &mut self.place[place]);
+    }
+
+    fn backward_maps(
+        &mut self,
+        maps: Range<usize>,
         pass: &Pass,
         _weights: &[f32],
         _x: &[f32],
@@ -72,7 +105,8 @@ impl Layer for MaxPool {
         _dweights: &mut [f32],
     ) {
         if let Some(dx) = dx {
-            max_pool_backward(self.shape(pass.batch), dy, &self.place, dx);
+            let place = &self.place[self.places(&maps, dy.len())];
+            max_pool_backward(self.shape(maps.len(), pass.batch), dy, place, dx);
         }
     }
 }

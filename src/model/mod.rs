@@ -7,6 +7,7 @@ use crate::connectome::Synapses;
 use crate::error::{Error, Result};
 use crate::kernels::dense::backward_weights_parts;
 use std::borrow::Cow;
+use std::ops::Range;
 
 mod batch_norm;
 mod channel_attention;
@@ -18,6 +19,7 @@ mod dropout;
 pub mod gradcheck;
 pub mod inference;
 mod lateral_inhibition;
+mod maps;
 mod max_pool;
 mod network;
 mod operation;
@@ -131,6 +133,11 @@ pub trait Layer: Send + Sync {
         }
     }
 
+    /// The layer as one that treats every feature map by itself, if it does.
+    fn map_wise(&mut self) -> Option<&mut dyn MapWise> {
+        None
+    }
+
     /// The layer as one whose images meet (statistics over the batch), if it is one.
     fn meeting(&mut self) -> Option<&mut dyn Meeting> {
         None
@@ -141,6 +148,39 @@ pub trait Layer: Send + Sync {
     fn plastic<'a>(&'a self, _x: &'a [f32], _y: &'a [f32], _pass: &Pass) -> Vec<Plastic<'a>> {
         Vec::new()
     }
+}
+
+/// A layer that treats every feature map by itself: channel `c` of the output is a function of channel `c` of the input.
+///
+/// Several of them in a row go through the maps together, a few maps at a time, so that the activity between them never
+/// leaves the cache; what no backward pass reads is not kept.
+pub trait MapWise {
+    /// Whether [`MapWise::backward_maps`] reads the input.
+    fn reads_input(&self) -> bool {
+        false
+    }
+
+    /// Whether [`MapWise::backward_maps`] reads the output.
+    fn reads_output(&self) -> bool {
+        false
+    }
+
+    /// [`Layer::forward`] of the feature maps `maps`: `x`, `y` hold these alone, `weights` those of the whole layer.
+    fn forward_maps(&mut self, maps: Range<usize>, pass: &Pass, weights: &[f32], x: &[f32], y: &mut [f32]);
+
+    /// [`Layer::backward`] of the feature maps `maps`: `dy` and `dx` hold these alone, and so do `x` and `y` if they are
+    /// read; `weights` and `dweights` are those of the whole layer.
+    fn backward_maps(
+        &mut self,
+        maps: Range<usize>,
+        pass: &Pass,
+        weights: &[f32],
+        x: &[f32],
+        y: &[f32],
+        dy: &[f32],
+        dx: Option<&mut [f32]>,
+        dweights: &mut [f32],
+    );
 }
 
 /// A layer that treats an image by the whole batch in training. Each slice tells what it has (`tell`), and each goes on

@@ -1,8 +1,9 @@
 //! `relu`: cuts activity below zero.
 
-use super::{Layer, LayerKind, Operation, Params, Pass, Shape};
+use super::{Layer, LayerKind, MapWise, Operation, Params, Pass, Shape};
 use crate::error::Result;
 use crate::kernels::elementwise;
+use std::ops::Range;
 
 /// The row of `LAYERS`.
 pub const KIND: LayerKind = LayerKind { name: "relu", doc: "cuts activity below zero", build };
@@ -39,12 +40,40 @@ impl Layer for Relu {
         Some(Operation::Relu)
     }
 
-    fn forward(&mut self, _pass: &Pass, _weights: &[f32], _buffers: &[f32], x: &[f32], y: &mut [f32]) {
-        elementwise::relu(x, y);
+    fn forward(&mut self, pass: &Pass, weights: &[f32], _buffers: &[f32], x: &[f32], y: &mut [f32]) {
+        self.forward_maps(0..self.shape.c, pass, weights, x, y);
     }
 
     fn backward_part(
         &mut self,
+        pass: &Pass,
+        weights: &[f32],
+        x: &[f32],
+        y: &[f32],
+        dy: &[f32],
+        dx: Option<&mut [f32]>,
+        dweights: &mut [f32],
+    ) {
+        self.backward_maps(0..self.shape.c, pass, weights, x, y, dy, dx, dweights);
+    }
+
+    fn map_wise(&mut self) -> Option<&mut dyn MapWise> {
+        Some(self)
+    }
+}
+
+impl MapWise for Relu {
+    fn reads_output(&self) -> bool {
+        true
+    }
+
+    fn forward_maps(&mut self, _maps: Range<usize>, _pass: &Pass, _weights: &[f32], x: &[f32], y: &mut [f32]) {
+        elementwise::relu(x, y);
+    }
+
+    fn backward_maps(
+        &mut self,
+        _maps: Range<usize>,
         _pass: &Pass,
         _weights: &[f32],
         _x: &[f32],

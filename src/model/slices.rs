@@ -5,6 +5,7 @@
 //! their order: any number of threads gives the same bits. Layers whose images meet ([`super::Meeting`]) are the only
 //! places in a pass where slices wait for each other.
 
+use super::maps::Run;
 use super::{Layer, Network, Outer, Pass, Plastic};
 use crate::aligned::Aligned;
 use crate::kernels::optimizer::square_norm;
@@ -22,36 +23,38 @@ pub fn slices(batch: usize) -> impl Iterator<Item = Range<usize>> {
 /// One slice's layers and activity.
 pub(super) struct Replica {
     pub(super) layers: Vec<Box<dyn Layer>>,
+    /// Layers that go through their feature maps together.
+    pub(super) runs: Vec<Run>,
     /// Images of the slice in the last pass.
     images: usize,
     /// Input `(N_input, B)` of the last pass.
     x: Aligned,
-    /// Output of each layer in the last pass `(N, B)`.
-    outputs: Vec<Aligned>,
-    /// Gradient of each layer's output `(N, B)`.
-    d_outputs: Vec<Aligned>,
+    /// Output of each layer in the last pass `(N, B)`; within a run as much of it as the run keeps.
+    pub(super) outputs: Vec<Aligned>,
+    /// Gradient of each layer's output `(N, B)`, likewise.
+    pub(super) d_outputs: Vec<Aligned>,
     /// This slice's part of the gradient of all weights, but for those of [`Layer::outer`].
-    dweights: Aligned,
+    pub(super) dweights: Aligned,
 }
 
 /// Where each layer's weights and buffers lie, and the values of the weights.
 #[derive(Clone, Copy)]
-struct Memory<'a> {
-    ranges: &'a [Range<usize>],
+pub(super) struct Memory<'a> {
+    pub(super) ranges: &'a [Range<usize>],
     weights: &'a [f32],
 }
 
 impl Memory<'_> {
-    fn of(&self, layer: usize) -> &[f32] {
+    pub(super) fn of(&self, layer: usize) -> &[f32] {
         &self.weights[self.ranges[layer].clone()]
     }
 }
 
 impl Replica {
-    pub(super) fn new(layers: Vec<Box<dyn Layer>>) -> Self {
+    pub(super) fn new(mut layers: Vec<Box<dyn Layer>>) -> Self {
         let empty = vec![Aligned::default(); layers.len()];
-        let (x, dweights) = (Aligned::default(), Aligned::default());
-        Self { images: 0, x, outputs: empty.clone(), d_outputs: empty, dweights, layers }
+        let (x, dweights, runs) = (Aligned::default(), Aligned::default(), Run::all(&mut layers));
+        Self { images: 0, x, outputs: empty.clone(), d_outputs: empty, dweights, layers, runs }
     }
 
     fn replicate(&self) -> Self {
@@ -59,18 +62,43 @@ impl Replica {
     }
 
     /// Input of layer `i`, its scratch and output.
-    fn at(&mut self, i: usize) -> (&[f32], &mut dyn Layer, &mut Aligned) {
+    pub(super) fn at(&mut self, i: usize) -> (&[f32], &mut dyn Layer, &mut Aligned) {
         let (done, rest) = self.outputs.split_at_mut(i);
         let x = done.last().unwrap_or(&self.x);
         (x, self.layers[i].as_mut(), &mut rest[0])
     }
 
     fn forward(&mut self, layers: Range<usize>, pass: &Pass, w: Memory, b: Memory) {
-        for i in layers {
+        let runs = std::mem::take(&mut self.runs);
+        let mut i = layers.start;
+        while i < layers.end {
+            if let Some(run) = runs.iter().find(|run| run.layers.start == i && run.layers.end <= layers.end) {
+                run.forward(self, pass, w);
+                i = run.layers.end;
+                continue;
+            }
             let (x, layer, y) = self.at(i);
             y.resize(layer.output().n() * pass.batch, 0.0);
             layer.forward(pass, w.of(i), b.of(i), x, y);
+            i += 1;
         }
+        self.runs = runs;
+    }
+
+    /// The layers of `layers` from the last to the first backward, as [`Replica::backward`] each.
+    fn backward_through(&mut self, layers: Range<usize>, from: usize, pass: &Pass, w: Memory) {
+        let runs = std::mem::take(&mut self.runs);
+        let mut end = layers.end;
+        while end > layers.start {
+            if let Some(run) = runs.iter().find(|run| run.layers.end == end) {
+                run.backward(self, from, pass, w);
+                end = run.layers.start.max(layers.start);
+                continue;
+            }
+            end -= 1;
+            self.backward(end, from, None, pass, w);
+        }
+        self.runs = runs;
     }
 
     /// Layer `i` forward with what all slices told.
@@ -215,9 +243,7 @@ impl Network {
                     *at
                 }
             };
-            for layer in (down_to..above).rev() {
-                replica.backward(layer, from, None, &pass, w);
-            }
+            replica.backward_through(down_to..above, from, &pass, w);
         };
         for meeting in meetings {
             let told = threads::map_slices(replicas, |i, replica| {

@@ -1,0 +1,171 @@
+//! Runs of layers that treat every feature map by itself: they go through the maps together, a few maps at a time.
+//!
+//! A stem's first maps are larger than a core's cache; layer by layer each pass over them would go through memory that all
+//! cores share. The activity and the gradients between the layers of a run are as long as the maps at hand, but for the
+//! activity that a backward pass reads.
+
+use super::slices::{Memory, Replica};
+use super::{Layer, Pass};
+use std::ops::Range;
+
+/// Floats of the largest feature maps that go through a run together: 256 KiB.
+const MAPS_IN_CACHE: usize = 65_536;
+
+/// Map-wise layers in a row, at least two.
+pub(super) struct Run {
+    /// Which layers.
+    pub(super) layers: Range<usize>,
+    /// Feature maps.
+    maps: usize,
+    /// Neurons of a feature map of the input, and of the output of each layer.
+    neurons: Vec<usize>,
+    /// Whether the output of each layer is kept: a backward pass reads it, or a layer behind the run.
+    kept: Vec<bool>,
+}
+
+impl Run {
+    /// The runs among `layers`, in order. The first layer is in none.
+    pub(super) fn all(layers: &mut [Box<dyn Layer>]) -> Vec<Self> {
+        let map_wise: Vec<bool> = layers.iter_mut().map(|layer| layer.map_wise().is_some()).collect();
+        let mut runs = Vec::new();
+        let mut start = 1;
+        while start < layers.len() {
+            let end = start + map_wise[start..].iter().take_while(|&&is| is).count();
+            if end > start + 1 {
+                runs.push(Self::new(layers, start..end));
+            }
+            start = end.max(start + 1);
+        }
+        runs
+    }
+
+    fn new(layers: &mut [Box<dyn Layer>], run: Range<usize>) -> Self {
+        let maps = layers[run.start].output().c;
+        let neurons = (run.start - 1..run.end).map(|i| layers[i].output().n() / maps.max(1)).collect();
+        let mut reads = |i: usize| layers[i].map_wise().map_or((true, true), |l| (l.reads_input(), l.reads_output()));
+        let kept = run.clone().map(|i| i + 1 == run.end || reads(i).1 || reads(i + 1).0).collect();
+        Self { layers: run, maps, neurons, kept }
+    }
+
+    /// The groups of maps that go through together in a pass over `batch` images.
+    fn groups(&self, batch: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let largest = self.neurons.iter().max().map_or(1, |n| n * batch).max(1);
+        let (maps, at_once) = (self.maps, (MAPS_IN_CACHE / largest).max(1));
+        (0..maps).step_by(at_once).map(move |start| start..maps.min(start + at_once))
+    }
+
+    /// Where `maps` lie in the input (`at` 0) or the output of layer `at - 1` of the run, of every map or of these alone.
+    fn place(&self, at: usize, maps: &Range<usize>, batch: usize, whole: bool) -> Range<usize> {
+        let len = self.neurons[at] * batch;
+        let start = if whole { maps.start * len } else { 0 };
+        start..start + maps.len() * len
+    }
+
+    /// As [`Run::place`] of activity.
+    fn activity(&self, at: usize, maps: &Range<usize>, batch: usize) -> Range<usize> {
+        self.place(at, maps, batch, at == 0 || self.kept[at - 1])
+    }
+
+    /// As [`Run::place`] of gradients, which only the ends of the run keep.
+    fn gradient(&self, at: usize, maps: &Range<usize>, batch: usize) -> Range<usize> {
+        self.place(at, maps, batch, at == 0 || at == self.layers.len())
+    }
+
+    /// All layers of the run forward.
+    pub(super) fn forward(&self, replica: &mut Replica, pass: &Pass, w: Memory) {
+        let batch = pass.batch;
+        for maps in self.groups(batch) {
+            for (at, i) in self.layers.clone().enumerate() {
+                let y_place = self.activity(at + 1, &maps, batch);
+                let whole = if self.kept[at] { self.maps } else { maps.len() };
+                let (x, layer, y) = replica.at(i);
+                y.resize(whole * self.neurons[at + 1] * batch, 0.0);
+                if let Some(layer) = layer.map_wise() {
+                    let x = &x[self.activity(at, &maps, batch)];
+                    layer.forward_maps(maps.clone(), pass, w.of(i), x, &mut y[y_place]);
+                }
+            }
+        }
+    }
+
+    /// The layers of the run from `from` backward; the gradient of the input only of those above it.
+    pub(super) fn backward(&self, replica: &mut Replica, from: usize, pass: &Pass, w: Memory) {
+        let batch = pass.batch;
+        let Replica { layers, outputs, d_outputs, dweights, .. } = replica;
+        for maps in self.groups(batch) {
+            for (at, i) in self.layers.clone().enumerate().rev().filter(|&(_, i)| i >= from) {
+                let (before, rest) = d_outputs.split_at_mut(i);
+                let dx = before.last_mut().filter(|_| i > from).map(|dx| {
+                    let whole = if at == 0 { self.maps } else { maps.len() };
+                    dx.resize(whole * self.neurons[at] * batch, 0.0);
+                    &mut dx[self.gradient(at, &maps, batch)]
+                });
+                let dy = &rest[0][self.gradient(at + 1, &maps, batch)];
+                // What is not kept is not read, and is there for the last maps alone.
+                let read = |at: usize| {
+                    let kept = at == 0 || self.kept[at - 1];
+                    if kept { &outputs[self.layers.start + at - 1][self.activity(at, &maps, batch)] } else { &[] }
+                };
+                let (x, y) = (read(at), read(at + 1));
+                let dw = &mut dweights[w.ranges[i].clone()];
+                if let Some(layer) = layers[i].map_wise() {
+                    layer.backward_maps(maps.clone(), pass, w.of(i), x, y, dy, dx, dw);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::parity::random;
+    use crate::model::{Network, Params, Shape, layer_kind};
+
+    fn layers(names: &[&str], mut shape: Shape) -> Vec<Box<dyn Layer>> {
+        let build = |name: &&str| {
+            let table = [("layer".to_string(), toml::Value::from(*name))].into_iter().collect();
+            let built = (layer_kind(name).unwrap().build)(&mut Params::new(table).unwrap(), shape).unwrap();
+            shape = built.output();
+            built
+        };
+        names.iter().map(build).collect()
+    }
+
+    #[test]
+    fn a_run_is_two_layers_or_more_and_keeps_what_is_read() {
+        let names = ["relu", "conv", "relu", "conv", "lateral_inhibition", "max_pool", "relu", "lateral_inhibition"];
+        let runs = Run::all(&mut layers(&names, Shape { c: 2, h: 8, w: 8 }));
+        let found: Vec<_> = runs.iter().map(|run| (run.layers.clone(), &run.kept[..], &run.neurons[..])).collect();
+        // Pooling reads neither side again; the last output is the next layer's input.
+        assert_eq!(found, [(4..8, &[false, false, true, true][..], &[64, 64, 16, 16, 16][..])]);
+    }
+
+    /// Batch 33 in slices of 16, 16 and 1, of maps that go by one at a time and by several.
+    #[test]
+    fn a_run_gives_the_bits_of_its_layers_one_by_one() {
+        let shape = Shape { c: 3, h: 48, w: 52 };
+        let names = [
+            ["conv", "lateral_inhibition", "max_pool", "relu", "lateral_inhibition", "relu"].as_slice(),
+            ["conv", "max_pool", "relu", "conv"].as_slice(),
+        ]
+        .concat();
+        let step = |by_layer: bool| {
+            let mut network = Network::new(shape, layers(&names, shape));
+            assert_eq!(network.replicas[0].runs.len(), 2);
+            let (mut weights, mut dweights) = (vec![0.0; network.weights_len()], vec![f32::NAN; network.weights_len()]);
+            network.initialise(1, &mut weights, &mut []);
+            let pass = Pass { training: true, batch: 33, slice: 0, seed: 1, step: 1 };
+            let x = random("x", shape.n() * 33);
+            let mut y = network.forward(&pass, &weights, &mut [], &x);
+            if by_layer {
+                network.replicas.iter_mut().for_each(|replica| replica.runs.clear());
+                y = network.forward(&pass, &weights, &mut [], &x);
+            }
+            let square = network.backward(&pass, &weights, &random("dy", y.len()), 0, &mut dweights);
+            let finite = dweights.iter().filter(|d| !d.is_nan()).map(|d| d.to_bits());
+            (y.iter().map(|v| v.to_bits()).chain(finite).collect::<Vec<u32>>(), square.to_bits())
+        };
+        assert_eq!(step(false), step(true));
+    }
+}
