@@ -8,6 +8,7 @@
 
 use super::lanes::{LANES, load, load_at, store};
 use super::threads::for_pieces;
+use std::ops::Range;
 use wide::f32x16;
 
 pub use super::dense_weights::{backward_weights, backward_weights_parts};
@@ -20,6 +21,13 @@ pub(super) const VECS: usize = if cfg!(target_feature = "avx512f") { 2 } else { 
 
 /// Rows of a tile one vector wide: enough independent sums to hide the latency of a multiply-add.
 const TALL_ROWS: usize = if cfg!(target_feature = "avx512f") { 16 } else { ROWS };
+
+/// Rows of a piece where a transposed factor is read by columns, whose runs in memory the piece covers.
+const COLUMN_PIECE: usize = 256;
+
+/// Columns that such a piece goes through at a time: as many streams as the processor reads ahead. With weights that are not
+/// in the second-level cache all columns at once reach 43 GFLOP/s, 12 at a time 104.
+const COLUMNS: usize = 12;
 
 /// `y = W x + b`: `w (N_post, N_pre)`, `bias (N_post)`, `x (N_pre, B)`, `y (N_post, B)`.
 ///
@@ -139,7 +147,11 @@ impl Product<'_> {
         }
         // Pieces of several tiles share the panel of `x` in cache; at least 32 of them where the output is tall.
         let rows = (self.m / 32).next_multiple_of(ROWS).clamp(ROWS, 64);
-        let rows = if n == LANES { rows.next_multiple_of(TALL_ROWS) } else { rows };
+        let rows = match a {
+            _ if n != LANES => rows,
+            Left::Rows(_) => rows.next_multiple_of(TALL_ROWS),
+            Left::Columns(_) => COLUMN_PIECE,
+        };
         for_pieces(out, rows * n, self.m * self.k * n, |i, piece| {
             if n == LANES {
                 return self.vectors(a, i * rows, piece);
@@ -159,26 +171,35 @@ impl Product<'_> {
     /// A piece of rows from `m0` where a row of `out` is one vector: the slices of a batch.
     fn vectors(&self, a: Left, m0: usize, piece: &mut [f32]) {
         let (out, _) = piece.as_chunks_mut::<LANES>();
-        let mut r = 0;
-        while r < out.len() {
-            let (m0, out) = (m0 + r, &mut out[r..]);
-            r += match out.len() {
-                TALL_ROWS.. => self.vector_rows::<TALL_ROWS>(a, m0, out),
-                8.. => self.vector_rows::<8>(a, m0, out),
-                4.. => self.vector_rows::<4>(a, m0, out),
-                2.. => self.vector_rows::<2>(a, m0, out),
-                _ => self.vector_rows::<1>(a, m0, out),
-            };
+        // Columns are far apart: some of them at a time for the whole piece, whose neighbours in memory are then read soon.
+        let some = if let Left::Columns(_) = a { COLUMNS } else { self.k.max(1) };
+        for first in (0..self.k.max(1)).step_by(some) {
+            let ks = first..(first + some).min(self.k);
+            let mut r = 0;
+            while r < out.len() {
+                let (m0, out, ks) = (m0 + r, &mut out[r..], ks.clone());
+                r += match out.len() {
+                    TALL_ROWS.. => self.vector_rows::<TALL_ROWS>(a, m0, ks, out),
+                    8.. => self.vector_rows::<8>(a, m0, ks, out),
+                    4.. => self.vector_rows::<4>(a, m0, ks, out),
+                    2.. => self.vector_rows::<2>(a, m0, ks, out),
+                    _ => self.vector_rows::<1>(a, m0, ks, out),
+                };
+            }
         }
     }
 
-    /// `R` rows of one vector each, from row `m0`; returns `R`. Nothing in the loops can fail, so that each element of `a`
-    /// is broadcast from memory by the multiply-add itself.
-    fn vector_rows<const R: usize>(&self, a: Left, m0: usize, out: &mut [[f32; LANES]]) -> usize {
+    /// `R` rows of one vector each, from row `m0`, their terms `ks` added to those before; returns `R`. Nothing in the loops
+    /// can fail, so that each element of `a` is broadcast from memory by the multiply-add itself.
+    fn vector_rows<const R: usize>(&self, a: Left, m0: usize, ks: Range<usize>, out: &mut [[f32; LANES]]) -> usize {
         let k = self.k;
         let x = &self.x.as_chunks::<LANES>().0[..k];
         let mut acc = [f32x16::ZERO; R];
-        if let Some(bias) = self.bias {
+        if ks.start > 0 {
+            for r in 0..R {
+                acc[r] = f32x16::new(out[r]);
+            }
+        } else if let Some(bias) = self.bias {
             for r in 0..R {
                 acc[r] = f32x16::splat(bias[m0 + r]);
             }
@@ -197,7 +218,7 @@ impl Product<'_> {
                 }
             }
             Left::Columns(a) => {
-                for (column, x) in a[m0..].chunks(self.m).zip(x) {
+                for (column, x) in a[ks.start * self.m + m0..].chunks(self.m).zip(&x[ks]) {
                     let x = f32x16::new(*x);
                     if let Some(column) = column.first_chunk::<R>() {
                         for r in 0..R {
