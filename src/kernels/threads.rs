@@ -13,9 +13,14 @@ thread_local! {
     static HAS_SLICE: Cell<bool> = const { Cell::new(false) };
 }
 
+/// True where kernels may share out their work: there are several workers, and not each has a slice of its own.
+pub fn sharing() -> bool {
+    !HAS_SLICE.get() && rayon::current_num_threads() > 1
+}
+
 /// True where several workers may share `work` multiply-adds.
 fn shared(work: usize) -> bool {
-    work >= PARALLEL_FROM && !HAS_SLICE.get() && rayon::current_num_threads() > 1
+    work >= PARALLEL_FROM && sharing()
 }
 
 /// Workers of the pool that the caller runs on.

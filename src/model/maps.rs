@@ -6,6 +6,7 @@
 
 use super::slices::{Memory, Replica};
 use super::{Layer, Pass};
+use crate::kernels::threads;
 use std::ops::Range;
 
 /// Floats of the largest feature maps that go through a run together: 256 KiB.
@@ -47,10 +48,11 @@ impl Run {
         Self { layers: run, maps, neurons, kept }
     }
 
-    /// The groups of maps that go through together in a pass over `batch` images.
+    /// The groups of maps that go through together in a pass over `batch` images: all where the kernels share them out.
     fn groups(&self, batch: usize) -> impl Iterator<Item = Range<usize>> + use<> {
         let largest = self.neurons.iter().max().map_or(1, |n| n * batch).max(1);
-        let (maps, at_once) = (self.maps, (MAPS_IN_CACHE / largest).max(1));
+        let (maps, in_cache) = (self.maps, (MAPS_IN_CACHE / largest).max(1));
+        let at_once = if threads::sharing() { maps.max(1) } else { in_cache };
         (0..maps).step_by(at_once).map(move |start| start..maps.min(start + at_once))
     }
 
