@@ -5,8 +5,6 @@
 
 use crate::kernels::sparse::Pattern;
 use std::fmt;
-
-use sprs::CsMatI;
 use xxhash_rust::xxh3::Xxh3;
 
 /// Synapses between two populations: CSR by postsynaptic neuron, with counts, and the transpose, checked when made.
@@ -130,18 +128,18 @@ impl Synapses {
 
     /// The mask of `list`, already sorted by `(post, pre)`, distinct and in range.
     fn from_sorted(n_post: usize, n_pre: usize, list: &[(u32, u32, u32)]) -> Self {
-        let mut row_starts = vec![0u32; n_post + 1];
-        for &(post, _, _) in list {
-            row_starts[post as usize + 1] += 1;
-        }
-        for i in 0..n_post {
-            row_starts[i + 1] += row_starts[i];
-        }
+        let row_starts = starts(n_post, list.iter().map(|c| c.0));
+        let column_starts = starts(n_pre, list.iter().map(|c| c.1));
         let pre = list.iter().map(|c| c.1).collect();
-        // The values are the CSR order itself: what the transpose carries is where each of its weights lies.
-        let csr = CsMatI::<u32, u32>::new((n_post, n_pre), row_starts, pre, (0..list.len() as u32).collect());
-        let (column_starts, post, order) = csr.to_other_storage().into_raw_storage();
-        let (row_starts, pre, _) = csr.into_raw_storage();
+        // The transpose: connections go to their columns in CSR order, so each column ascends; `order` says where each of
+        // its weights lies.
+        let (mut post, mut order) = (vec![0u32; list.len()], vec![0u32; list.len()]);
+        let mut next = column_starts.clone();
+        for (at, c) in list.iter().enumerate() {
+            let slot = &mut next[c.1 as usize];
+            (post[*slot as usize], order[*slot as usize]) = (c.0, at as u32);
+            *slot += 1;
+        }
         let counts = list.iter().map(|c| c.2).collect();
         Self { n_post, n_pre, row_starts, pre, counts, column_starts, post, order }
     }
@@ -305,6 +303,16 @@ impl Synapses {
     pub fn order(&self) -> &[u32] {
         &self.order
     }
+}
+
+/// Where the entries of each of `n` rows start if they lie row by row, and where the last ends; `rows` names the row of each.
+fn starts(n: usize, rows: impl Iterator<Item = u32>) -> Vec<u32> {
+    let mut starts = vec![0u32; n + 1];
+    rows.for_each(|row| starts[row as usize + 1] += 1);
+    for i in 0..n {
+        starts[i + 1] += starts[i];
+    }
+    starts
 }
 
 #[cfg(test)]
