@@ -8,9 +8,12 @@ use std::path::Path;
 use super::cells::Cells;
 use crate::connectome::Synapses;
 use crate::input;
+use crate::kernels::threads;
 
 /// Longest table read here, bytes; longer ones are streamed.
 const MAX_BYTES: u64 = 16 << 20;
+/// Bytes of the shortest row, `1,2,3` and its end.
+const SHORTEST: usize = 6;
 /// The header of our own table.
 const HEADER: &[u8] = b"pre,post,n_synapses\n";
 
@@ -21,9 +24,25 @@ pub(super) fn read(path: &Path, cells: &Cells) -> Option<Synapses> {
         return None;
     }
     let bytes = input::read(path, MAX_BYTES).ok()?;
-    let mut rows = Rows { left: bytes.strip_prefix(HEADER)?, neurons: Neurons::of(cells), last: None };
-    let synapses = Synapses::from_connections(cells.len(), cells.len(), &mut rows).ok()?;
-    (rows.left.is_empty() && !synapses.is_empty()).then_some(synapses)
+    let rows = bytes.strip_prefix(HEADER)?;
+    let middle = rows[..rows.len() / 2].iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
+    let (first, second) = rows.split_at(middle);
+    let (first, second) = threads::join(|| connections(first, cells), || connections(second, cells));
+    let (first, second) = (first?, second?);
+    if first.last().zip(second.first()).is_some_and(|(a, b)| (a.0, a.1) >= (b.0, b.1)) {
+        return None;
+    }
+    let all = first.into_iter().chain(second).map(|(post, pre, count)| (post as usize, pre as usize, count));
+    let synapses = Synapses::from_connections(cells.len(), cells.len(), all).ok()?;
+    (!synapses.is_empty()).then_some(synapses)
+}
+
+/// The connections of the lines `text`, unless one of them is left to the general reader.
+fn connections(text: &[u8], cells: &Cells) -> Option<Vec<(u32, u32, u32)>> {
+    let mut rows = Rows { left: text, neurons: Neurons::of(cells), last: None };
+    let mut list = Vec::with_capacity(text.len() / SHORTEST);
+    list.extend(&mut rows);
+    rows.left.is_empty().then_some(list)
 }
 
 /// The connections `(post, pre, count)` of a table, up to its end or to the first row that is left to the general reader.
@@ -31,11 +50,11 @@ struct Rows<'a> {
     left: &'a [u8],
     neurons: Neurons<'a>,
     /// The last pair, postsynaptic neuron first.
-    last: Option<(usize, usize)>,
+    last: Option<(u32, u32)>,
 }
 
 impl Iterator for Rows<'_> {
-    type Item = (usize, usize, u32);
+    type Item = (u32, u32, u32);
 
     fn next(&mut self) -> Option<Self::Item> {
         let (pre, rest) = split(self.left, b',')?;
@@ -61,7 +80,7 @@ fn split(text: &[u8], end: u8) -> Option<(&[u8], &[u8])> {
 struct Neurons<'a> {
     cells: &'a Cells,
     /// Identifier and index, in the slot that [`Neurons::slot`] gives.
-    found: Vec<Option<(&'a [u8], usize)>>,
+    found: Vec<Option<(&'a [u8], u32)>>,
 }
 
 impl<'a> Neurons<'a> {
@@ -73,7 +92,7 @@ impl<'a> Neurons<'a> {
     }
 
     /// Index of the usable neuron with this plain identifier.
-    fn find(&mut self, id: &'a [u8]) -> Option<usize> {
+    fn find(&mut self, id: &'a [u8]) -> Option<u32> {
         let slot = Self::slot(id);
         if let Some((_, at)) = self.found[slot].filter(|(known, _)| *known == id) {
             return Some(at);
@@ -83,8 +102,8 @@ impl<'a> Neurons<'a> {
             return None;
         }
         let at = self.cells.find(std::str::from_utf8(id).ok()?)??;
-        self.found[slot] = Some((id, at as usize));
-        Some(at as usize)
+        self.found[slot] = Some((id, at));
+        Some(at)
     }
 
     /// Where `id` is kept: its last eight bytes by Fibonacci hashing (Knuth, volume 3, 6.4).
