@@ -10,7 +10,7 @@ use super::dense::ROWS;
 use super::lanes::LANES;
 use super::threads::{for_piece_pairs, for_pieces};
 use super::winograd_channels;
-use super::winograd_tiles::{POINTS, PRODUCTS, STEP, input_tile, kernel_tile, output_tile};
+use super::winograd_tiles::{POINTS, PRODUCTS, STEP, input_tile, kernel_tile, output_tile, spread};
 use super::winograd_turn::{HALF, turn};
 use wide::f32x16;
 
@@ -225,9 +225,7 @@ pub(super) fn read_tile(
         }
         column
     });
-    for (point, values) in tile.as_flattened().iter().enumerate() {
-        inputs[point * stride + at] = values.to_array();
-    }
+    spread(&tile, stride, at, inputs);
 }
 
 /// Gives `put` the outputs of the tile at `place` from the product of each point, each with its place in `(H, W, B)`.

@@ -136,6 +136,26 @@ pub(super) fn gradient_tile(column: impl Fn(usize) -> [f32x16; 4]) -> [[f32x16; 
 
 /// The 3 x 3 weight gradients; `column(c)` is column `c` of the products.
 #[inline(always)]
-pub(super) fn weight_gradient_tile(column: impl Fn(usize) -> [f32x16; 6]) -> [[f32x16; 3]; 3] {
+fn weight_gradient_tile(column: impl Fn(usize) -> [f32x16; 6]) -> [[f32x16; 3]; 3] {
     both(column, weight_gradients)
+}
+
+/// Writes each point of `tile` to vector `at` of that point, `stride` vectors apart.
+#[inline(always)]
+pub(super) fn spread(tile: &[[f32x16; 6]; 6], stride: usize, at: usize, out: &mut [[f32; 16]]) {
+    for (point, values) in tile.as_flattened().iter().enumerate() {
+        out[point * stride + at] = values.to_array();
+    }
+}
+
+/// Writes the 3 x 3 weight gradients `(lanes, 9)` of up to 16 input channels, whose products at each point are `product`.
+#[inline(always)]
+pub(super) fn write_weight_gradients(product: impl Fn(usize) -> f32x16, dw: &mut [f32]) {
+    let tile = weight_gradient_tile(|c| std::array::from_fn(|r| product(r * POINTS + c)));
+    let tile = tile.map(|row| row.map(f32x16::to_array));
+    for (i, dw) in dw.chunks_exact_mut(9).enumerate() {
+        for (tap, dw) in dw.iter_mut().enumerate() {
+            *dw = tile[tap / 3][tap % 3][i];
+        }
+    }
 }

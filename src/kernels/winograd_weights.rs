@@ -9,7 +9,7 @@ use super::conv::ConvShape;
 use super::lanes::LANES;
 use super::threads::for_piece_pairs;
 use super::winograd::{BLOCK, Lanes, PIECE, channels_per_piece, most_pieces, multiply};
-use super::winograd_tiles::{POINTS, PRODUCTS, STEP, gradient_tile, input_tile, weight_gradient_tile};
+use super::winograd_tiles::{POINTS, PRODUCTS, STEP, gradient_tile, input_tile, spread, write_weight_gradients};
 use super::winograd_turn::{HALF, turn};
 use wide::f32x16;
 
@@ -128,17 +128,8 @@ fn backward_piece(shape: &ConvShape, batch: usize, dy: &[f32], x: &[f32], scratc
         for (v, dw) in dw.chunks_mut(LANES * TAPS).enumerate() {
             let (start, wide) = group(v, vectors);
             let at = start * BLOCK + o % BLOCK * wide + v - start;
-            let tile = weight_gradient_tile(|c| {
-                std::array::from_fn(|r| {
-                    f32x16::new(sums[(o / BLOCK * PRODUCTS + r * POINTS + c) * BLOCK * vectors + at])
-                })
-            });
-            let tile = tile.map(|row| row.map(f32x16::to_array));
-            for (i, dw) in dw.chunks_exact_mut(TAPS).enumerate() {
-                for tap in 0..TAPS {
-                    dw[tap] = tile[tap / 3][tap % 3][i];
-                }
-            }
+            let sums = &sums[o / BLOCK * PRODUCTS * BLOCK * vectors..];
+            write_weight_gradients(|point| f32x16::new(sums[point * BLOCK * vectors + at]), dw);
         }
     }
 }
@@ -181,14 +172,6 @@ fn add_products(a: &[Lanes], b: &[Lanes], wide: usize, rows: usize, out: &mut [L
                 multiply::<8, 8, 1, true>(a, b, out);
             }
         }
-    }
-}
-
-/// Writes each point of `tile` to vector `at` of that point.
-#[inline(always)]
-fn spread(tile: &[[f32x16; POINTS]; POINTS], stride: usize, at: usize, out: &mut [Lanes]) {
-    for (point, values) in tile.as_flattened().iter().enumerate() {
-        out[point * stride + at] = values.to_array();
     }
 }
 

@@ -8,7 +8,7 @@ use super::conv::ConvShape;
 use super::lane_sums::lane_sums;
 use super::lanes::LANES;
 use super::winograd::{Lanes, read_tile};
-use super::winograd_tiles::{POINTS, PRODUCTS, STEP, gradient_tile, weight_gradient_tile};
+use super::winograd_tiles::{PRODUCTS, STEP, gradient_tile, spread, write_weight_gradients};
 use wide::f32x16;
 
 /// Tiles of a block: 200 KiB of inputs and gradients of 8 to 16 channels, beside 300 KiB of sums in the second-level cache.
@@ -103,13 +103,7 @@ pub(super) fn backward_weights(shape: &ConvShape, dy: &[f32], x: &[f32], scratch
                     *point = lane_sums(&some.map(f32x16::new));
                 }
             }
-            let tile = weight_gradient_tile(|c| std::array::from_fn(|r| points[r * POINTS + c]));
-            let tile = tile.map(|row| row.map(f32x16::to_array));
-            for (i, dw) in dw.chunks_exact_mut(TAPS).enumerate() {
-                for tap in 0..TAPS {
-                    dw[tap] = tile[tap / 3][tap % 3][i];
-                }
-            }
+            write_weight_gradients(|point| points[point], dw);
         }
     }
 }
@@ -131,9 +125,7 @@ fn read_gradients(
             if inside { f32x16::new(pixels[(top + r) * shape.w + left + c]) } else { f32x16::ZERO }
         })
     });
-    for (point, values) in tile.as_flattened().iter().enumerate() {
-        gradients[point * stride + at] = values.to_array();
-    }
+    spread(&tile, stride, at, gradients);
 }
 
 /// The pairs of [`SIDE`] output channels from `o` and as many input channels from `i`: `sums (C_out - o, C_in)`, over

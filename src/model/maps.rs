@@ -63,9 +63,14 @@ impl Run {
         start..start + maps.len() * len
     }
 
+    /// Whether the activity at `at`, as of [`Run::place`], is kept.
+    fn keeps(&self, at: usize) -> bool {
+        at == 0 || self.kept[at - 1]
+    }
+
     /// As [`Run::place`] of activity.
     fn activity(&self, at: usize, maps: &Range<usize>, batch: usize) -> Range<usize> {
-        self.place(at, maps, batch, at == 0 || self.kept[at - 1])
+        self.place(at, maps, batch, self.keeps(at))
     }
 
     /// As [`Run::place`] of gradients, which only the ends of the run keep.
@@ -79,7 +84,7 @@ impl Run {
         for maps in self.groups(batch) {
             for (at, i) in self.layers.clone().enumerate() {
                 let y_place = self.activity(at + 1, &maps, batch);
-                let whole = if self.kept[at] { self.maps } else { maps.len() };
+                let whole = if self.keeps(at + 1) { self.maps } else { maps.len() };
                 let (x, layer, y) = replica.at(i);
                 y.resize(whole * self.neurons[at + 1] * batch, 0.0);
                 if let Some(layer) = layer.map_wise() {
@@ -104,9 +109,9 @@ impl Run {
                 });
                 let dy = &rest[0][self.gradient(at + 1, &maps, batch)];
                 // What is not kept is not read, and is there for the last maps alone.
-                let read = |at: usize| {
-                    let kept = at == 0 || self.kept[at - 1];
-                    if kept { &outputs[self.layers.start + at - 1][self.activity(at, &maps, batch)] } else { &[] }
+                let read = |at: usize| match self.keeps(at) {
+                    true => &outputs[self.layers.start + at - 1][self.activity(at, &maps, batch)],
+                    false => &[],
                 };
                 let (x, y) = (read(at), read(at + 1));
                 let dw = &mut dweights[w.ranges[i].clone()];
