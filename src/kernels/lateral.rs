@@ -1,6 +1,6 @@
 //! Lateral inhibition within a feature map: each unit is suppressed by the mean of its eight neighbours.
 
-use super::lanes::{LANES, load, mask, store, tiles};
+use super::lanes::{LANES, load, load_whole, mask, store, tiles};
 use super::threads;
 use wide::f32x16;
 
@@ -237,14 +237,28 @@ fn in_rows<const R: usize>(
 ///
 /// Goes down the rows and keeps the sums of three of them.
 #[inline(always)]
-fn in_map(shape: MapShape, x: &[f32], mut f: impl FnMut(usize, usize, f32x16, f32x16)) {
-    let (len, batch) = (shape.row(), shape.batch);
+fn in_map(shape: MapShape, x: &[f32], f: impl FnMut(usize, usize, f32x16, f32x16)) {
+    match shape.batch {
+        // A distance that the compiler knows.
+        1 => in_strips(shape, 1, x, f),
+        batch => in_strips(shape, batch, x, f),
+    }
+}
+
+#[inline(always)]
+fn in_strips(shape: MapShape, batch: usize, x: &[f32], mut f: impl FnMut(usize, usize, f32x16, f32x16)) {
+    let len = shape.row();
     for (first, lanes) in tiles(len) {
         let left = !mask(batch.saturating_sub(first).min(LANES));
         let right = mask((len - first).saturating_sub(batch).min(LANES));
         // The values of a row, and of their neighbours to the left and right.
         let row = |at: usize| {
-            [load_around(x, at.wrapping_sub(batch)) & left, load_around(x, at), load_around(x, at + batch) & right]
+            let around = x.get(at.wrapping_sub(batch)..).and_then(|x| x.get(..LANES + 2 * batch));
+            let [before, here, after] = match around {
+                Some(run) => [0, batch, 2 * batch].map(|from| load_whole(run, from)),
+                None => [at.wrapping_sub(batch), at, at + batch].map(|from| load_edge(x, from)),
+            };
+            [before & left, here, after & right]
         };
         let (mut above, mut here) = ([f32x16::ZERO; 3], row(first));
         for h in 0..shape.h {
@@ -258,14 +272,6 @@ fn in_map(shape: MapShape, x: &[f32], mut f: impl FnMut(usize, usize, f32x16, f3
 }
 
 /// The 16 floats of `x` from `at`, which may have wrapped below zero; zeros outside of `x`.
-#[inline(always)]
-fn load_around(x: &[f32], at: usize) -> f32x16 {
-    match x.get(at..).and_then(<[f32]>::first_chunk) {
-        Some(run) => f32x16::new(*run),
-        None => load_edge(x, at),
-    }
-}
-
 #[cold]
 fn load_edge(x: &[f32], at: usize) -> f32x16 {
     f32x16::new(std::array::from_fn(|lane| x.get(at.wrapping_add(lane)).map_or(0.0, |v| *v)))

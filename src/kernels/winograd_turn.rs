@@ -11,6 +11,10 @@ pub(super) fn turn_planes(planes: &[f32], pixels: usize, to: &mut [f32]) {
     for (planes, to) in planes.chunks(LANES * pixels).zip(to.chunks_exact_mut(LANES * pixels)) {
         let channels = planes.len() / pixels;
         for half in [0, HALF] {
+            if channels <= half {
+                to.chunks_exact_mut(LANES).for_each(|lanes| lanes[half..half + HALF].fill(0.0));
+                continue;
+            }
             let whole = if channels >= half + HALF { pixels / HALF * HALF } else { 0 };
             for at in (0..whole).step_by(HALF) {
                 turn(&planes[half * pixels + at..], pixels, &mut to[at * LANES + half..], LANES);
