@@ -4,7 +4,7 @@ use bionic_cpu::connectome;
 use bionic_cpu::data::{self, Split, Standardize};
 use bionic_cpu::kernels::threads::pool;
 use bionic_cpu::model::Network;
-use bionic_cpu::model::inference::probabilities;
+use bionic_cpu::model::inference::Classifier;
 use bionic_cpu::model::presets::PRESETS;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use std::time::Duration;
@@ -26,9 +26,10 @@ fn main() {
         let faces = data::draw(&config.data);
         let standardize = Standardize::of(&config.data.standardize, faces.mean_sd(Split::Training));
         let indices = faces.indices(Split::Training);
+        let mut classifier = Classifier::new(&mut network, &weights, &buffers);
         let mut classify = |threads: usize, n: usize| {
             let part = &indices[..n];
-            let p = probabilities(&mut network, &weights, &buffers, &faces, part, standardize, false);
+            let p = classifier.probabilities(&faces, part, standardize, false);
             let sums = p.chunks_exact(data::EXPRESSIONS.len()).map(|p| p.iter().sum::<f32>());
             // Checked once before timing: probabilities of every image.
             assert!(p.len() == n * data::EXPRESSIONS.len() && sums.into_iter().all(|s| (s - 1.0).abs() < 1e-4));
@@ -36,7 +37,7 @@ fn main() {
             let pool = pool(threads).expect("threads");
             group.bench_function(BenchmarkId::new(preset.name, format!("batch {n}, {threads} threads")), |bencher| {
                 pool.run(|| {
-                    bencher.iter(|| probabilities(&mut network, &weights, &buffers, &faces, part, standardize, false));
+                    bencher.iter(|| classifier.probabilities(&faces, part, standardize, false));
                 });
             });
         };

@@ -7,7 +7,7 @@ use bionic_cpu::config::Config;
 use bionic_cpu::connectome;
 use bionic_cpu::data::{self, Split, Standardize};
 use bionic_cpu::kernels::threads::pool;
-use bionic_cpu::model::inference::probabilities;
+use bionic_cpu::model::inference::Classifier;
 use bionic_cpu::model::{Network, presets};
 use bionic_cpu::train::Stepper;
 use std::time::{Duration, Instant};
@@ -69,10 +69,11 @@ fn classify(config: &Config, seconds: f64) -> Vec<f64> {
     let standardize = Standardize::of(&config.data.standardize, faces.mean_sd(Split::Training));
     let indices = faces.indices(Split::Training);
     let mut parts = indices.chunks_exact(config.batch).cycle();
+    let mut classifier = Classifier::new(&mut network, &weights, &buffers);
     pool(config.threads).expect("threads").run(|| {
         repeat(seconds, || {
             let part = parts.next().expect("a batch");
-            let p = probabilities(&mut network, &weights, &buffers, &faces, part, standardize, false);
+            let p = classifier.probabilities(&faces, part, standardize, false);
             std::hint::black_box(p);
         })
     })

@@ -6,11 +6,13 @@
 //! meets `ROWS` elements of `a`. Each element is one chain of fused multiply-adds in the order of `k`; its value
 //! does not depend on the tile that it lies in.
 
-use super::lanes::{LANES, load, load_at, store};
+use super::dense_single::forward_one;
+use super::lanes::{LANES, load_at, store};
 use super::threads::for_pieces;
 use std::ops::Range;
 use wide::f32x16;
 
+pub use super::dense_single::ByInput;
 pub use super::dense_weights::{backward_weights, backward_weights_parts};
 
 /// Rows of a full tile. 8 x 2 vectors fill half of the 32 registers of AVX-512; 4 x 1 fit the 16 of AVX2.
@@ -316,33 +318,6 @@ pub(super) fn multiply_add<const R: usize, const V: usize, const FULL: bool>(
             acc[r][v] = a.mul_add(xs[v], acc[r][v]);
         }
     }
-}
-
-/// [`forward`] for one image: each row is a dot product along `N_pre`, in four chains of vectors.
-fn forward_one(n_pre: usize, w: &[f32], bias: Option<&[f32]>, x: &[f32], y: &mut [f32]) {
-    const CHAINS: usize = 4;
-    let rows = 64;
-    let work = w.len();
-    for_pieces(y, rows, work, |i, piece| {
-        for (r, y) in piece.iter_mut().enumerate() {
-            let post = i * rows + r;
-            let row = &w[post * n_pre..][..n_pre];
-            let (blocks, row_rest) = row.as_chunks::<{ CHAINS * LANES }>();
-            let (x_blocks, x_rest) = x.as_chunks::<{ CHAINS * LANES }>();
-            let mut acc = [f32x16::ZERO; CHAINS];
-            for (w, x) in blocks.iter().zip(x_blocks) {
-                for c in 0..CHAINS {
-                    let at = c * LANES..(c + 1) * LANES;
-                    acc[c] = load(&w[at.clone()]).mul_add(load(&x[at]), acc[c]);
-                }
-            }
-            for (w, x) in row_rest.chunks(LANES).zip(x_rest.chunks(LANES)) {
-                acc[0] = load(w).mul_add(load(x), acc[0]);
-            }
-            let sum = ((acc[0] + acc[1]) + (acc[2] + acc[3])).reduce_add();
-            *y = sum + bias.map_or(0.0, |b| b[post]);
-        }
-    });
 }
 
 #[cfg(test)]

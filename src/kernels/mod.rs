@@ -11,6 +11,7 @@ pub mod conv;
 pub mod conv_direct;
 pub mod conv_weights;
 pub mod dense;
+mod dense_single;
 mod dense_weights;
 pub mod elementwise;
 pub mod gate_mlp;

@@ -8,6 +8,7 @@ use crate::kernels::dense::backward_bias;
 use crate::kernels::elementwise;
 use crate::rng::Rng;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// The row of `LAYERS`.
 pub const KIND: LayerKind = LayerKind {
@@ -52,6 +53,8 @@ pub struct Conv {
     scratch: Aligned,
     /// Scratch, empty before the first backward pass.
     partial: Aligned,
+    /// The weights as the kernel reads them, if they are held; one for all replicas.
+    held: Option<Arc<Aligned>>,
 }
 
 impl Conv {
@@ -59,8 +62,8 @@ impl Conv {
     /// (He et al. 2015, equation 10), biases at 0.
     pub fn new(input: Shape, filters: usize, kernel: usize) -> Self {
         let shape = ConvShape { c_in: input.c, c_out: filters, h: input.h, w: input.w, k: kernel };
-        let mut layer =
-            Self { shape, weight: 0..0, bias: 0..0, scratch: Aligned::default(), partial: Aligned::default() };
+        let (scratch, partial) = (Aligned::default(), Aligned::default());
+        let mut layer = Self { shape, weight: 0..0, bias: 0..0, scratch, partial, held: None };
         let ranges = tensor_ranges(&layer.tensors());
         (layer.weight, layer.bias) = (ranges[0].clone(), ranges[1].clone());
         layer
@@ -122,8 +125,20 @@ impl Layer for Conv {
 
     fn forward(&mut self, pass: &Pass, weights: &[f32], _buffers: &[f32], x: &[f32], y: &mut [f32]) {
         let (weight, bias) = (&weights[self.weight.clone()], &weights[self.bias.clone()]);
+        if let Some(packed) = &self.held {
+            let tiles = first(&mut self.scratch, self.shape.tiles_len(pass.batch));
+            return kernel::forward_packed(&self.shape, pass.batch, packed, Some(bias), tiles, x, y);
+        }
         let scratch = first(&mut self.scratch, self.shape.scratch_len(pass.batch));
         kernel::forward(&self.shape, pass.batch, weight, Some(bias), scratch, x, y);
+    }
+
+    fn hold(&mut self, weights: Option<&[f32]>) {
+        self.held = weights.map(|weights| {
+            let mut packed = Aligned::zeros(self.shape.packed_len());
+            kernel::pack(&self.shape, &weights[self.weight.clone()], &mut packed);
+            Arc::new(packed)
+        });
     }
 
     fn backward_part(

@@ -3,6 +3,7 @@
 use super::{Init, Layer, LayerKind, Operation, Outer, Pass, Plastic, Role, Shape, TensorSpec, Wiring, tensor_ranges};
 use crate::kernels::{dense as kernel, elementwise};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// The row of `LAYERS`.
 pub const KIND: LayerKind = LayerKind {
@@ -23,13 +24,15 @@ pub struct Dense {
     gain: f32,
     weight: Range<usize>,
     bias: Range<usize>,
+    /// The weights laid out for single images, if they are held; one for all replicas.
+    held: Option<Arc<kernel::ByInput>>,
 }
 
 impl Dense {
     /// `units` neurons that each see all `n_pre`; weights start normal with variance `gain / n_pre`
     /// (He et al. 2015 before a ReLU: 2; a read-out: 1), biases at 0.
     pub fn new(n_pre: usize, units: usize, gain: f32) -> Self {
-        let mut layer = Self { n_pre, units, gain, weight: 0..0, bias: 0..0 };
+        let mut layer = Self { n_pre, units, gain, weight: 0..0, bias: 0..0, held: None };
         let ranges = tensor_ranges(&layer.tensors());
         (layer.weight, layer.bias) = (ranges[0].clone(), ranges[1].clone());
         layer
@@ -63,7 +66,15 @@ impl Layer for Dense {
 
     fn forward(&mut self, pass: &Pass, weights: &[f32], _buffers: &[f32], x: &[f32], y: &mut [f32]) {
         let (weight, bias) = (&weights[self.weight.clone()], &weights[self.bias.clone()]);
-        kernel::forward(self.units, self.n_pre, pass.batch, weight, Some(bias), x, y);
+        match &self.held {
+            Some(held) if pass.batch == 1 => held.forward(Some(bias), x, y),
+            _ => kernel::forward(self.units, self.n_pre, pass.batch, weight, Some(bias), x, y),
+        }
+    }
+
+    fn hold(&mut self, weights: Option<&[f32]>) {
+        let turn = |w: &[f32]| Arc::new(kernel::ByInput::new(self.units, self.n_pre, &w[self.weight.clone()]));
+        self.held = weights.map(turn);
     }
 
     fn backward_part(

@@ -92,6 +92,10 @@ pub trait Layer: Send + Sync {
     /// `y = f(x)`: `x (N_pre, B)`, `y (N_post, B)`.
     fn forward(&mut self, pass: &Pass, weights: &[f32], buffers: &[f32], x: &[f32], y: &mut [f32]);
 
+    /// Lays out `weights` that will not change, so that `forward` of an image takes less time; `None` ends that. Only
+    /// [`Classifier`](inference::Classifier) calls it, which lets nobody change them meanwhile.
+    fn hold(&mut self, _weights: Option<&[f32]>) {}
+
     /// Moves the running statistics `buffers` towards those of the last training pass.
     fn follow(&self, _buffers: &mut [f32]) {}
 

@@ -155,6 +155,14 @@ impl Network {
         count
     }
 
+    /// [`Layer::hold`] of all layers: the first replica's, of which the others are then made again.
+    pub(super) fn hold(&mut self, weights: Option<&[f32]>) {
+        self.replicas.truncate(1);
+        for (layer, range) in self.replicas[0].layers.iter_mut().zip(&self.weights) {
+            layer.hold(weights.map(|w| &w[range.clone()]));
+        }
+    }
+
     fn replicate(&mut self, count: usize) {
         while self.replicas.len() < count {
             self.replicas.push(self.replicas[0].replicate());

@@ -127,6 +127,13 @@ impl Layer for Column {
         }
     }
 
+    fn hold(&mut self, weights: Option<&[f32]>) {
+        // Those that may be dense.
+        for (p, _) in self.populations.iter_mut().flat_map(Population::afferents) {
+            p.hold(weights.map(|w| &w[self.ranges[p.tensor].clone()]));
+        }
+    }
+
     fn backward_part(
         &mut self,
         pass: &Pass,

@@ -57,6 +57,8 @@ pub(crate) struct Projection {
     part: Aligned,
     /// Activity turned round for the weight gradient of a whole block `(B, N_pre)`.
     turned: Aligned,
+    /// The weights of a dense projection laid out for single images, if they are held; one for all replicas.
+    held: Option<Arc<dense::ByInput>>,
 }
 
 impl Projection {
@@ -74,6 +76,7 @@ impl Projection {
             whole,
             part: Aligned::default(),
             turned: Aligned::default(),
+            held: None,
         }
     }
 
@@ -103,6 +106,9 @@ impl Projection {
         match &self.mask {
             Mask::Dense { n_post, n_pre } => {
                 assert!(!accumulate, "a dense projection comes first");
+                if let Some(held) = self.held.as_ref().filter(|_| pass.batch == 1) {
+                    return held.forward(None, x, y);
+                }
                 dense::forward(*n_post, *n_pre, pass.batch, w, None, x, y);
             }
             Mask::Synapses(s) if self.whole => {
@@ -111,6 +117,14 @@ impl Projection {
             }
             Mask::Synapses(s) => sparse::forward(s.pattern(), pass.batch, w, x, y, accumulate),
         }
+    }
+
+    /// [`Layer::hold`](crate::model::Layer::hold) of the weights of this projection.
+    pub(crate) fn hold(&mut self, w: Option<&[f32]>) {
+        self.held = match self.mask {
+            Mask::Dense { n_post, n_pre } => w.map(|w| Arc::new(dense::ByInput::new(n_post, n_pre, w))),
+            Mask::Synapses(_) => None,
+        };
     }
 
     /// `dw = dy xᵀ` at the stored synapses, and `W̃ᵀ dy` for the input as `dx` says. A dense projection never adds to
