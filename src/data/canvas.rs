@@ -2,7 +2,11 @@
 
 use super::{PIXELS, SIDE};
 use crate::rng::Rng;
-use std::ops::Range;
+
+/// Pixels of a row that are worked on together: a vector.
+const GROUP: usize = 16;
+/// Each number below 2^23 added to this leaves its integer part in the lowest bits.
+const INTEGERS: f32 = 8_388_608.0;
 
 /// Where a drawing lies on the canvas: pixel = centre + scale R(angle) (squeeze u + shift_u, v + shift_v).
 #[derive(Clone, Copy)]
@@ -72,29 +76,39 @@ impl Canvas {
             return;
         }
         let scale = self.frame.scale;
-        for_rows(self.frame, bounds, |row, u, v| {
-            let places = u.iter().zip(v).zip(&values[row.clone()]);
-            for (pixel, ((&u, &v), &value)) in self.pixels[row].iter_mut().zip(places) {
-                let share = opacity * (0.5 - scale * distance(u, v, value)).clamp(0.0, 1.0);
-                *pixel += share * (grey - *pixel);
+        for_groups(self.frame, bounds, |at, u, v, inside| {
+            let (pixels, values) = (&mut self.pixels.as_chunks_mut().0[at], &values.as_chunks::<GROUP>().0[at]);
+            let mut shares = [0.0; GROUP];
+            for k in 0..GROUP {
+                shares[k] = opacity * (0.5 - scale * distance(u[k], v[k], values[k])).clamp(0.0, 1.0);
             }
+            mix(pixels, &shares, &[grey; GROUP], inside);
         });
     }
 
     /// Mixes in `(share, grey) = shade(u, v)` for each pixel of `bounds`.
+    #[inline(always)]
     pub fn blend(&mut self, bounds: Bounds, shade: impl Fn(f32, f32) -> (f32, f32)) {
-        for_rows(self.frame, bounds, |row, u, v| {
-            for (pixel, (&u, &v)) in self.pixels[row].iter_mut().zip(u.iter().zip(v)) {
-                let (share, grey) = shade(u, v);
-                *pixel += share * (grey - *pixel);
+        for_groups(self.frame, bounds, |at, u, v, inside| {
+            let (mut shares, mut greys) = ([0.0; GROUP], [0.0; GROUP]);
+            for k in 0..GROUP {
+                (shares[k], greys[k]) = shade(u[k], v[k]);
             }
+            mix(&mut self.pixels.as_chunks_mut().0[at], &shares, &greys, inside);
         });
     }
 
     /// `f(u)` at each pixel of `bounds` `(48, 48)`, 0 elsewhere: what several shapes share and is slow to compute.
     pub fn values(&self, bounds: Bounds, f: impl Fn(f32) -> f32) -> [f32; PIXELS] {
         let mut values = [0.0; PIXELS];
-        for_rows(self.frame, bounds, |row, u, _| values[row].iter_mut().zip(u).for_each(|(value, &u)| *value = f(u)));
+        for_groups(self.frame, bounds, |at, u, _, inside| {
+            let values = &mut values.as_chunks_mut::<GROUP>().0[at];
+            for k in 0..GROUP {
+                if inside[k] {
+                    values[k] = f(u[k]);
+                }
+            }
+        });
         values
     }
 
@@ -129,16 +143,27 @@ impl Canvas {
         rng.fill_normal_fast(&mut normals);
         for ((byte, &x), normal) in out.iter_mut().zip(&self.pixels).zip(normals) {
             let value = 0.5 + contrast * (x - 0.5) + brightness + noise * normal;
-            *byte = (255.0 * value.clamp(0.0, 1.0) + 0.5) as u8;
+            // Rounded as `as u8` does it, which the compiler makes no vectors of.
+            *byte = ((255.0 * value.clamp(0.0, 1.0) + 0.5).floor() + INTEGERS).to_bits() as u8;
         }
     }
 }
 
-/// Calls `f(pixels, u, v)` for each row of `bounds` in `frame`: their range in `(48, 48)` and their coordinates.
-///
-/// Loops over these have no index and no branch, so that the compiler makes vectors of them.
+/// Mixes `greys` into `pixels` by `shares`, where `inside`.
 #[inline(always)]
-fn for_rows(frame: Frame, bounds: Bounds, mut f: impl FnMut(Range<usize>, &[f32], &[f32])) {
+fn mix(pixels: &mut [f32; GROUP], shares: &[f32; GROUP], greys: &[f32; GROUP], inside: &[bool; GROUP]) {
+    for k in 0..GROUP {
+        let share = if inside[k] { shares[k] } else { 0.0 };
+        pixels[k] += share * (greys[k] - pixels[k]);
+    }
+}
+
+/// Calls `f(at, u, v, inside)` for each group of a row that meets `bounds` in `frame`: its index in `(48, 3)`, the coordinates
+/// of its pixels, and which of them lie within.
+///
+/// Loops over a group have no branch and a length that the compiler knows: it makes vectors of them.
+#[inline(always)]
+fn for_groups(frame: Frame, bounds: Bounds, mut f: impl FnMut(usize, &[f32; GROUP], &[f32; GROUP], &[bool; GROUP])) {
     let [u0, u1, v0, v1] = bounds;
     let corners = [frame.pixel(u0, v0), frame.pixel(u1, v0), frame.pixel(u0, v1), frame.pixel(u1, v1)];
     let range = |k: usize| {
@@ -149,15 +174,22 @@ fn for_rows(frame: Frame, bounds: Bounds, mut f: impl FnMut(Range<usize>, &[f32]
     let (columns, rows) = (range(0), range(1));
     let (sin, cos) = frame.angle.sin_cos();
     let (step, squeeze) = (1.0 / frame.scale, 1.0 / frame.squeeze);
-    let (mut u, mut v) = ([0.0; SIDE], [0.0; SIDE]);
-    for y in rows {
-        let dy = step * (y as f32 - frame.centre[1]);
-        for (x, (u, v)) in (0i32..).zip(u.iter_mut().zip(&mut v)) {
+    for group in columns.start / GROUP..columns.end.div_ceil(GROUP) {
+        let (mut along, mut across, mut inside) = ([0.0; GROUP], [0.0; GROUP], [false; GROUP]);
+        for k in 0..GROUP {
+            let x = group * GROUP + k;
             let dx = step * (x as f32 - frame.centre[0]);
-            *u = (cos * dx + sin * dy - frame.shift[0]) * squeeze;
-            *v = cos * dy - sin * dx - frame.shift[1];
+            (along[k], across[k], inside[k]) = (cos * dx, sin * dx, columns.contains(&x));
         }
-        f(y * SIDE + columns.start..y * SIDE + columns.end, &u[columns.clone()], &v[columns.clone()]);
+        for y in rows.clone() {
+            let dy = step * (y as f32 - frame.centre[1]);
+            let (mut u, mut v) = ([0.0; GROUP], [0.0; GROUP]);
+            for k in 0..GROUP {
+                u[k] = (along[k] + sin * dy - frame.shift[0]) * squeeze;
+                v[k] = cos * dy - across[k] - frame.shift[1];
+            }
+            f(y * (SIDE / GROUP) + group, &u, &v, &inside);
+        }
     }
 }
 

@@ -193,7 +193,11 @@ impl Person {
             let line = self.mouth_height + curve * (0.45 - t * t) + 0.35 * open - look.upper_lip * arc(t);
             (line - 0.5 * height, line + 0.5 * height + 0.3 * look.upper_lip * arc(t) * f32::from(open > 0.05))
         };
-        let height = |t: f32| open * arc(t).powf(look.mouth_shape);
+        // A power is slow: none where it is 0 anyway.
+        let height = |t: f32| match open * arc(t) {
+            0.0 => 0.0,
+            _ => open * arc(t).powf(look.mouth_shape),
+        };
         let reach = 0.3 + open + curve.abs();
         let bounds: Bounds = [-half - 0.1, half + 0.1, self.mouth_height - reach, self.mouth_height + reach];
         if self.moustache > 0.0 {
