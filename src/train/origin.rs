@@ -20,16 +20,16 @@ pub(super) struct Origin {
 }
 
 impl Origin {
-    /// Of a run with `config` on what `material` holds.
-    pub fn of(material: &Material) -> Result<Self> {
+    /// Of a run with what `material` holds, whose fingerprints these are.
+    pub fn of(material: &Material, fingerprints: &Fingerprints) -> Result<Self> {
         let (dataset, connectome) = (&material.dataset, &material.connectome);
         Ok(Self {
-            data: format!("{}, {} images, {:016x}", dataset.source, dataset.len(), dataset.fingerprint()),
+            data: format!("{}, {} images, {:016x}", dataset.source, dataset.len(), fingerprints.data),
             connectome: connectome.as_ref().map_or_else(
                 || "none".to_string(),
                 |c| {
                     let (neurons, synapses) = (c.neurons.len(), c.synapses.len());
-                    format!("{}, {neurons} neurons, {synapses} connections, {:016x}", c.origin, c.fingerprint())
+                    format!("{}, {neurons} neurons, {synapses} connections, {:016x}", c.origin, fingerprints.connectome)
                 },
             ),
             configuration: deciding(&material.config)?,

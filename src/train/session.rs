@@ -8,6 +8,7 @@ use super::step::Step;
 use crate::config::Config;
 use crate::data::{Split, Standardize};
 use crate::error::{Error, Result};
+use crate::kernels::threads;
 use crate::model::inference::{loss_and_accuracy, probabilities};
 use crate::rng::Rng;
 use crate::store::{self, Fingerprints, Snapshot, State, WorkFile, WorkMap};
@@ -90,7 +91,8 @@ impl Session {
         let own_wiring = config.connectome == was.connectome;
         let wiring = if own_wiring { files::load_connectome(out, &config)? } else { None };
         let material = Material::gather(&config, wiring, observer)?;
-        let (origin, fingerprints) = (Origin::of(&material)?, origin::fingerprints(&material)?);
+        let fingerprints = origin::fingerprints(&material)?;
+        let origin = Origin::of(&material, &fingerprints)?;
         if !force {
             origin.refuse_other(&path, &found, &opened.fingerprints, &fingerprints)?;
         }
@@ -124,11 +126,18 @@ impl Session {
     /// Fills the folder of a run that nobody has begun.
     fn begin(material: Material, out: &Path, work: WorkFile) -> Result<Self> {
         let fingerprints = origin::fingerprints(&material)?;
-        files::begin(out, &material, &fingerprints)?;
-        let mut map = work.map(material.regions.len())?;
-        material.initialise(map.floats_mut());
+        // Side by side: half of what is left of a start is to draw the first weights.
+        let (described, map) = threads::join(
+            || files::begin(out, &material, &fingerprints),
+            || {
+                let mut map = work.map(material.regions.len())?;
+                material.initialise(map.floats_mut());
+                Ok(map)
+            },
+        );
+        let map = described.and(map)?;
         let steps = material.dataset.indices(Split::Training).len().div_ceil(material.config.batch);
-        let saved = Saved { progress: material.fresh_progress(steps), origin: Origin::of(&material)? };
+        let saved = Saved { progress: material.fresh_progress(steps), origin: Origin::of(&material, &fingerprints)? };
         let sections: Vec<_> = material.regions.sections(&material.network).into_iter().map(|(s, _)| s).collect();
         let state = with_snapshot(&material, &fingerprints, &saved, map.floats(), |snapshot| {
             State::create(&out.join(STATE), &sections, snapshot)
