@@ -1,7 +1,7 @@
 //! Products with a masked weight matrix, stored only at its synapses: forward, transposed, and masked outer product.
 //!
 //! Activity is `(N, B)`, so one weight meets a contiguous run of lanes and nothing is gathered. The batch is cut into
-//! tiles of one or two vectors, packed neuron after neuron unless it is aligned already; a tile of one output row
+//! tiles of one or two vectors, packed neuron after neuron unless it is aligned already or seldom read; a tile of one output row
 //! stays in registers while the row's synapses stream past. The order of every sum follows from the shapes alone.
 
 mod outer;
@@ -202,8 +202,8 @@ pub(super) mod tests {
                 let mask = Mask::random(n_post, n_pre, density, &mut rng);
                 let p = mask.view();
                 let w = random("w", p.synapses());
-                // 80, 127 and 130 put every width of tile after every other.
-                for batch in BATCHES.into_iter().chain([80, 127, 130]) {
+                // 80, 127 and 130 put every width of tile after every other, 240 those of activity in place.
+                for batch in BATCHES.into_iter().chain([80, 127, 130, 240]) {
                     let [x, dy] = [("x", n_pre), ("dy", n_post)].map(|(name, n)| random(name, n * batch));
                     products_agree(p, batch, &w, &x, &dy);
                 }
