@@ -90,8 +90,9 @@ impl Synapses {
                 return Err(Problem::TooMany(n));
             }
         }
-        let mut list: Vec<(u32, u32, u32)> = Vec::new();
-        for (at, (post, pre, count)) in connections.into_iter().enumerate() {
+        let connections = connections.into_iter();
+        let mut list: Vec<(u32, u32, u32)> = Vec::with_capacity(connections.size_hint().0);
+        for (at, (post, pre, count)) in connections.enumerate() {
             if post >= n_post {
                 return Err(Problem::PostRange { at, post });
             }

@@ -39,7 +39,7 @@ pub(super) fn read(path: &Path, cells: &Cells) -> Option<Synapses> {
 
 /// The connections of the lines `text`, unless one of them is left to the general reader.
 fn connections(text: &[u8], cells: &Cells) -> Option<Vec<(u32, u32, u32)>> {
-    let mut rows = Rows { left: text, neurons: Neurons::of(cells), last: None };
+    let mut rows = Rows { left: text, neurons: Neurons::of(cells), post: &[], last: None };
     let mut list = Vec::with_capacity(text.len() / SHORTEST);
     list.extend(&mut rows);
     rows.left.is_empty().then_some(list)
@@ -49,6 +49,8 @@ fn connections(text: &[u8], cells: &Cells) -> Option<Vec<(u32, u32, u32)>> {
 struct Rows<'a> {
     left: &'a [u8],
     neurons: Neurons<'a>,
+    /// Identifier of the last postsynaptic neuron: that of most rows is the same.
+    post: &'a [u8],
     /// The last pair, postsynaptic neuron first.
     last: Option<(u32, u32)>,
 }
@@ -60,12 +62,13 @@ impl Iterator for Rows<'_> {
         let (pre, rest) = split(self.left, b',')?;
         let (post, rest) = split(rest, b',')?;
         let (count, rest) = split(rest, b'\n')?;
-        let pair = (self.neurons.find(post)?, self.neurons.find(pre)?);
+        let same = self.last.filter(|_| post == self.post).map(|(at, _)| at);
+        let pair = (same.or_else(|| self.neurons.find(post))?, self.neurons.find(pre)?);
         let count = number(count)?;
         if self.last.is_some_and(|last| last >= pair) {
             return None;
         }
-        (self.left, self.last) = (rest, Some(pair));
+        (self.left, self.post, self.last) = (rest, post, Some(pair));
         Some((pair.0, pair.1, count))
     }
 }
