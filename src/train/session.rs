@@ -219,15 +219,10 @@ impl Session {
             self.commits.dirty = true;
             let p = &mut self.saved.progress;
             let schedule = p.schedule.factor(p.step);
-            let (loss, correct) = self.step.run(
-                &mut self.material,
-                self.map.floats_mut(),
-                part,
-                p.epoch as u64,
-                p.step,
-                schedule,
-                self.standardize,
-            );
+            let (material, floats) = (&mut self.material, self.map.floats_mut());
+            let (loss, correct) = threads::awake(|| {
+                self.step.run(material, floats, part, p.epoch as u64, p.step, schedule, self.standardize)
+            });
             if !loss.is_finite() {
                 return Err(Error::other(
                     format!("training diverged: the loss is {loss} in epoch {}", p.epoch + 1),

@@ -43,7 +43,8 @@ impl Stepper {
         let batch = material.config.batch;
         let (epoch, at) = (*done / training.len().div_ceil(batch), *done % training.len().div_ceil(batch));
         let part = &training[at * batch..training.len().min((at + 1) * batch)];
-        let (loss, _) = pool.run(|| step.run(material, floats, part, epoch as u64, *done as u64, 1.0, *standardize));
+        let mut run = || step.run(material, floats, part, epoch as u64, *done as u64, 1.0, *standardize);
+        let (loss, _) = pool.run(|| threads::awake(&mut run));
         *done += 1;
         loss / part.len() as f64
     }
