@@ -147,8 +147,8 @@ pub fn join<A: Send, B: Send>(a: impl FnOnce() -> A + Send, b: impl FnOnce() -> 
 const AWAKE: u64 = 100;
 
 /// Runs `f` while the other workers of the pool look for its work without falling asleep between two of its parallel parts:
-/// waking one takes 25 to 40 microseconds. A worker that finds nothing for [`AWAKE`] sleeps all the same and leaves its core to
-/// others.
+/// waking one takes 25 to 40 microseconds. A worker that finds nothing for 100 microseconds sleeps all the same, and leaves
+/// its core to others.
 pub fn awake<R: Send>(f: impl FnOnce() -> R + Send) -> R {
     let workers = rayon::current_num_threads();
     let Some(caller) = rayon::current_thread_index().filter(|_| workers > 1) else {
