@@ -143,8 +143,8 @@ pub fn join<A: Send, B: Send>(a: impl FnOnce() -> A + Send, b: impl FnOnce() -> 
     if rayon::current_thread_index().is_some() { rayon::join(a, b) } else { (a(), b()) }
 }
 
-/// Time without work after which a worker that [`awake`] keeps awake may sleep, microseconds.
-const AWAKE: u64 = 100;
+/// Time without work after which a worker that [`awake`] keeps awake may sleep.
+const AWAKE: Duration = Duration::from_micros(100);
 
 /// Runs `f` while the other workers of the pool look for its work without falling asleep between two of its parallel parts:
 /// waking one takes 25 to 40 microseconds. A worker that finds nothing for 100 microseconds sleeps all the same, and leaves
@@ -159,29 +159,20 @@ pub fn awake<R: Send>(f: impl FnOnce() -> R + Send) -> R {
         for _ in 1..workers {
             scope.spawn(|_| watch(caller, &over));
         }
-        // Also if `f` panics: the scope waits for those who watch.
-        let _end = End(&over);
-        f()
+        let result = f();
+        over.store(true, Ordering::Release);
+        result
     })
 }
 
-/// Ends [`watch`].
-struct End<'a>(&'a AtomicBool);
-
-impl Drop for End<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Release);
-    }
-}
-
-/// Takes on work until it is `over`. The caller, and a worker that watches already, have better things to do: the work
-/// in whose midst they came here would never end.
+/// Takes on work until it is `over`, or until there was none for [`AWAKE`]. The caller, and a worker that watches already,
+/// do not stay: they came here while they wait for others, and would not see that these are done.
 fn watch(caller: usize, over: &AtomicBool) {
     if rayon::current_thread_index() == Some(caller) || WATCHES.replace(true) {
         return;
     }
     let mut idle = Instant::now();
-    while !over.load(Ordering::Acquire) && idle.elapsed() < Duration::from_micros(AWAKE) {
+    while !over.load(Ordering::Acquire) && idle.elapsed() < AWAKE {
         match rayon::yield_now() {
             Some(rayon::Yield::Executed) => idle = Instant::now(),
             // To whoever else wants this core.
