@@ -39,7 +39,7 @@ pub(super) fn read(path: &Path, cells: &Cells) -> Option<Synapses> {
 
 /// The connections of the lines `text`, unless one of them is left to the general reader.
 fn connections(text: &[u8], cells: &Cells) -> Option<Vec<(u32, u32, u32)>> {
-    let mut rows = Rows { left: text, neurons: Neurons::of(cells), post: &[], last: None };
+    let mut rows = Rows { left: text, neurons: Neurons::of(cells), last: None };
     let mut list = Vec::with_capacity(text.len() / SHORTEST);
     list.extend(&mut rows);
     rows.left.is_empty().then_some(list)
@@ -49,10 +49,9 @@ fn connections(text: &[u8], cells: &Cells) -> Option<Vec<(u32, u32, u32)>> {
 struct Rows<'a> {
     left: &'a [u8],
     neurons: Neurons<'a>,
-    /// Identifier of the last postsynaptic neuron: that of most rows is the same.
-    post: &'a [u8],
-    /// The last pair, postsynaptic neuron first.
-    last: Option<(u32, u32)>,
+    /// Identifier of the last postsynaptic neuron, which most rows have in common with the one before, and the last pair,
+    /// postsynaptic neuron first.
+    last: Option<(&'a [u8], (u32, u32))>,
 }
 
 impl Iterator for Rows<'_> {
@@ -62,13 +61,16 @@ impl Iterator for Rows<'_> {
         let (pre, rest) = split(self.left, b',')?;
         let (post, rest) = split(rest, b',')?;
         let (count, rest) = split(rest, b'\n')?;
-        let same = self.last.filter(|_| post == self.post).map(|(at, _)| at);
-        let pair = (same.or_else(|| self.neurons.find(post))?, self.neurons.find(pre)?);
+        let at = match self.last {
+            Some((last, (at, _))) if last == post => at,
+            _ => self.neurons.find(post)?,
+        };
+        let pair = (at, self.neurons.find(pre)?);
         let count = number(count)?;
-        if self.last.is_some_and(|last| last >= pair) {
+        if self.last.is_some_and(|(_, last)| last >= pair) {
             return None;
         }
-        (self.left, self.post, self.last) = (rest, post, Some(pair));
+        (self.left, self.last) = (rest, Some((post, pair)));
         Some((pair.0, pair.1, count))
     }
 }
