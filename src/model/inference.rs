@@ -106,18 +106,29 @@ mod tests {
     use crate::kernels::threads::pool;
     use crate::model::presets::preset;
 
+    /// The network of a preset and so many faces.
+    fn ready(preset_name: &str, images: usize) -> (Network, Dataset, Standardize) {
+        let mut config = preset(preset_name).unwrap();
+        (config.data.demo_train, config.data.demo_test) = (images, 1);
+        let wiring = config.column.enabled.then(|| crate::connectome::load(&config.connectome).unwrap());
+        let faces = data::draw(&config.data);
+        let standardize = Standardize::of(&config.data.standardize, faces.mean_sd(Split::Training));
+        (Network::build(&config, wiring.as_ref()).unwrap(), faces, standardize)
+    }
+
+    /// Weights and buffers of a seed.
+    fn drawn(network: &Network, seed: u64) -> [Vec<f32>; 2] {
+        let [mut weights, mut buffers] = [network.weights_len(), network.buffers_len()].map(|len| vec![0.0; len]);
+        network.initialise(seed, &mut weights, &mut buffers);
+        [weights, buffers]
+    }
+
     /// Of 17 images the last one is a slice of its own; with two threads another replica takes it.
     #[test]
     fn a_classifier_gives_the_same_answers_and_leaves_no_trace() {
         for name in ["bionic", "bionic-ei", "baseline", "deep"] {
-            let mut config = preset(name).unwrap();
-            (config.data.demo_train, config.data.demo_test) = (17, 1);
-            let wiring = config.column.enabled.then(|| crate::connectome::load(&config.connectome).unwrap());
-            let mut network = Network::build(&config, wiring.as_ref()).unwrap();
-            let (mut weights, mut buffers) = (vec![0.0; network.weights_len()], vec![0.0; network.buffers_len()]);
-            network.initialise(1, &mut weights, &mut buffers);
-            let faces = data::draw(&config.data);
-            let standardize = Standardize::of(&config.data.standardize, faces.mean_sd(Split::Training));
+            let (mut network, faces, standardize) = ready(name, 17);
+            let [weights, buffers] = drawn(&network, 1);
             let all: Vec<usize> = (0..17).collect();
             let bits = |p: &[f32]| p.iter().map(|p| p.to_bits()).collect::<Vec<u32>>();
 
@@ -142,15 +153,9 @@ mod tests {
     /// What it laid out ends with it: the next one sees other weights.
     #[test]
     fn a_classifier_reads_the_weights_that_it_was_given() {
-        let mut config = preset("bionic").unwrap();
-        (config.data.demo_train, config.data.demo_test) = (1, 1);
-        let wiring = crate::connectome::load(&config.connectome).unwrap();
-        let mut network = Network::build(&config, Some(&wiring)).unwrap();
-        let faces = data::draw(&config.data);
-        let standardize = Standardize::of(&config.data.standardize, faces.mean_sd(Split::Training));
+        let (mut network, faces, standardize) = ready("bionic", 1);
         let mut answer = |seed: u64| {
-            let (mut weights, mut buffers) = (vec![0.0; network.weights_len()], vec![0.0; network.buffers_len()]);
-            network.initialise(seed, &mut weights, &mut buffers);
+            let [weights, buffers] = drawn(&network, seed);
             let plain = probabilities(&mut network, &weights, &buffers, &faces, &[0], standardize, false);
             let held =
                 Classifier::new(&mut network, &weights, &buffers).probabilities(&faces, &[0], standardize, false);
