@@ -106,7 +106,7 @@ fn one_panel<const V: usize>(active: &[(u32, f32)], panel: &[f32], bias: Option<
     }
 }
 
-/// `y = W x + b` with `w (N_post, N_pre)` as it is.
+/// `y = W x + b` with `w (N_post, N_pre)` as it is: each row is a dot product along `N_pre`, in four chains of vectors.
 pub(super) fn forward_one(n_pre: usize, w: &[f32], bias: Option<&[f32]>, x: &[f32], y: &mut [f32]) {
     const CHAINS: usize = 4;
     let rows = 64;

@@ -245,6 +245,7 @@ fn in_map(shape: MapShape, x: &[f32], f: impl FnMut(usize, usize, f32x16, f32x16
     }
 }
 
+/// [`in_map`] where `batch`, the batch of `shape`, may be a constant.
 #[inline(always)]
 fn in_strips(shape: MapShape, batch: usize, x: &[f32], mut f: impl FnMut(usize, usize, f32x16, f32x16)) {
     let len = shape.row();

@@ -1,8 +1,9 @@
 //! Products with a masked weight matrix, stored only at its synapses: forward, transposed, and masked outer product.
 //!
 //! Activity is `(N, B)`, so one weight meets a contiguous run of lanes and nothing is gathered. The batch is cut into
-//! tiles of one or two vectors, packed neuron after neuron unless it is aligned already or seldom read; a tile of one output row
-//! stays in registers while the row's synapses stream past. The order of every sum follows from the shapes alone.
+//! tiles of one or two vectors, packed neuron after neuron, or of up to eight where it is read in place because it is
+//! aligned already or seldom read; a tile of one output row stays in registers while the row's synapses stream past. The
+//! order of every sum follows from the shapes alone.
 
 mod outer;
 mod panel;
