@@ -4,7 +4,7 @@
 //! cores share. The activity and the gradients between the layers of a run are as long as the maps at hand, but for the
 //! activity that a backward pass reads.
 
-use super::slices::{Memory, Replica};
+use super::replica::{Memory, Replica};
 use super::{Layer, Pass};
 use crate::kernels::threads;
 use std::ops::Range;

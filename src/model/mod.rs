@@ -25,6 +25,7 @@ mod network;
 mod operation;
 pub mod presets;
 mod relu;
+mod replica;
 mod slices;
 mod spatial_attention;
 pub mod spec;

@@ -1,6 +1,6 @@
 //! The network: a stem from the configuration, the column, and a linear read-out, run forward and backward.
 
-use super::slices::Replica;
+use super::replica::Replica;
 use super::{Layer, Params, Shape, TensorSpec, column, dense, layer_kind, tensor_ranges};
 use crate::aligned::Aligned;
 use crate::config::Config;

@@ -5,8 +5,8 @@
 //! their order: any number of threads gives the same bits. Layers whose images meet ([`super::Meeting`]) are the only
 //! places in a pass where slices wait for each other.
 
-use super::maps::Run;
-use super::{Layer, Network, Outer, Pass, Plastic};
+use super::replica::{Memory, Replica};
+use super::{Network, Outer, Pass, Plastic};
 use crate::aligned::Aligned;
 use crate::kernels::optimizer::square_norm;
 use crate::kernels::{dense, threads};
@@ -18,130 +18,6 @@ pub const SLICE: usize = 16;
 /// The slices of `batch` images, in order.
 pub fn slices(batch: usize) -> impl Iterator<Item = Range<usize>> {
     (0..batch).step_by(SLICE).map(move |start| start..batch.min(start + SLICE))
-}
-
-/// One slice's layers and activity.
-pub(super) struct Replica {
-    pub(super) layers: Vec<Box<dyn Layer>>,
-    /// Layers that go through their feature maps together.
-    pub(super) runs: Vec<Run>,
-    /// Images of the slice in the last pass.
-    images: usize,
-    /// Input `(N_input, B)` of the last pass.
-    x: Aligned,
-    /// Output of each layer in the last pass `(N, B)`; within a run as much of it as the run keeps.
-    pub(super) outputs: Vec<Aligned>,
-    /// Gradient of each layer's output `(N, B)`, likewise.
-    pub(super) d_outputs: Vec<Aligned>,
-    /// This slice's part of the gradient of all weights, but for those of [`Layer::outer`].
-    pub(super) dweights: Aligned,
-}
-
-/// Where each layer's weights and buffers lie, and the values of the weights.
-#[derive(Clone, Copy)]
-pub(super) struct Memory<'a> {
-    pub(super) ranges: &'a [Range<usize>],
-    weights: &'a [f32],
-}
-
-impl Memory<'_> {
-    pub(super) fn of(&self, layer: usize) -> &[f32] {
-        &self.weights[self.ranges[layer].clone()]
-    }
-}
-
-impl Replica {
-    pub(super) fn new(mut layers: Vec<Box<dyn Layer>>) -> Self {
-        let empty = vec![Aligned::default(); layers.len()];
-        let (x, dweights, runs) = (Aligned::default(), Aligned::default(), Run::all(&mut layers));
-        Self { images: 0, x, outputs: empty.clone(), d_outputs: empty, dweights, layers, runs }
-    }
-
-    fn replicate(&self) -> Self {
-        Self::new(self.layers.iter().map(|l| l.replicate()).collect())
-    }
-
-    /// Input of layer `i`, its scratch and output.
-    pub(super) fn at(&mut self, i: usize) -> (&[f32], &mut dyn Layer, &mut Aligned) {
-        let (done, rest) = self.outputs.split_at_mut(i);
-        let x = done.last().unwrap_or(&self.x);
-        (x, self.layers[i].as_mut(), &mut rest[0])
-    }
-
-    fn forward(&mut self, layers: Range<usize>, pass: &Pass, w: Memory, b: Memory) {
-        let runs = std::mem::take(&mut self.runs);
-        let mut i = layers.start;
-        while i < layers.end {
-            if let Some(run) = runs.iter().find(|run| run.layers.start == i && run.layers.end <= layers.end) {
-                run.forward(self, pass, w);
-                i = run.layers.end;
-                continue;
-            }
-            let (x, layer, y) = self.at(i);
-            y.resize(layer.output().n() * pass.batch, 0.0);
-            layer.forward(pass, w.of(i), b.of(i), x, y);
-            i += 1;
-        }
-        self.runs = runs;
-    }
-
-    /// The layers of `layers` from the last to the first backward, as [`Replica::backward`] each.
-    fn backward_through(&mut self, layers: Range<usize>, from: usize, pass: &Pass, w: Memory) {
-        let runs = std::mem::take(&mut self.runs);
-        let mut end = layers.end;
-        while end > layers.start {
-            if let Some(run) = runs.iter().find(|run| run.layers.end == end) {
-                run.backward(self, from, pass, w);
-                end = run.layers.start.max(layers.start);
-                continue;
-            }
-            end -= 1;
-            self.backward(end, from, None, pass, w);
-        }
-        self.runs = runs;
-    }
-
-    /// Layer `i` forward with what all slices told.
-    fn forward_with(&mut self, i: usize, told: &[Vec<f64>], pass: &Pass, w: Memory) {
-        let (x, layer, y) = self.at(i);
-        y.resize(layer.output().n() * pass.batch, 0.0);
-        if let Some(layer) = layer.meeting() {
-            layer.forward_with(told, w.of(i), x, y);
-        }
-    }
-
-    fn tell_forward(&mut self, i: usize) -> Vec<f64> {
-        let (x, layer, _) = self.at(i);
-        layer.meeting().map_or_else(Vec::new, |layer| layer.tell_forward(x))
-    }
-
-    /// Layer `i` backward, with what all slices told where images meet; the gradient of its input only if it is above
-    /// layer `from`.
-    fn backward(&mut self, i: usize, from: usize, told: Option<(&[Vec<f64>], usize)>, pass: &Pass, w: Memory) {
-        let x = if i == 0 { &self.x } else { &self.outputs[i - 1] };
-        let (before, rest) = self.d_outputs.split_at_mut(i);
-        let dx = before.last_mut().filter(|_| i > from).map(|dx| {
-            dx.resize(x.len(), 0.0);
-            dx.as_mut_slice()
-        });
-        let (dy, dw) = (&rest[0], &mut self.dweights[w.ranges[i].clone()]);
-        match (told, self.layers[i].meeting()) {
-            (Some((told, own)), Some(layer)) => layer.backward_with(told, own, w.of(i), x, dy, dx, dw),
-            _ => self.layers[i].backward_part(pass, w.of(i), x, &self.outputs[i], dy, dx, dw),
-        }
-    }
-
-    fn tell_backward(&mut self, i: usize) -> Vec<f64> {
-        let x = if i == 0 { &self.x } else { &self.outputs[i - 1] };
-        let dy = &self.d_outputs[i];
-        self.layers[i].meeting().map_or_else(Vec::new, |layer| layer.tell_backward(x, dy))
-    }
-
-    /// Products of the weight gradient that layer `i` left to the network.
-    fn outer(&self, i: usize) -> Vec<Outer<'_>> {
-        let x = if i == 0 { &self.x } else { &self.outputs[i - 1] };
-        self.layers[i].outer(x, &self.d_outputs[i])
-    }
 }
 
 impl Network {
