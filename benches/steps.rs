@@ -40,8 +40,10 @@ fn measure(preset: &str, batch: usize, threads: usize, seconds: f64, mode: &str)
     let mut times = match mode {
         "train" => {
             let mut stepper = Stepper::new(&config).expect("every preset trains on drawn faces");
-            repeat(seconds, || {
-                stepper.step();
+            stepper.on_pool(|stepper| {
+                repeat(seconds, || {
+                    stepper.step();
+                })
             })
         }
         "infer" => classify(&config, seconds),

@@ -147,6 +147,9 @@ impl Product<'_> {
         if out.is_empty() {
             return;
         }
+        if self.k == 0 && self.bias.is_none() {
+            return out.fill(0.0);
+        }
         // Pieces of several tiles share the panel of `x` in cache; at least 32 of them where the output is tall.
         let rows = (self.m / 32).next_multiple_of(ROWS).clamp(ROWS, 64);
         let rows = match a {
@@ -327,7 +330,7 @@ mod tests {
 
     /// Every awkward `(N_post, N_pre, B)`, and two that fill several pieces.
     fn shapes() -> Vec<[usize; 3]> {
-        let mut shapes = vec![[70, 65, 50], [300, 33, 16]];
+        let mut shapes = vec![[70, 65, 50], [300, 33, 16], [0, 5, 3], [0, 5, 16]];
         for post in SIZES {
             for pre in SIZES {
                 shapes.extend(BATCHES.map(|batch| [post, pre, batch]));

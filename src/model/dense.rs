@@ -1,6 +1,9 @@
 //! Layer `dense`: an all-to-all projection with a bias, `y = W x + b`. Also the read-out of every network.
 
-use super::{Init, Layer, LayerKind, Operation, Outer, Pass, Plastic, Role, Shape, TensorSpec, Wiring, tensor_ranges};
+use super::{
+    Afferents, Init, Layer, LayerKind, Operation, Outer, Pass, Plastic, Product, Role, Shape, TensorSpec, Wiring,
+    tensor_ranges,
+};
 use crate::kernels::{dense as kernel, elementwise};
 use std::ops::Range;
 use std::sync::Arc;
@@ -98,6 +101,10 @@ impl Layer for Dense {
         vec![Outer { tensor: 0, n_post: self.units, n_pre: self.n_pre, x, dy }]
     }
 
+    fn afferents(&mut self) -> Option<&mut dyn Afferents> {
+        Some(self)
+    }
+
     fn plastic<'a>(&'a self, x: &'a [f32], y: &'a [f32], pass: &Pass) -> Vec<Plastic<'a>> {
         let mut rates = vec![0.0; y.len()];
         elementwise::relu(y, &mut rates);
@@ -111,6 +118,14 @@ impl Layer for Dense {
             post: rates.into(),
         }]
     }
+}
+
+impl Afferents for Dense {
+    fn products<'a>(&'a mut self, _batch: usize, y: &'a mut [f32]) -> Vec<Product<'a>> {
+        vec![Product { tensor: 0, bias: Some(1), n_post: self.units, y }]
+    }
+
+    fn forward_after(&mut self, _pass: &Pass, _weights: &[f32], _x: &[f32], _y: &mut [f32]) {}
 }
 
 #[cfg(test)]

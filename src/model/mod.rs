@@ -9,6 +9,7 @@ use crate::kernels::dense::backward_weights_parts;
 use std::borrow::Cow;
 use std::ops::Range;
 
+mod afferents;
 mod batch_norm;
 mod channel_attention;
 pub mod column;
@@ -148,6 +149,11 @@ pub trait Layer: Send + Sync {
         None
     }
 
+    /// The layer as one that begins with all-to-all projections of its input, if it does and reads its input by no others.
+    fn afferents(&mut self) -> Option<&mut dyn Afferents> {
+        None
+    }
+
     /// Projections that Hebbian rules may change, with their activity in the last training forward pass, whose `x` and `y`
     /// these are.
     fn plastic<'a>(&'a self, _x: &'a [f32], _y: &'a [f32], _pass: &Pass) -> Vec<Plastic<'a>> {
@@ -211,6 +217,29 @@ pub trait Meeting {
         dx: Option<&mut [f32]>,
         dweights: &mut [f32],
     );
+}
+
+/// A layer that begins with all-to-all projections of its input, `W x`. In training the network computes these products
+/// and the gradient of the input for all slices of a batch, each worker for a part of the neurons (`afferents.rs`). What
+/// [`Layer::outer`] names are the gradients of the same projections in the same order.
+pub trait Afferents {
+    /// The projections, and where their products of a slice of `batch` images go: `y` is that of `forward`.
+    fn products<'a>(&'a mut self, batch: usize, y: &'a mut [f32]) -> Vec<Product<'a>>;
+
+    /// [`Layer::forward`] after the products are there.
+    fn forward_after(&mut self, pass: &Pass, weights: &[f32], x: &[f32], y: &mut [f32]);
+}
+
+/// A product `W x`, plus the bias where there is one.
+pub struct Product<'a> {
+    /// Index of the weight tensor `(N_post, N_pre)` in [`Layer::tensors`].
+    pub tensor: usize,
+    /// Index of the bias tensor `(N_post)`.
+    pub bias: Option<usize>,
+    /// Postsynaptic neurons.
+    pub n_post: usize,
+    /// Where it goes `(N_post, B)`.
+    pub y: &'a mut [f32],
 }
 
 /// A weight gradient that is one product, `dW = dy xᵀ`.

@@ -1,7 +1,7 @@
 //! The network: a stem from the configuration, the column, and a linear read-out, run forward and backward.
 
 use super::replica::Replica;
-use super::{Layer, Params, Shape, TensorSpec, column, dense, layer_kind, tensor_ranges};
+use super::{Layer, Params, Shape, TensorSpec, afferents, column, dense, layer_kind, tensor_ranges};
 use crate::aligned::Aligned;
 use crate::config::Config;
 use crate::connectome::Connectome;
@@ -38,10 +38,26 @@ pub struct Network {
     pub(super) buffers: Vec<Range<usize>>,
     pub(super) tensors: Vec<Tensor>,
     buffer_tensors: Vec<Tensor>,
-    /// Layers in which the images of a batch meet.
-    pub(super) meetings: Vec<usize>,
+    /// Where the slices of a batch stop in training.
+    pub(super) stops: Vec<Stop>,
     /// Scratch: the activity of all slices, turned round.
     pub(super) turned: Aligned,
+}
+
+/// A layer before which the slices of a batch wait for each other in training.
+pub(super) struct Stop {
+    pub(super) layer: usize,
+    /// Its tensors, by index.
+    pub(super) tensors: Range<usize>,
+    /// True where its images meet; false where its afferents are computed for all slices.
+    pub(super) meeting: bool,
+}
+
+impl Stop {
+    /// Whether a batch of so many slices stops here.
+    pub(super) fn stops(&self, slices: usize) -> bool {
+        self.meeting || afferents::share(slices)
+    }
 }
 
 impl Network {
@@ -83,9 +99,17 @@ impl Network {
             place(i, layer.as_ref(), layer.buffers(), &mut buffers, &mut buffer_tensors);
         }
         let mut replica = Replica::new(layers);
-        let meetings = (0..replica.layers.len()).filter(|&i| replica.layers[i].meeting().is_some()).collect();
+        let (mut stops, mut n_pre) = (Vec::new(), input.n());
+        for (i, layer) in replica.layers.iter_mut().enumerate() {
+            let meeting = layer.meeting().is_some();
+            if meeting || (i > 0 && afferents::pay(layer.as_mut(), n_pre)) {
+                let first = tensors.iter().position(|t: &Tensor| t.layer == i).unwrap_or(0);
+                stops.push(Stop { layer: i, tensors: first..first + layer.tensors().len(), meeting });
+            }
+            n_pre = layer.output().n();
+        }
         let (replicas, turned) = (vec![replica], Aligned::default());
-        Self { replicas, input, weights, buffers, tensors, buffer_tensors, meetings, turned }
+        Self { replicas, input, weights, buffers, tensors, buffer_tensors, stops, turned }
     }
 
     /// A part of the layers as a network of its own, and where its weights and its buffers lie in those of the whole.

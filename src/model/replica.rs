@@ -18,6 +18,8 @@ pub(super) struct Replica {
     pub(super) outputs: Vec<Aligned>,
     /// Gradient of each layer's output `(N, B)`, likewise.
     pub(super) d_outputs: Vec<Aligned>,
+    /// Parts of the gradient of a layer's input, see `afferents.rs`.
+    pub(super) parts: Vec<Aligned>,
     /// This slice's part of the gradient of all weights, but for those of [`Layer::outer`].
     pub(super) dweights: Aligned,
 }
@@ -39,7 +41,7 @@ impl Replica {
     pub(super) fn new(mut layers: Vec<Box<dyn Layer>>) -> Self {
         let empty = vec![Aligned::default(); layers.len()];
         let (x, dweights, runs) = (Aligned::default(), Aligned::default(), Run::all(&mut layers));
-        Self { images: 0, x, outputs: empty.clone(), d_outputs: empty, dweights, layers, runs }
+        Self { images: 0, x, outputs: empty.clone(), d_outputs: empty, parts: Vec::new(), dweights, layers, runs }
     }
 
     pub(super) fn replicate(&self) -> Self {
@@ -86,12 +88,14 @@ impl Replica {
         self.runs = runs;
     }
 
-    /// Layer `i` forward with what all slices told.
+    /// Layer `i`, at which slices stopped, forward: with what all told, or with the products of its afferents.
     pub(super) fn forward_with(&mut self, i: usize, told: &[Vec<f64>], pass: &Pass, w: Memory) {
         let (x, layer, y) = self.at(i);
         y.resize(layer.output().n() * pass.batch, 0.0);
         if let Some(layer) = layer.meeting() {
             layer.forward_with(told, w.of(i), x, y);
+        } else if let Some(layer) = layer.afferents() {
+            layer.forward_after(pass, w.of(i), x, y);
         }
     }
 
@@ -102,14 +106,7 @@ impl Replica {
 
     /// Layer `i` backward, with what all slices told where images meet; the gradient of its input only if it is above
     /// layer `from`.
-    pub(super) fn backward(
-        &mut self,
-        i: usize,
-        from: usize,
-        told: Option<(&[Vec<f64>], usize)>,
-        pass: &Pass,
-        w: Memory,
-    ) {
+    fn backward(&mut self, i: usize, from: usize, told: Option<(&[Vec<f64>], usize)>, pass: &Pass, w: Memory) {
         let x = if i == 0 { &self.x } else { &self.outputs[i - 1] };
         let (before, rest) = self.d_outputs.split_at_mut(i);
         let dx = before.last_mut().filter(|_| i > from).map(|dx| {
@@ -123,10 +120,31 @@ impl Replica {
         }
     }
 
-    pub(super) fn tell_backward(&mut self, i: usize) -> Vec<f64> {
+    /// What this slice tells where images meet in layer `i`; elsewhere it does what precedes the products of the afferents.
+    pub(super) fn stop_backward(&mut self, i: usize, pass: &Pass, w: Memory) -> Vec<f64> {
         let x = if i == 0 { &self.x } else { &self.outputs[i - 1] };
-        let dy = &self.d_outputs[i];
-        self.layers[i].meeting().map_or_else(Vec::new, |layer| layer.tell_backward(x, dy))
+        if let Some(layer) = self.layers[i].meeting() {
+            return layer.tell_backward(x, &self.d_outputs[i]);
+        }
+        self.backward(i, i, None, pass, w);
+        Vec::new()
+    }
+
+    /// Layer `i`, at which slices stopped, backward: with what all told, this one's at `own`, or with the products of its
+    /// afferents.
+    pub(super) fn backward_with(
+        &mut self,
+        i: usize,
+        from: usize,
+        told: &[Vec<f64>],
+        own: usize,
+        pass: &Pass,
+        w: Memory,
+    ) {
+        match self.layers[i].meeting() {
+            Some(_) => self.backward(i, from, Some((told, own)), pass, w),
+            None => self.add_parts(i),
+        }
     }
 
     /// Products of the weight gradient that layer `i` left to the network.

@@ -2,11 +2,12 @@
 //! replicas of its own, so that its activity stays in the cache of one core and threads wait for each other once a pass.
 //!
 //! How a batch is cut depends on its size alone, and what slices add up (gradients, statistics of the batch) is added in
-//! their order: any number of threads gives the same bits. Layers whose images meet ([`super::Meeting`]) are the only
-//! places in a pass where slices wait for each other.
+//! their order: any number of threads gives the same bits. Slices wait for each other in a pass where images meet
+//! ([`super::Meeting`]) and at large all-to-all projections in training ([`super::Afferents`]).
 
+use super::network::Stop;
 use super::replica::{Memory, Replica};
-use super::{Network, Outer, Pass, Plastic};
+use super::{Network, Outer, Pass, Plastic, afferents};
 use crate::aligned::Aligned;
 use crate::kernels::optimizer::square_norm;
 use crate::kernels::{dense, threads};
@@ -60,7 +61,7 @@ impl Network {
         let w = Memory { ranges: &self.weights, weights };
         let b = Memory { ranges: &self.buffers, weights: buffers };
         let part = |i: usize, images: usize| Pass { batch: images, slice: i as u64, ..*pass };
-        let meetings = if pass.training { self.meetings.as_slice() } else { &[] };
+        let stops = self.stops.iter().filter(|stop| pass.training && stop.stops(count));
         let replicas = &mut self.replicas[..count];
         let begin = |i: usize, replica: &mut Replica| {
             replica.x.resize(input * replica.images, 0.0);
@@ -82,12 +83,15 @@ impl Network {
             };
             replica.forward(start..to, &pass, w, b);
         };
-        for &meeting in meetings {
+        for stop in stops {
             let told = threads::map_slices(replicas, |i, replica| {
-                go_on(i, replica, &stopped, meeting);
-                replica.tell_forward(meeting)
+                go_on(i, replica, &stopped, stop.layer);
+                replica.tell_forward(stop.layer)
             });
-            stopped = Some((meeting, told));
+            if !stop.meeting {
+                afferents::project(replicas, stop.layer, &self.tensors[stop.tensors.clone()], weights);
+            }
+            stopped = Some((stop.layer, told));
         }
         let results = threads::map_slices(replicas, |i, replica| {
             go_on(i, replica, &stopped, last);
@@ -111,7 +115,9 @@ impl Network {
         let w = Memory { ranges: &self.weights, weights };
         let replicas = &mut self.replicas[..count];
         let part = |i: usize, images: usize| Pass { batch: images, slice: i as u64, ..*pass };
-        let meetings = self.meetings.iter().rev().copied().filter(|&m| pass.training && m >= from);
+        // Where nobody wants the gradient of the input, nothing is left to compute for all slices.
+        let wanted = |stop: &Stop| stop.layer > from || (stop.meeting && stop.layer == from);
+        let stops = self.stops.iter().rev().filter(|stop| pass.training && stop.stops(count) && wanted(stop));
         let mut stopped: Option<(usize, Vec<Vec<f64>>)> = None;
         let last = replicas[0].layers.len();
         let go_on = |i: usize, replica: &mut Replica, stopped: &Option<(usize, Vec<Vec<f64>>)>, down_to: usize| {
@@ -123,18 +129,21 @@ impl Network {
             let above = match stopped {
                 None => last,
                 Some((at, told)) => {
-                    replica.backward(*at, from, Some((told, i)), &pass, w);
+                    replica.backward_with(*at, from, told, i, &pass, w);
                     *at
                 }
             };
             replica.backward_through(down_to..above, from, &pass, w);
         };
-        for meeting in meetings {
+        for stop in stops {
             let told = threads::map_slices(replicas, |i, replica| {
-                go_on(i, replica, &stopped, meeting + 1);
-                replica.tell_backward(meeting)
+                go_on(i, replica, &stopped, stop.layer + 1);
+                replica.stop_backward(stop.layer, &part(i, replica.images), w)
             });
-            stopped = Some((meeting, told));
+            if !stop.meeting {
+                afferents::project_back(replicas, stop.layer, &self.tensors[stop.tensors.clone()], weights);
+            }
+            stopped = Some((stop.layer, told));
         }
         threads::map_slices(replicas, |i, replica| go_on(i, replica, &stopped, from));
         self.add_up(count, from, dweights)

@@ -6,10 +6,11 @@ use crate::config::Config;
 use crate::data::{Split, Standardize};
 use crate::error::Result;
 use crate::kernels::threads::{self, Pool};
+use std::sync::Arc;
 
 /// A run without a folder that is trained step by step, at the peak learning rate throughout.
 pub struct Stepper {
-    pool: Pool,
+    pool: Arc<Pool>,
     material: Material,
     /// Weights, moments, buffers and the state of local learning.
     floats: Vec<f32>,
@@ -26,7 +27,7 @@ impl Stepper {
     /// # Errors
     /// Those of loading the data and the connectome and of building the network.
     pub fn new(config: &Config) -> Result<Self> {
-        let pool = threads::pool(config.threads)?;
+        let pool = Arc::new(threads::pool(config.threads)?);
         pool.run(|| Material::gather(config, None, &mut |_| {})).map(|material| {
             let mut floats = vec![0.0; material.regions.len()];
             material.initialise(&mut floats);
@@ -47,6 +48,12 @@ impl Stepper {
         let (loss, _) = pool.run(|| threads::awake(&mut run));
         *done += 1;
         loss / part.len() as f64
+    }
+
+    /// Runs `f` on the pool, where its steps follow each other on the same threads, as in a run.
+    pub fn on_pool<R: Send>(&mut self, f: impl FnOnce(&mut Self) -> R + Send) -> R {
+        let pool = Arc::clone(&self.pool);
+        pool.run(|| f(self))
     }
 
     /// What is trained, and on what.

@@ -16,7 +16,7 @@ mod projection;
 mod silence;
 mod wiring;
 
-use super::{Layer, Operation, Outer, Pass, Plastic, Shape, TensorSpec, tensor_ranges};
+use super::{Afferents, Layer, Operation, Outer, Pass, Plastic, Product, Shape, TensorSpec, tensor_ranges};
 use crate::aligned::Aligned;
 use crate::connectome::Synapses;
 use projection::InputGradient;
@@ -75,6 +75,29 @@ impl Column {
     fn projections(&self) -> impl Iterator<Item = &Projection> {
         self.populations.iter().flat_map(Population::projections)
     }
+
+    /// Forward; `given` if the products of the input are there already.
+    fn run(&mut self, pass: &Pass, weights: &[f32], x: &[f32], given: bool, y: &mut [f32]) {
+        let batch = pass.batch;
+        assert_eq!(x.len(), self.input.n() * batch, "x must be (N_features, B)");
+        assert_eq!(y.len(), self.output().n() * batch, "y must be (N_readout, B)");
+        let w = |i: usize| &weights[self.ranges[i].clone()];
+        for k in 0..self.populations.len() {
+            let (done, rest) = self.populations.split_at_mut(k);
+            let activity = |source| match source {
+                Source::Input if given => None,
+                Source::Input => Some(x),
+                Source::Population(j) => Some(done[j].output(batch)),
+            };
+            rest[0].forward(pass, &w, &activity);
+        }
+        let mut start = 0;
+        for &k in &self.readout {
+            let part = self.populations[k].output(batch);
+            y[start..start + part.len()].copy_from_slice(part);
+            start += part.len();
+        }
+    }
 }
 
 impl Layer for Column {
@@ -107,24 +130,7 @@ impl Layer for Column {
     }
 
     fn forward(&mut self, pass: &Pass, weights: &[f32], _buffers: &[f32], x: &[f32], y: &mut [f32]) {
-        let batch = pass.batch;
-        assert_eq!(x.len(), self.input.n() * batch, "x must be (N_features, B)");
-        assert_eq!(y.len(), self.output().n() * batch, "y must be (N_readout, B)");
-        let w = |i: usize| &weights[self.ranges[i].clone()];
-        for k in 0..self.populations.len() {
-            let (done, rest) = self.populations.split_at_mut(k);
-            let activity = |source| match source {
-                Source::Input => x,
-                Source::Population(j) => done[j].output(batch),
-            };
-            rest[0].forward(pass, &w, &activity);
-        }
-        let mut start = 0;
-        for &k in &self.readout {
-            let part = self.populations[k].output(batch);
-            y[start..start + part.len()].copy_from_slice(part);
-            start += part.len();
-        }
+        self.run(pass, weights, x, false, y);
     }
 
     fn hold(&mut self, weights: Option<&[f32]>) {
@@ -201,6 +207,11 @@ impl Layer for Column {
         self.populations.iter().flat_map(Population::afferents_done).filter_map(|(p, du)| p.outer(x, du)).collect()
     }
 
+    fn afferents(&mut self) -> Option<&mut dyn Afferents> {
+        let dense = self.projections().all(|p| p.source != Source::Input || p.mask.synapses().is_none());
+        if dense { Some(self) } else { None }
+    }
+
     fn plastic<'a>(&'a self, x: &'a [f32], _y: &'a [f32], pass: &Pass) -> Vec<Plastic<'a>> {
         let batch = pass.batch;
         let mut list = Vec::new();
@@ -219,6 +230,16 @@ impl Layer for Column {
             }
         }
         list
+    }
+}
+
+impl Afferents for Column {
+    fn products<'a>(&'a mut self, batch: usize, _y: &'a mut [f32]) -> Vec<Product<'a>> {
+        self.populations.iter_mut().flat_map(|p| p.products(batch)).collect()
+    }
+
+    fn forward_after(&mut self, pass: &Pass, weights: &[f32], x: &[f32], y: &mut [f32]) {
+        self.run(pass, weights, x, true, y);
     }
 }
 

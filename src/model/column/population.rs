@@ -10,10 +10,11 @@
 //!   lamina inhibit that lamina; synapses of inhibitory cells across laminae, from L1 and onto each other are left out.
 //! - `none`: v = u'.
 
+use super::Source;
 use super::projection::{InputGradient, Projection};
 use crate::aligned::Aligned;
 use crate::kernels::{dense, elementwise, norm};
-use crate::model::Pass;
+use crate::model::{Pass, Product};
 use crate::rng::Rng;
 use std::ops::Range;
 
@@ -165,12 +166,25 @@ impl Population {
         self.excitatory.iter().chain(&self.intra).chain(inhibitory.into_iter().flatten())
     }
 
-    /// Computes the output from the activity of its sources.
+    /// Where the products of the projections from the input go, in a pass over `batch` images.
+    pub(crate) fn products(&mut self, batch: usize) -> impl Iterator<Item = Product<'_>> {
+        let mut ends = vec![(self.n, self.excitatory.first(), &mut self.scratch.u)];
+        if let Inhibition::Interneurons(cells) = &mut self.inhibition {
+            ends.push((cells.n, cells.afferents.first(), &mut cells.h));
+        }
+        ends.into_iter().filter_map(move |(n_post, first, y)| {
+            let p = first.filter(|p| p.source == Source::Input)?;
+            y.resize(n_post * batch, 0.0);
+            Some(Product { tensor: p.tensor, bias: None, n_post, y })
+        })
+    }
+
+    /// Computes the output from the activity of its sources; `None` if the products of a source are there already.
     pub(crate) fn forward<'a, 'w>(
         &mut self,
         pass: &Pass,
         w: &impl Fn(usize) -> &'w [f32],
-        activity: &impl Fn(super::Source) -> &'a [f32],
+        activity: &impl Fn(Source) -> Option<&'a [f32]>,
     ) {
         let (batch, len) = (pass.batch, self.n * pass.batch);
         let Scratch { a, u, v, y, mean, inv_sd, noise, .. } = &mut self.scratch;
@@ -178,7 +192,9 @@ impl Population {
             buffer.resize(len, 0.0);
         }
         for (i, p) in self.excitatory.iter_mut().enumerate() {
-            p.forward(pass, w(p.tensor), activity(p.source), u, i > 0);
+            if let Some(x) = activity(p.source) {
+                p.forward(pass, w(p.tensor), x, u, i > 0);
+            }
         }
         let interneurons = matches!(self.inhibition, Inhibition::Interneurons(_));
         if !interneurons {
@@ -200,14 +216,15 @@ impl Population {
             Inhibition::Interneurons(cells) => {
                 cells.h.resize(cells.n * batch, 0.0);
                 cells.s.resize(len, 0.0);
-                cells.h.fill(0.0);
-                let mut started = false;
-                for p in &mut cells.afferents {
-                    p.forward(pass, w(p.tensor), activity(p.source), &mut cells.h, started);
-                    started = true;
+                for (i, p) in cells.afferents.iter_mut().enumerate() {
+                    if let Some(x) = activity(p.source) {
+                        p.forward(pass, w(p.tensor), x, &mut cells.h, i > 0);
+                    }
                 }
-                if let Some(p) = &mut cells.from_lamina {
-                    p.forward(pass, w(p.tensor), a, &mut cells.h, started);
+                match (&mut cells.from_lamina, cells.afferents.len()) {
+                    (Some(p), others) => p.forward(pass, w(p.tensor), a, &mut cells.h, others > 0),
+                    (None, 0) => cells.h.fill(0.0),
+                    _ => {}
                 }
                 cells.efferent.forward(pass, w(cells.efferent.tensor), &cells.h, &mut cells.s, false);
                 let (gain, alpha, bias) = (w(cells.gain), w(cells.alpha), w(self.bias));
@@ -356,13 +373,11 @@ impl Population {
     pub(crate) fn afferents(&mut self) -> impl Iterator<Item = (&mut Projection, &[f32])> {
         let du = self.scratch.du.as_slice();
         let to_interneurons = match &mut self.inhibition {
-            Inhibition::Interneurons(cells) => {
-                let dh = cells.dh.as_slice();
-                Some(cells.afferents.iter_mut().map(move |p| (p, dh)))
-            }
+            Inhibition::Interneurons(cells) => Some((&mut cells.afferents, cells.dh.as_slice())),
             _ => None,
         };
-        self.excitatory.iter_mut().map(move |p| (p, du)).chain(to_interneurons.into_iter().flatten())
+        let to_interneurons = to_interneurons.into_iter().flat_map(|(list, dh)| list.iter_mut().map(move |p| (p, dh)));
+        self.excitatory.iter_mut().map(move |p| (p, du)).chain(to_interneurons)
     }
 
     /// The same projections after [`Population::backward_local`], unchanged.
