@@ -1,9 +1,10 @@
 //! Convolution with 3 x 3 kernels by Winograd's F(4x4, 3x3).
 //!
 //! Batches of whole vectors here, others in [`super::winograd_channels`]. Each element of a transformed tile is one
-//! vector of 16 images. A block of `WIDE` tiles is transformed for all input channels; for each of the 36 points a small
-//! matrix product over the channels follows, for 16 output channels at a time, and their outputs are recovered while the
-//! products are in the second-level cache. [`super::winograd_tiles`] has the formulas.
+//! vector of 16 images. A tile is transformed for all input channels; for each of the 36 points the products with 16 output
+//! channels are summed over the input channels in registers, and the outputs are recovered while the sums are in the cache:
+//! with several tiles at a time they are not, and all that is read and written beside them neither.
+//! [`super::winograd_tiles`] has the formulas.
 
 use super::conv::ConvShape;
 use super::dense::ROWS;
@@ -13,9 +14,6 @@ use super::winograd_channels;
 use super::winograd_tiles::{POINTS, PRODUCTS, STEP, input_tile, kernel_tile, output_tile, spread};
 use super::winograd_turn::{HALF, turn};
 use wide::f32x16;
-
-/// Tiles of a block: 8 x 3 sums, three inputs and one weight fill 28 of 32 registers of AVX-512.
-const WIDE: usize = if cfg!(target_feature = "avx512f") { 3 } else { 1 };
 
 /// Input channels whose kernels are written together.
 const AT_ONCE: usize = 8;
@@ -36,11 +34,11 @@ pub(super) fn packed_len(shape: &ConvShape) -> usize {
 
 /// Vectors from one point to the next in the transformed input; odd, so that the points do not share a cache set.
 fn input_stride(shape: &ConvShape) -> usize {
-    (shape.c_in * WIDE) | 1
+    shape.c_in | 1
 }
 
 /// The same in the products.
-const PRODUCT_STRIDE: usize = (BLOCK * WIDE) | 1;
+const PRODUCT_STRIDE: usize = BLOCK | 1;
 
 /// Length of the scratch.
 pub(super) fn scratch_len(shape: &ConvShape, batch: usize) -> usize {
@@ -161,35 +159,25 @@ fn convolve_piece(
     let (per_tile, across) = (batch / LANES, w.div_ceil(STEP));
     let vectors = h.div_ceil(STEP) * across * per_tile;
     let plane = h * w * batch;
-    for first in (0..vectors).step_by(WIDE) {
-        // Top and left of the outputs of each tile, and the first image of the vector.
-        let mut places = [(0, 0, 0); WIDE];
-        for (t, place) in places.iter_mut().enumerate() {
-            let vector = (first + t).min(vectors - 1);
-            let tile = vector / per_tile;
-            *place = (tile / across * STEP, tile % across * STEP, vector % per_tile * LANES);
-        }
-        for i in 0..c_in {
-            for (t, &place) in places.iter().enumerate() {
-                let x = &x[i * plane..][..plane];
-                read_tile(shape, batch, x, zeros, place, i * WIDE + t, input_stride(shape), inputs);
-            }
+    for vector in 0..vectors {
+        // Top and left of the outputs of the tile, and the first image of the vector.
+        let tile = vector / per_tile;
+        let place = (tile / across * STEP, tile % across * STEP, vector % per_tile * LANES);
+        for (i, x) in x.chunks_exact(plane).enumerate() {
+            read_tile(shape, batch, x, zeros, place, i, input_stride(shape), inputs);
         }
         for (block, y) in y.chunks_mut(BLOCK * plane).enumerate() {
             for point in 0..PRODUCTS {
                 let a = &packed.as_chunks::<LANES>().0[(block * PRODUCTS + point) * c_in..][..c_in];
-                let b = inputs[point * input_stride(shape)..][..c_in * WIDE].as_chunks::<WIDE>().0;
-                let out = &mut products[point * PRODUCT_STRIDE..][..BLOCK * WIDE];
-                multiply_block(a, b, y.len() / plane, out);
+                let b = &inputs[point * input_stride(shape)..][..c_in];
+                multiply_block(a, b, y.len() / plane, &mut products[point * PRODUCT_STRIDE..][..BLOCK]);
             }
             for (o, y) in y.chunks_exact_mut(plane).enumerate() {
                 let bias = f32x16::splat(bias.map_or(0.0, |bias| bias[block * BLOCK + o]));
-                for (t, &place) in places.iter().enumerate().take(vectors - first) {
-                    let product = |point| &products[point * PRODUCT_STRIDE + o * WIDE + t];
-                    write_tile(shape, batch, product, bias, place, |lane, outputs| {
-                        y[lane..lane + LANES].copy_from_slice(&outputs);
-                    });
-                }
+                let product = |point| &products[point * PRODUCT_STRIDE + o];
+                write_tile(shape, batch, product, bias, place, |lane, outputs| {
+                    y[lane..lane + LANES].copy_from_slice(&outputs);
+                });
             }
         }
     }
@@ -246,21 +234,20 @@ pub(super) fn write_tile<'a>(
     }
 }
 
-/// `out (16, WIDE)`: the product over the input channels of `a (C_in, 16)` and `b (C_in, WIDE)`, for `rows` of the 16.
+/// `out (16)`: the product over the input channels of `a (C_in, 16)` and `b (C_in)`, for `rows` of the 16.
 #[inline(always)]
-fn multiply_block(a: &[Lanes], b: &[[Lanes; WIDE]], rows: usize, out: &mut [Lanes]) {
-    let (tiles, _) = out.as_chunks_mut::<WIDE>();
-    if ROWS == 8 {
-        multiply::<8, 0, WIDE, false>(a, b, tiles);
-        if rows > 8 {
-            multiply::<8, 8, WIDE, false>(a, b, tiles);
-        }
-    } else {
-        multiply::<4, 0, WIDE, false>(a, b, tiles);
-        multiply::<4, 4, WIDE, false>(a, b, tiles);
-        if rows > 8 {
-            multiply::<4, 8, WIDE, false>(a, b, tiles);
-            multiply::<4, 12, WIDE, false>(a, b, tiles);
+fn multiply_block(a: &[Lanes], b: &[Lanes], rows: usize, out: &mut [Lanes]) {
+    let (b, out) = (b.as_chunks::<1>().0, out.as_chunks_mut::<1>().0);
+    match (ROWS, rows) {
+        (8, 9..) => multiply::<16, 0, 1, false>(a, b, out),
+        (8, _) => multiply::<8, 0, 1, false>(a, b, out),
+        _ => {
+            multiply::<4, 0, 1, false>(a, b, out);
+            multiply::<4, 4, 1, false>(a, b, out);
+            if rows > 8 {
+                multiply::<4, 8, 1, false>(a, b, out);
+                multiply::<4, 12, 1, false>(a, b, out);
+            }
         }
     }
 }
