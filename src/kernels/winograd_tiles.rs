@@ -136,7 +136,7 @@ pub(super) fn gradient_tile(column: impl Fn(usize) -> [f32x16; 4]) -> [[f32x16; 
 
 /// The 3 x 3 weight gradients; `column(c)` is column `c` of the products.
 #[inline(always)]
-fn weight_gradient_tile(column: impl Fn(usize) -> [f32x16; 6]) -> [[f32x16; 3]; 3] {
+pub(super) fn weight_gradient_tile(column: impl Fn(usize) -> [f32x16; 6]) -> [[f32x16; 3]; 3] {
     both(column, weight_gradients)
 }
 

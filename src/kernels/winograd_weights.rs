@@ -10,7 +10,7 @@ use super::lanes::LANES;
 use super::threads::for_piece_pairs;
 use super::winograd::{BLOCK, Lanes, PIECE, channels_per_piece, most_pieces, multiply};
 use super::winograd_tiles::{POINTS, PRODUCTS, STEP, gradient_tile, input_tile, spread, write_weight_gradients};
-use super::winograd_turn::{HALF, turn};
+use super::winograd_turn::turn_tile;
 use wide::f32x16;
 
 /// Tiles of a block: a product sums over three tiles of 16 images.
@@ -170,51 +170,6 @@ fn add_products(a: &[Lanes], b: &[Lanes], wide: usize, rows: usize, out: &mut [L
             multiply::<8, 0, 1, true>(a, b, out);
             if rows > 8 {
                 multiply::<8, 8, 1, true>(a, b, out);
-            }
-        }
-    }
-}
-
-/// `turned (SIDE * SIDE, 16 images)` with 16 channels in the lanes: the `SIDE` x `SIDE` pixels of `planes (16, H, W, B)`
-/// from row `top - PAD` and column `left - PAD`, zeros outside and in channels and images that are not there.
-#[inline(never)]
-fn turn_tile<const SIDE: usize, const PAD: usize>(
-    shape: &ConvShape,
-    batch: usize,
-    planes: &[f32],
-    top: usize,
-    left: usize,
-    image: usize,
-    turned: &mut [Lanes],
-) {
-    let (h, w) = (shape.h, shape.w);
-    let (plane, images) = (h * w * batch, LANES.min(batch - image));
-    let channels = planes.len() / plane;
-    let pixels = turned.as_chunks_mut::<LANES>().0;
-    for r in 0..SIDE {
-        for c in 0..SIDE {
-            let (y, x) = (top + r, left + c);
-            let pixel = &mut pixels[r * SIDE + c];
-            if !(PAD..h + PAD).contains(&y) || !(PAD..w + PAD).contains(&x) {
-                *pixel = [[0.0; LANES]; LANES];
-                continue;
-            }
-            let at = ((y - PAD) * w + x - PAD) * batch + image;
-            for half in [0, HALF] {
-                if images == LANES && channels >= half + HALF {
-                    let (from, pixel) = (&planes[half * plane + at..], pixel.as_flattened_mut());
-                    turn(from, plane, &mut pixel[half..], LANES);
-                    turn(&from[HALF..], plane, &mut pixel[HALF * LANES + half..], LANES);
-                } else if channels <= half {
-                    pixel.iter_mut().for_each(|row| row[half..half + HALF].fill(0.0));
-                } else {
-                    for (b, row) in pixel.iter_mut().enumerate() {
-                        for (channel, value) in row[half..half + HALF].iter_mut().enumerate() {
-                            let inside = half + channel < channels && b < images;
-                            *value = if inside { planes[(half + channel) * plane + at + b] } else { 0.0 };
-                        }
-                    }
-                }
             }
         }
     }
