@@ -65,8 +65,8 @@ pub(super) fn padded_len(shape: &ConvShape, batch: usize) -> usize {
 
 /// The padded copy `(C_in, H + k - 1, W + k - 1, B)` of `x (C_in, H, W, B)` and at least `VECS` vectors behind it.
 pub(super) fn pad<'a>(shape: &ConvShape, batch: usize, x: &[f32], scratch: &'a mut [f32]) -> &'a [f32] {
-    let first = scratch.as_ptr().align_offset(64).min(LANES);
-    let scratch = &mut scratch[first..][..shape.c_in * padded_plane(shape, batch) + VECS * LANES];
+    let place = padded_place(shape, batch, scratch);
+    let scratch = &mut scratch[place];
     let (len, plane, row) = (shape.w * batch, padded_plane(shape, batch), padded_row(shape, batch));
     let (inside, behind) = scratch.split_at_mut(shape.c_in * plane);
     behind.fill(0.0);
@@ -84,6 +84,12 @@ pub(super) fn pad<'a>(shape: &ConvShape, batch: usize, x: &[f32], scratch: &'a m
         }
     });
     scratch
+}
+
+/// Where [`pad`] puts its copy in `scratch`.
+pub(super) fn padded_place(shape: &ConvShape, batch: usize, scratch: &[f32]) -> Range<usize> {
+    let first = scratch.as_ptr().align_offset(64).min(LANES);
+    first..first + shape.c_in * padded_plane(shape, batch) + VECS * LANES
 }
 
 /// Output channels of the tile that starts where `left` channels are left.
@@ -124,8 +130,19 @@ pub(super) fn convolve(
     x: &[f32],
     y: &mut [f32],
 ) {
+    convolve_padded(shape, batch, packed, bias, pad(shape, batch, x, scratch), y);
+}
+
+/// [`convolve`] of the copy from [`pad`].
+pub(super) fn convolve_padded(
+    shape: &ConvShape,
+    batch: usize,
+    packed: &[f32],
+    bias: Option<&[f32]>,
+    x: &[f32],
+    y: &mut [f32],
+) {
     let ConvShape { c_in, h, w, k, .. } = *shape;
-    let x = pad(shape, batch, x, scratch);
     let row = w * batch;
     let rows = shape.rows_per(16);
     let channels = (TAPS_IN_CACHE / (k * k)).clamp(1, c_in.max(1));

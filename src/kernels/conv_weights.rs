@@ -21,7 +21,12 @@ const LANES_IN_CACHE: usize = 2048;
 
 /// Length of the scratch: sums of each chunk of image rows, and the padded input.
 pub fn scratch_len(shape: &ConvShape, batch: usize) -> usize {
-    chunk_sums(shape) * chunks(shape) + padded_len(shape, batch)
+    partial_len(shape) + padded_len(shape, batch)
+}
+
+/// Length of the sums of all chunks of image rows.
+pub(super) fn partial_len(shape: &ConvShape) -> usize {
+    chunk_sums(shape) * chunks(shape)
 }
 
 /// Chunks of image rows whose weight gradients are summed apart: few where there are many output channels to
@@ -41,8 +46,19 @@ fn chunk_sums(shape: &ConvShape) -> usize {
 /// # Panics
 /// If `scratch` is shorter.
 pub fn backward_weights(shape: &ConvShape, batch: usize, dy: &[f32], x: &[f32], scratch: &mut [f32], dw: &mut [f32]) {
-    let (partial, padded) = scratch.split_at_mut(chunk_sums(shape) * chunks(shape));
-    let x = pad(shape, batch, x, padded);
+    let (partial, padded) = scratch.split_at_mut(partial_len(shape));
+    backward_weights_padded(shape, batch, dy, pad(shape, batch, x, padded), partial, dw);
+}
+
+/// [`backward_weights`] with the copy `x` from [`pad`] and `partial` of [`partial_len`].
+pub(super) fn backward_weights_padded(
+    shape: &ConvShape,
+    batch: usize,
+    dy: &[f32],
+    x: &[f32],
+    partial: &mut [f32],
+    dw: &mut [f32],
+) {
     let block = ROWS * shape.taps();
     let blocks = shape.c_out.div_ceil(ROWS);
     let rows = shape.rows_per(chunks(shape));

@@ -8,6 +8,7 @@ pub mod attention;
 pub mod batch_norm;
 pub mod calibration;
 pub mod conv;
+pub mod conv_channels;
 pub mod conv_direct;
 pub mod conv_weights;
 pub mod dense;

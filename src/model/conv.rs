@@ -1,11 +1,13 @@
 //! Layer `conv`: two-dimensional convolution with a bias, same size out as in.
 
-use super::{Init, Layer, LayerKind, Operation, Pass, Plastic, Role, Shape, TensorSpec, Wiring, tensor_ranges};
+use super::{
+    Init, Layer, LayerKind, MapWise, Operation, Pass, Plastic, Role, Shape, TensorSpec, Wiring, tensor_ranges,
+};
 use crate::aligned::Aligned;
 use crate::error::Error;
 use crate::kernels::conv::{self as kernel, ConvShape};
 use crate::kernels::dense::backward_bias;
-use crate::kernels::elementwise;
+use crate::kernels::{conv_channels, elementwise};
 use crate::rng::Rng;
 use std::ops::Range;
 use std::sync::Arc;
@@ -53,6 +55,8 @@ pub struct Conv {
     scratch: Aligned,
     /// Scratch, empty before the first backward pass.
     partial: Aligned,
+    /// The input with its padding, where some maps go by after others.
+    padded: Aligned,
     /// The weights as the kernel reads them, if they are held; one for all replicas.
     held: Option<Arc<Aligned>>,
 }
@@ -62,8 +66,8 @@ impl Conv {
     /// (He et al. 2015, equation 10), biases at 0.
     pub fn new(input: Shape, filters: usize, kernel: usize) -> Self {
         let shape = ConvShape { c_in: input.c, c_out: filters, h: input.h, w: input.w, k: kernel };
-        let (scratch, partial) = (Aligned::default(), Aligned::default());
-        let mut layer = Self { shape, weight: 0..0, bias: 0..0, scratch, partial, held: None };
+        let [scratch, partial, padded] = std::array::from_fn(|_| Aligned::default());
+        let mut layer = Self { shape, weight: 0..0, bias: 0..0, scratch, partial, padded, held: None };
         let ranges = tensor_ranges(&layer.tensors());
         (layer.weight, layer.bias) = (ranges[0].clone(), ranges[1].clone());
         layer
@@ -161,6 +165,11 @@ impl Layer for Conv {
         backward_bias(shape.c_out, shape.h * shape.w * batch, dy, &mut dweights[self.bias.clone()]);
     }
 
+    fn map_source(&mut self) -> Option<&mut dyn MapWise> {
+        // Other convolutions have faster kernels for all maps together.
+        if self.shape.c_in == 1 { Some(self) } else { None }
+    }
+
     fn plastic<'a>(&'a self, x: &'a [f32], y: &'a [f32], pass: &Pass) -> Vec<Plastic<'a>> {
         let (pre, post) = self.patches(pass, x, y);
         vec![Plastic {
@@ -172,6 +181,51 @@ impl Layer for Conv {
             pre: pre.into(),
             post: post.into(),
         }]
+    }
+}
+
+impl MapWise for Conv {
+    /// Hebbian rules do.
+    fn reads_output(&self) -> bool {
+        true
+    }
+
+    fn forward_maps(&mut self, maps: Range<usize>, pass: &Pass, weights: &[f32], x: &[f32], y: &mut [f32]) {
+        let (shape, batch) = (self.shape, pass.batch);
+        if maps.len() == shape.c_out {
+            return self.forward(pass, weights, &[], x, y);
+        }
+        let padded = first(&mut self.padded, conv_channels::padded_len(&shape, batch));
+        if maps.start == 0 {
+            conv_channels::pad(&shape, batch, x, padded);
+        }
+        let scratch = first(&mut self.scratch, conv_channels::scratch_len(&shape, maps.len()));
+        let (weight, bias) = (&weights[self.weight.clone()], &weights[self.bias.clone()]);
+        conv_channels::forward(&shape, maps, batch, weight, bias, padded, scratch, y);
+    }
+
+    fn backward_maps(
+        &mut self,
+        maps: Range<usize>,
+        pass: &Pass,
+        weights: &[f32],
+        x: &[f32],
+        y: &[f32],
+        dy: &[f32],
+        dx: Option<&mut [f32]>,
+        dweights: &mut [f32],
+    ) {
+        let (shape, batch) = (self.shape, pass.batch);
+        if maps.len() == shape.c_out {
+            return self.backward_part(pass, weights, x, y, dy, dx, dweights);
+        }
+        let padded = first(&mut self.padded, conv_channels::padded_len(&shape, batch));
+        let scratch = first(&mut self.scratch, conv_channels::scratch_len(&shape, maps.len()));
+        let taps = maps.start * shape.taps()..maps.end * shape.taps();
+        let dw = &mut dweights[self.weight.clone()][taps];
+        conv_channels::backward_weights(&shape, batch, dy, padded, scratch, dw);
+        let db = &mut dweights[self.bias.clone()][maps.clone()];
+        backward_bias(maps.len(), shape.h * shape.w * batch, dy, db);
     }
 }
 

@@ -1,16 +1,20 @@
-//! Runs of layers that treat every feature map by itself: they go through the maps together, a few maps at a time.
+//! Runs of layers that treat every feature map by itself: they go through the maps together, a few maps at a time. The
+//! network's first layer may make the maps.
 //!
 //! A stem's first maps are larger than a core's cache; layer by layer each pass over them would go through memory that all
 //! cores share. The activity and the gradients between the layers of a run are as long as the maps at hand, but for the
 //! activity that a backward pass reads.
 
 use super::replica::{Memory, Replica};
-use super::{Layer, Pass};
+use super::{Layer, MapWise, Pass};
 use crate::kernels::threads;
 use std::ops::Range;
 
 /// Floats of the largest feature maps that go through a run together: 256 KiB.
 const MAPS_IN_CACHE: usize = 65_536;
+
+/// The same of runs that make their maps from the input, which they read once for all maps that go together: 384 KiB.
+const MADE_IN_CACHE: usize = 98_304;
 
 /// Map-wise layers in a row, at least two.
 pub(super) struct Run {
@@ -25,11 +29,15 @@ pub(super) struct Run {
 }
 
 impl Run {
-    /// The runs among `layers`, in order. The first layer is in none.
+    /// The runs among `layers`, in order. The first layer is in none, or makes the maps of one.
     pub(super) fn all(layers: &mut [Box<dyn Layer>]) -> Vec<Self> {
-        let map_wise: Vec<bool> = layers.iter_mut().map(|layer| layer.map_wise().is_some()).collect();
+        let mut map_wise: Vec<bool> = layers.iter_mut().map(|layer| layer.map_wise().is_some()).collect();
+        let makes = layers.first_mut().is_some_and(|layer| layer.map_source().is_some());
+        if let Some(first) = map_wise.first_mut() {
+            *first = makes;
+        }
         let mut runs = Vec::new();
-        let mut start = 1;
+        let mut start = usize::from(!makes);
         while start < layers.len() {
             let end = start + map_wise[start..].iter().take_while(|&&is| is).count();
             if end > start + 1 {
@@ -42,8 +50,12 @@ impl Run {
 
     fn new(layers: &mut [Box<dyn Layer>], run: Range<usize>) -> Self {
         let maps = layers[run.start].output().c;
-        let neurons = (run.start - 1..run.end).map(|i| layers[i].output().n() / maps.max(1)).collect();
-        let mut reads = |i: usize| layers[i].map_wise().map_or((true, true), |l| (l.reads_input(), l.reads_output()));
+        // The input of a first layer is read as a whole.
+        let input = run.start.checked_sub(1).map_or(0, |before| layers[before].output().n() / maps.max(1));
+        let outputs = run.clone().map(|i| layers[i].output().n() / maps.max(1));
+        let neurons = [input].into_iter().chain(outputs).collect();
+        let mut reads =
+            |i: usize| of_run(layers[i].as_mut(), i).map_or((true, true), |l| (l.reads_input(), l.reads_output()));
         let kept = run.clone().map(|i| i + 1 == run.end || reads(i).1 || reads(i + 1).0).collect();
         Self { layers: run, maps, neurons, kept }
     }
@@ -51,7 +63,8 @@ impl Run {
     /// The groups of maps that go through together in a pass over `batch` images: all where the kernels share them out.
     fn groups(&self, batch: usize) -> impl Iterator<Item = Range<usize>> + use<> {
         let largest = self.neurons.iter().max().map_or(1, |n| n * batch).max(1);
-        let (maps, in_cache) = (self.maps, (MAPS_IN_CACHE / largest).max(1));
+        let most = if self.layers.start == 0 { MADE_IN_CACHE } else { MAPS_IN_CACHE };
+        let (maps, in_cache) = (self.maps, (most / largest).max(1));
         let at_once = if threads::sharing() { maps.max(1) } else { in_cache };
         (0..maps).step_by(at_once).map(move |start| start..maps.min(start + at_once))
     }
@@ -87,8 +100,8 @@ impl Run {
                 let whole = if self.keeps(at + 1) { self.maps } else { maps.len() };
                 let (x, layer, y) = replica.at(i);
                 y.resize(whole * self.neurons[at + 1] * batch, 0.0);
-                if let Some(layer) = layer.map_wise() {
-                    let x = &x[self.activity(at, &maps, batch)];
+                let x = if i == 0 { x } else { &x[self.activity(at, &maps, batch)] };
+                if let Some(layer) = of_run(layer, i) {
                     layer.forward_maps(maps.clone(), pass, w.of(i), x, &mut y[y_place]);
                 }
             }
@@ -98,7 +111,7 @@ impl Run {
     /// The layers of the run from `from` backward; the gradient of the input only of those above it.
     pub(super) fn backward(&self, replica: &mut Replica, from: usize, pass: &Pass, w: Memory) {
         let batch = pass.batch;
-        let Replica { layers, outputs, d_outputs, dweights, .. } = replica;
+        let Replica { layers, x: input, outputs, d_outputs, dweights, .. } = replica;
         for maps in self.groups(batch) {
             for (at, i) in self.layers.clone().enumerate().rev().filter(|&(_, i)| i >= from) {
                 let (before, rest) = d_outputs.split_at_mut(i);
@@ -109,18 +122,24 @@ impl Run {
                 });
                 let dy = &rest[0][self.gradient(at + 1, &maps, batch)];
                 // What is not kept is not read, and is there for the last maps alone.
-                let read = |at: usize| match self.keeps(at) {
-                    true => &outputs[self.layers.start + at - 1][self.activity(at, &maps, batch)],
-                    false => &[],
+                let read = |at: usize| match (self.layers.start + at, self.keeps(at)) {
+                    (0, _) => input,
+                    (end, true) => &outputs[end - 1][self.activity(at, &maps, batch)],
+                    _ => &[],
                 };
                 let (x, y) = (read(at), read(at + 1));
                 let dw = &mut dweights[w.ranges[i].clone()];
-                if let Some(layer) = layers[i].map_wise() {
+                if let Some(layer) = of_run(layers[i].as_mut(), i) {
                     layer.backward_maps(maps.clone(), pass, w.of(i), x, y, dy, dx, dw);
                 }
             }
         }
     }
+}
+
+/// Layer `i` as a member of a run.
+fn of_run(layer: &mut dyn Layer, i: usize) -> Option<&mut dyn MapWise> {
+    if i == 0 { layer.map_source() } else { layer.map_wise() }
 }
 
 #[cfg(test)]
@@ -148,10 +167,24 @@ mod tests {
         assert_eq!(found, [(4..8, &[false, false, true, true][..], &[64, 64, 16, 16, 16][..])]);
     }
 
+    #[test]
+    fn a_convolution_of_the_image_begins_a_run() {
+        let names = ["conv", "max_pool", "relu", "conv"];
+        let of = |c| Run::all(&mut layers(&names, Shape { c, h: 8, w: 8 })).remove(0);
+        assert_eq!((of(1).layers, of(2).layers), (0..3, 1..3));
+        // Hebbian rules read the first.
+        assert_eq!((of(1).kept, of(1).neurons), (vec![true, false, true], vec![0, 64, 16, 16]));
+    }
+
     /// Batch 33 in slices of 16, 16 and 1, of maps that go by one at a time and by several.
     #[test]
     fn a_run_gives_the_bits_of_its_layers_one_by_one() {
-        let shape = Shape { c: 3, h: 48, w: 52 };
+        for c in [1, 3] {
+            run_gives_the_bits_of_its_layers(Shape { c, h: 48, w: 52 });
+        }
+    }
+
+    fn run_gives_the_bits_of_its_layers(shape: Shape) {
         let names = [
             ["conv", "lateral_inhibition", "max_pool", "relu", "lateral_inhibition", "relu"].as_slice(),
             ["conv", "max_pool", "relu", "conv"].as_slice(),

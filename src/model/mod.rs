@@ -144,6 +144,12 @@ pub trait Layer: Send + Sync {
         None
     }
 
+    /// The layer as one that can begin a run of such layers, if it can: each map of its output is a function of the whole
+    /// input, of which nobody wants the gradient.
+    fn map_source(&mut self) -> Option<&mut dyn MapWise> {
+        None
+    }
+
     /// The layer as one whose images meet (statistics over the batch), if it is one.
     fn meeting(&mut self) -> Option<&mut dyn Meeting> {
         None
@@ -164,7 +170,8 @@ pub trait Layer: Send + Sync {
 /// A layer that treats every feature map by itself: channel `c` of the output is a function of channel `c` of the input.
 ///
 /// Several of them in a row go through the maps together, a few maps at a time, so that the activity between them never
-/// leaves the cache; what no backward pass reads is not kept.
+/// leaves the cache; what no backward pass reads is not kept. The first layer of a network may begin such a run as
+/// [`Layer::map_source`]: `x` is then the whole input in every call.
 pub trait MapWise {
     /// Whether [`MapWise::backward_maps`] reads the input.
     fn reads_input(&self) -> bool {
