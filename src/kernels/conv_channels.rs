@@ -1,11 +1,11 @@
 //! Convolution of some output channels after others, tap by tap, on one padded copy of the input.
 //!
-//! The caller goes on with these channels while they are in the cache. The sums are those of [`super::conv`] to the bit,
-//! wherever that goes tap by tap.
+//! The caller goes on with these channels while they are in the cache. The sums are those of [`super::conv`] to the bit
+//! wherever that goes tap by tap, in whatever parts: the caller may cut by the number of threads.
 
 use super::conv::ConvShape;
 use super::conv_direct::{self, convolve_padded, pack, padded_place};
-use super::conv_weights::{backward_weights_padded, partial_len};
+use super::conv_weights::{backward_weights_padded, chunks, partial_len};
 use std::ops::Range;
 
 /// The convolution to the output channels `maps` alone.
@@ -21,15 +21,20 @@ pub fn padded_len(shape: &ConvShape, batch: usize) -> usize {
 /// Length of the scratch of [`forward`] and of [`backward_weights`] for so many channels.
 pub fn scratch_len(shape: &ConvShape, maps: usize) -> usize {
     let part = part(shape, &(0..maps));
-    part.weights_len().max(partial_len(&part))
+    part.weights_len().max(partial_len(&part, chunks(shape)))
 }
 
-/// Copies `x (C_in, H, W, B)` with its padding to `padded`, for the calls that follow.
+/// Copies `x (C_in, H, W, B)` with its padding to `padded`, of [`padded_len`], for the calls that follow. They find it by
+/// its cache line: a copy of `padded` serves only if it begins on one as well, as [`crate::aligned::Aligned`] does.
+///
+/// # Panics
+/// If a length does not fit.
 pub fn pad(shape: &ConvShape, batch: usize, x: &[f32], padded: &mut [f32]) {
     conv_direct::pad(shape, batch, x, padded);
 }
 
-/// `y (maps, H, W, B)` of the padded input; `weights (C_out, C_in, k, k)` and `bias (C_out)` are those of all channels.
+/// `y (maps, H, W, B)` of the input that [`pad`] copied; `weights (C_out, C_in, k, k)` and `bias (C_out)` are those of all
+/// channels, `scratch` is of [`scratch_len`].
 ///
 /// # Panics
 /// If a length does not fit.
@@ -44,6 +49,8 @@ pub fn forward(
     y: &mut [f32],
 ) {
     let (part, taps) = (part(shape, &maps), shape.taps());
+    assert_eq!(weights.len(), shape.weights_len(), "weights must be (C_out, C_in, k, k)");
+    assert_eq!(bias.len(), shape.c_out, "bias must be (C_out)");
     assert_eq!(y.len(), maps.len() * part.h * part.w * batch, "y must be (maps, H, W, B)");
     let (weights, packed) = (&weights[maps.start * taps..maps.end * taps], &mut scratch[..part.weights_len()]);
     pack(taps, packed, |o, tap| weights[o * taps + tap]);
@@ -51,7 +58,7 @@ pub fn forward(
     convolve_padded(&part, batch, packed, Some(&bias[maps]), padded, y);
 }
 
-/// `dw (maps, C_in, k, k)` of `dy (maps, H, W, B)` and the padded input.
+/// `dw (maps, C_in, k, k)` of `dy (maps, H, W, B)` and the input that [`pad`] copied; `scratch` is of [`scratch_len`].
 ///
 /// # Panics
 /// If a length does not fit.
@@ -64,22 +71,25 @@ pub fn backward_weights(
     dw: &mut [f32],
 ) {
     let part = part(shape, &(0..dw.len() / shape.taps()));
+    assert_eq!(dw.len(), part.weights_len(), "dw must be (maps, C_in, k, k)");
     assert_eq!(dy.len(), part.c_out * part.h * part.w * batch, "dy must be (maps, H, W, B)");
-    let (padded, partial) = (&padded[padded_place(&part, batch, padded)], &mut scratch[..partial_len(&part)]);
-    backward_weights_padded(&part, batch, dy, padded, partial, dw);
+    let (chunks, padded) = (chunks(shape), &padded[padded_place(&part, batch, padded)]);
+    let partial = &mut scratch[..partial_len(&part, chunks)];
+    backward_weights_padded(&part, chunks, batch, dy, padded, partial, dw);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::kernels::conv;
-    use crate::kernels::parity::{close, random};
+    use crate::kernels::parity::random;
 
-    /// One, two and three channels at a time, which begin in the middle of a register tile.
+    /// One, two and three channels at a time, which begin in the middle of a register tile; of an image with more rows than
+    /// a convolution to nine channels has chunks of.
     #[test]
     fn channels_after_each_other_are_all_at_once() {
         for (batch, w) in [(1, 9), (5, 3), (16, 9), (33, 6)] {
-            let shape = ConvShape { c_in: 1, c_out: 9, h: 7, w, k: 5 };
+            let shape = ConvShape { c_in: 1, c_out: 9, h: 23, w, k: 5 };
             let pixels = shape.h * shape.w * batch;
             let (weights, bias) = (random("w", shape.weights_len()), random("bias", shape.c_out));
             let (x, dy) = (random("x", pixels), random("dy", shape.c_out * pixels));
@@ -107,7 +117,7 @@ mod tests {
                     let taps = maps.start * shape.taps()..maps.end * shape.taps();
                     let mut part = vec![f32::NAN; taps.len()];
                     backward_weights(&shape, batch, &dy[place], &padded, scratch, &mut part);
-                    close("dw", &part, &dw[taps], 1e-5);
+                    assert_eq!(part, dw[taps], "{at_once} at a time");
                 }
             }
         }

@@ -21,17 +21,17 @@ const LANES_IN_CACHE: usize = 2048;
 
 /// Length of the scratch: sums of each chunk of image rows, and the padded input.
 pub fn scratch_len(shape: &ConvShape, batch: usize) -> usize {
-    partial_len(shape) + padded_len(shape, batch)
+    partial_len(shape, chunks(shape)) + padded_len(shape, batch)
 }
 
-/// Length of the sums of all chunks of image rows.
-pub(super) fn partial_len(shape: &ConvShape) -> usize {
-    chunk_sums(shape) * chunks(shape)
+/// Length of the sums of so many chunks of image rows.
+pub(super) fn partial_len(shape: &ConvShape, chunks: usize) -> usize {
+    chunk_sums(shape) * chunks
 }
 
 /// Chunks of image rows whose weight gradients are summed apart: few where there are many output channels to
 /// share out, at most one per row.
-fn chunks(shape: &ConvShape) -> usize {
+pub(super) fn chunks(shape: &ConvShape) -> usize {
     let wanted = 32usize.div_ceil(shape.c_out.div_ceil(ROWS).max(1));
     shape.h.div_ceil(shape.rows_per(wanted))
 }
@@ -46,13 +46,14 @@ fn chunk_sums(shape: &ConvShape) -> usize {
 /// # Panics
 /// If `scratch` is shorter.
 pub fn backward_weights(shape: &ConvShape, batch: usize, dy: &[f32], x: &[f32], scratch: &mut [f32], dw: &mut [f32]) {
-    let (partial, padded) = scratch.split_at_mut(partial_len(shape));
-    backward_weights_padded(shape, batch, dy, pad(shape, batch, x, padded), partial, dw);
+    let (partial, padded) = scratch.split_at_mut(partial_len(shape, chunks(shape)));
+    backward_weights_padded(shape, chunks(shape), batch, dy, pad(shape, batch, x, padded), partial, dw);
 }
 
-/// [`backward_weights`] with the copy `x` from [`pad`] and `partial` of [`partial_len`].
+/// [`backward_weights`] with the copy `x` from [`pad`], in so many chunks, and `partial` of [`partial_len`].
 pub(super) fn backward_weights_padded(
     shape: &ConvShape,
+    chunks: usize,
     batch: usize,
     dy: &[f32],
     x: &[f32],
@@ -61,7 +62,7 @@ pub(super) fn backward_weights_padded(
 ) {
     let block = ROWS * shape.taps();
     let blocks = shape.c_out.div_ceil(ROWS);
-    let rows = shape.rows_per(chunks(shape));
+    let rows = shape.rows_per(chunks);
     for_pieces(partial, block, shape.work() * batch, |i, sums| {
         let (chunk, o) = (i / blocks, i % blocks * ROWS);
         sums.fill(0.0);

@@ -55,8 +55,9 @@ pub struct Conv {
     scratch: Aligned,
     /// Scratch, empty before the first backward pass.
     partial: Aligned,
-    /// The input with its padding, where some maps go by after others.
+    /// The input with its padding, where some maps go by after others, and of how many images it is; 0 of none.
     padded: Aligned,
+    padded_images: usize,
     /// The weights as the kernel reads them, if they are held; one for all replicas.
     held: Option<Arc<Aligned>>,
 }
@@ -67,10 +68,18 @@ impl Conv {
     pub fn new(input: Shape, filters: usize, kernel: usize) -> Self {
         let shape = ConvShape { c_in: input.c, c_out: filters, h: input.h, w: input.w, k: kernel };
         let [scratch, partial, padded] = std::array::from_fn(|_| Aligned::default());
-        let mut layer = Self { shape, weight: 0..0, bias: 0..0, scratch, partial, padded, held: None };
+        let mut layer =
+            Self { shape, weight: 0..0, bias: 0..0, scratch, partial, padded, padded_images: 0, held: None };
         let ranges = tensor_ranges(&layer.tensors());
         (layer.weight, layer.bias) = (ranges[0].clone(), ranges[1].clone());
         layer
+    }
+
+    /// Copies the input with its padding, for maps that go by after others.
+    fn pad(&mut self, batch: usize, x: &[f32]) {
+        let padded = first(&mut self.padded, conv_channels::padded_len(&self.shape, batch));
+        conv_channels::pad(&self.shape, batch, x, padded);
+        self.padded_images = batch;
     }
 
     /// The patches of this step: inputs under the sampled pixels `(C_in * k * k, PATCHES * B)` from `x (C_in, H, W, B)`,
@@ -128,6 +137,7 @@ impl Layer for Conv {
     }
 
     fn forward(&mut self, pass: &Pass, weights: &[f32], _buffers: &[f32], x: &[f32], y: &mut [f32]) {
+        self.padded_images = 0;
         let (weight, bias) = (&weights[self.weight.clone()], &weights[self.bias.clone()]);
         if let Some(packed) = &self.held {
             let tiles = first(&mut self.scratch, self.shape.tiles_len(pass.batch));
@@ -195,10 +205,10 @@ impl MapWise for Conv {
         if maps.len() == shape.c_out {
             return self.forward(pass, weights, &[], x, y);
         }
-        let padded = first(&mut self.padded, conv_channels::padded_len(&shape, batch));
         if maps.start == 0 {
-            conv_channels::pad(&shape, batch, x, padded);
+            self.pad(batch, x);
         }
+        let padded = first(&mut self.padded, conv_channels::padded_len(&shape, batch));
         let scratch = first(&mut self.scratch, conv_channels::scratch_len(&shape, maps.len()));
         let (weight, bias) = (&weights[self.weight.clone()], &weights[self.bias.clone()]);
         conv_channels::forward(&shape, maps, batch, weight, bias, padded, scratch, y);
@@ -218,6 +228,10 @@ impl MapWise for Conv {
         let (shape, batch) = (self.shape, pass.batch);
         if maps.len() == shape.c_out {
             return self.backward_part(pass, weights, x, y, dy, dx, dweights);
+        }
+        if self.padded_images != batch {
+            // All maps went forward together.
+            self.pad(batch, x);
         }
         let padded = first(&mut self.padded, conv_channels::padded_len(&shape, batch));
         let scratch = first(&mut self.scratch, conv_channels::scratch_len(&shape, maps.len()));

@@ -16,7 +16,7 @@ const MAPS_IN_CACHE: usize = 65_536;
 /// The same of runs that make their maps from the input, which they read once for all maps that go together: 384 KiB.
 const MADE_IN_CACHE: usize = 98_304;
 
-/// Map-wise layers in a row, at least two.
+/// Map-wise layers in a row, at least two; the first may be a [`Layer::map_source`].
 pub(super) struct Run {
     /// Which layers.
     pub(super) layers: Range<usize>,
@@ -24,7 +24,7 @@ pub(super) struct Run {
     maps: usize,
     /// Neurons of a feature map of the input, and of the output of each layer.
     neurons: Vec<usize>,
-    /// Whether the output of each layer is kept: a backward pass reads it, or a layer behind the run.
+    /// Whether the output of each layer is kept: a backward pass reads it, Hebbian rules, or a layer behind the run.
     kept: Vec<bool>,
 }
 
@@ -146,11 +146,15 @@ fn of_run(layer: &mut dyn Layer, i: usize) -> Option<&mut dyn MapWise> {
 mod tests {
     use super::*;
     use crate::kernels::parity::random;
+    use crate::kernels::threads::pool;
     use crate::model::{Network, Params, Shape, layer_kind};
 
+    /// Layers by name, a convolution's filters behind its.
     fn layers(names: &[&str], mut shape: Shape) -> Vec<Box<dyn Layer>> {
         let build = |name: &&str| {
-            let table = [("layer".to_string(), toml::Value::from(*name))].into_iter().collect();
+            let (name, filters) = name.split_once(' ').unwrap_or((name, ""));
+            let mut table: toml::Table = [("layer".to_string(), toml::Value::from(name))].into_iter().collect();
+            table.extend(filters.parse().ok().map(|n: i64| ("filters".to_string(), n.into())));
             let built = (layer_kind(name).unwrap().build)(&mut Params::new(table).unwrap(), shape).unwrap();
             shape = built.output();
             built
@@ -176,36 +180,56 @@ mod tests {
         assert_eq!((of(1).kept, of(1).neurons), (vec![true, false, true], vec![0, 64, 16, 16]));
     }
 
-    /// Batch 33 in slices of 16, 16 and 1, of maps that go by one at a time and by several.
+    /// Batch 33 in slices of 16, 16 and 1, of maps that go by one at a time and by several; with four workers, of whom not
+    /// each has a slice, all together.
     #[test]
     fn a_run_gives_the_bits_of_its_layers_one_by_one() {
         for c in [1, 3] {
-            run_gives_the_bits_of_its_layers(Shape { c, h: 48, w: 52 });
+            let bits = |threads, by_layer| pool(threads).unwrap().run(|| run(Shape { c, h: 48, w: 52 }, by_layer));
+            let expected = bits(1, true);
+            assert!(bits(1, false) == expected && bits(4, false) == expected, "{c} channels");
         }
     }
 
-    fn run_gives_the_bits_of_its_layers(shape: Shape) {
+    /// Logits, gradients and their square after a step, in bits.
+    fn run(shape: Shape, by_layer: bool) -> (Vec<u32>, u64) {
         let names = [
-            ["conv", "lateral_inhibition", "max_pool", "relu", "lateral_inhibition", "relu"].as_slice(),
+            ["conv 11", "lateral_inhibition", "max_pool", "relu", "lateral_inhibition", "relu"].as_slice(),
             ["conv", "max_pool", "relu", "conv"].as_slice(),
         ]
         .concat();
-        let step = |by_layer: bool| {
-            let mut network = Network::new(shape, layers(&names, shape));
-            assert_eq!(network.replicas[0].runs.len(), 2);
-            let (mut weights, mut dweights) = (vec![0.0; network.weights_len()], vec![f32::NAN; network.weights_len()]);
-            network.initialise(1, &mut weights, &mut []);
-            let pass = Pass { training: true, batch: 33, slice: 0, seed: 1, step: 1 };
-            let x = random("x", shape.n() * 33);
-            let mut y = network.forward(&pass, &weights, &mut [], &x);
-            if by_layer {
-                network.replicas.iter_mut().for_each(|replica| replica.runs.clear());
-                y = network.forward(&pass, &weights, &mut [], &x);
-            }
-            let square = network.backward(&pass, &weights, &random("dy", y.len()), 0, &mut dweights);
-            let finite = dweights.iter().filter(|d| !d.is_nan()).map(|d| d.to_bits());
-            (y.iter().map(|v| v.to_bits()).chain(finite).collect::<Vec<u32>>(), square.to_bits())
+        let mut network = Network::new(shape, layers(&names, shape));
+        assert_eq!(network.replicas[0].runs.len(), 2);
+        let (mut weights, mut dweights) = (vec![0.0; network.weights_len()], vec![f32::NAN; network.weights_len()]);
+        network.initialise(1, &mut weights, &mut []);
+        let pass = Pass { training: true, batch: 33, slice: 0, seed: 1, step: 1 };
+        let x = random("x", shape.n() * 33);
+        let mut y = network.forward(&pass, &weights, &mut [], &x);
+        if by_layer {
+            network.replicas.iter_mut().for_each(|replica| replica.runs.clear());
+            y = network.forward(&pass, &weights, &mut [], &x);
+        }
+        let square = network.backward(&pass, &weights, &random("dy", y.len()), 0, &mut dweights);
+        let finite = dweights.iter().filter(|d| !d.is_nan()).map(|d| d.to_bits());
+        (y.iter().map(|v| v.to_bits()).chain(finite).collect(), square.to_bits())
+    }
+
+    /// Up with all maps together, down with some after others.
+    #[test]
+    fn a_convolution_pads_for_the_gradient_if_nobody_did_before() {
+        let (shape, pass) =
+            (Shape { c: 1, h: 24, w: 24 }, Pass { training: true, batch: 16, slice: 0, seed: 1, step: 1 });
+        let mut network = Network::new(shape, layers(&["conv 24", "max_pool", "relu"], shape));
+        let mut weights = vec![0.0; network.weights_len()];
+        network.initialise(1, &mut weights, &mut []);
+        let x = random("x", shape.n() * 16);
+        let mut step = |threads: [usize; 2]| {
+            let [up, down] = threads.map(|n| pool(n).unwrap());
+            let mut dweights = vec![0.0; weights.len()];
+            let y = up.run(|| network.forward(&pass, &weights, &mut [], &x));
+            down.run(|| network.backward(&pass, &weights, &random("dy", y.len()), 0, &mut dweights));
+            dweights
         };
-        assert_eq!(step(false), step(true));
+        assert_eq!(step([2, 1]), step([1, 1]));
     }
 }

@@ -171,14 +171,14 @@ pub trait Layer: Send + Sync {
 ///
 /// Several of them in a row go through the maps together, a few maps at a time, so that the activity between them never
 /// leaves the cache; what no backward pass reads is not kept. The first layer of a network may begin such a run as
-/// [`Layer::map_source`]: `x` is then the whole input in every call.
+/// [`Layer::map_source`]: `x` is then the whole input in every call, and `dx` is `None`.
 pub trait MapWise {
     /// Whether [`MapWise::backward_maps`] reads the input.
     fn reads_input(&self) -> bool {
         false
     }
 
-    /// Whether [`MapWise::backward_maps`] reads the output.
+    /// Whether [`MapWise::backward_maps`] reads the output, or [`Layer::plastic`] after the pass.
     fn reads_output(&self) -> bool {
         false
     }
@@ -227,10 +227,11 @@ pub trait Meeting {
 }
 
 /// A layer that begins with all-to-all projections of its input, `W x`. In training the network computes these products
-/// and the gradient of the input for all slices of a batch, each worker for a part of the neurons (`afferents.rs`). What
-/// [`Layer::outer`] names are the gradients of the same projections in the same order.
+/// and the gradient of the input for all slices of a batch, each worker for a part of the neurons (`afferents.rs`).
+/// [`Layer::outer`] names the gradients of the same projections.
 pub trait Afferents {
-    /// The projections, and where their products of a slice of `batch` images go: `y` is that of `forward`.
+    /// The projections, and where their products of a slice of `batch` images go: `y` is that of `forward`. Without images
+    /// and an empty `y` it tells the projections alone.
     fn products<'a>(&'a mut self, batch: usize, y: &'a mut [f32]) -> Vec<Product<'a>>;
 
     /// [`Layer::forward`] after the products are there.
