@@ -1,9 +1,10 @@
 //! Two-dimensional convolution (stride 1, zero padding that keeps the size, odd kernel) and its gradients.
 //!
 //! Two ways: `winograd.rs` for 3 x 3 kernels between several channels, `conv_direct.rs` for the rest. The
-//! shape alone decides, and for the weight gradient whether a slice's images can stay in the lanes.
+//! shape alone decides, and for the weight gradient whether the batch is one slice (`winograd_weights_eight.rs`). Some output
+//! channels after others: [`super::conv_channels`].
 
-use super::{conv_direct, conv_weights, winograd, winograd_weights, winograd_weights_few};
+use super::{conv_direct, conv_weights, winograd, winograd_weights, winograd_weights_eight};
 
 /// Sizes of a convolution; `x` is `(C_in, H, W, B)`, `y` is `(C_out, H, W, B)`, weights are `(C_out, C_in, k, k)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +64,7 @@ impl ConvShape {
     /// Length of the scratch `partial` of [`backward_weights`].
     pub fn partial_len(&self, batch: usize) -> usize {
         match winograd::pays(self) {
-            true if winograd_weights_few::pays(self, batch) => winograd_weights_few::scratch_len(self),
+            true if winograd_weights_eight::pays(self, batch) => winograd_weights_eight::scratch_len(self),
             true => winograd_weights::scratch_len(self, batch),
             false => conv_weights::scratch_len(self, batch),
         }
@@ -243,8 +244,8 @@ pub fn backward_weights(shape: &ConvShape, batch: usize, dy: &[f32], x: &[f32], 
     assert_eq!(dw.len(), shape.weights_len(), "dw must be (C_out, C_in, k, k)");
     assert_eq!(partial.len(), shape.partial_len(batch), "partial must be as long as partial_len()");
     match winograd::pays(shape) {
-        true if winograd_weights_few::pays(shape, batch) => {
-            winograd_weights_few::backward_weights(shape, dy, x, partial, dw);
+        true if winograd_weights_eight::pays(shape, batch) => {
+            winograd_weights_eight::backward_weights(shape, dy, x, partial, dw);
         }
         true => winograd_weights::backward_weights(shape, batch, dy, x, partial, dw),
         false => conv_weights::backward_weights(shape, batch, dy, x, partial, dw),

@@ -36,7 +36,7 @@ mod winograd_channels;
 mod winograd_tiles;
 mod winograd_turn;
 mod winograd_weights;
-mod winograd_weights_few;
+mod winograd_weights_eight;
 
 /// What decides the last bits of a sum beside the source: architecture, lanes of the vector registers, fused multiply-add.
 pub fn arithmetic() -> String {

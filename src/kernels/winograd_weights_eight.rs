@@ -1,4 +1,4 @@
-//! The weight gradient of a convolution with 3 x 3 kernels from eight input channels, by Winograd's F(3x3, 4x4).
+//! The weight gradient of a convolution with 3 x 3 kernels from exactly eight input channels, by Winograd's F(3x3, 4x4).
 //!
 //! As [`super::winograd_weights`], but the lanes are output channels, where eight inputs would leave half of them empty.
 //! Only the output gradients are turned for that; the inputs keep their images in the lanes, and the products broadcast
@@ -61,10 +61,9 @@ pub(super) fn backward_weights(shape: &ConvShape, dy: &[f32], x: &[f32], scratch
                     spread(&tile, GRADIENT_STRIDE, b, gradients);
                 }
                 for (point, sums) in sums.as_chunks_mut().0.iter_mut().enumerate() {
-                    let (x, dy) = (&inputs[point * INPUT_STRIDE..], &gradients[point * GRADIENT_STRIDE..]);
-                    if let (Some(x), Some(dy)) = (x.first_chunk(), dy.first_chunk()) {
-                        multiply(x, dy, sums);
-                    }
+                    let x = &inputs[point * INPUT_STRIDE..].as_chunks().0[0];
+                    let dy = &gradients[point * GRADIENT_STRIDE..].as_chunks().0[0];
+                    multiply(x, dy, sums);
                 }
             }
         }
