@@ -8,9 +8,9 @@ use super::conv_direct::{self, convolve_padded, pack, padded_place};
 use super::conv_weights::{backward_weights_padded, chunks, partial_len};
 use std::ops::Range;
 
-/// The convolution to the output channels `maps` alone.
-fn part(shape: &ConvShape, maps: &Range<usize>) -> ConvShape {
-    ConvShape { c_out: maps.len(), ..*shape }
+/// The convolution to so many of its output channels alone.
+fn part(shape: &ConvShape, maps: usize) -> ConvShape {
+    ConvShape { c_out: maps, ..*shape }
 }
 
 /// Length of `padded`.
@@ -20,7 +20,7 @@ pub fn padded_len(shape: &ConvShape, batch: usize) -> usize {
 
 /// Length of the scratch of [`forward`] and of [`backward_weights`] for so many channels.
 pub fn scratch_len(shape: &ConvShape, maps: usize) -> usize {
-    let part = part(shape, &(0..maps));
+    let part = part(shape, maps);
     part.weights_len().max(partial_len(&part, chunks(shape)))
 }
 
@@ -48,7 +48,7 @@ pub fn forward(
     scratch: &mut [f32],
     y: &mut [f32],
 ) {
-    let (part, taps) = (part(shape, &maps), shape.taps());
+    let (part, taps) = (part(shape, maps.len()), shape.taps());
     assert_eq!(weights.len(), shape.weights_len(), "weights must be (C_out, C_in, k, k)");
     assert_eq!(bias.len(), shape.c_out, "bias must be (C_out)");
     assert_eq!(y.len(), maps.len() * part.h * part.w * batch, "y must be (maps, H, W, B)");
@@ -70,7 +70,7 @@ pub fn backward_weights(
     scratch: &mut [f32],
     dw: &mut [f32],
 ) {
-    let part = part(shape, &(0..dw.len() / shape.taps()));
+    let part = part(shape, dw.len() / shape.taps());
     assert_eq!(dw.len(), part.weights_len(), "dw must be (maps, C_in, k, k)");
     assert_eq!(dy.len(), part.c_out * part.h * part.w * batch, "dy must be (maps, H, W, B)");
     let (chunks, padded) = (chunks(shape), &padded[padded_place(&part, batch, padded)]);

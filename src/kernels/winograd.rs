@@ -11,15 +11,12 @@ use super::dense::ROWS;
 use super::lanes::LANES;
 use super::threads::{for_piece_pairs, for_pieces};
 use super::winograd_channels;
-use super::winograd_tiles::{POINTS, PRODUCTS, STEP, input_tile, kernel_tile, output_tile, spread};
+use super::winograd_tiles::{POINTS, PRODUCTS, STEP, TAPS, input_tile, kernel_tile, output_tile, spread};
 use super::winograd_turn::{HALF, turn};
 use wide::f32x16;
 
 /// Input channels whose kernels are written together.
 const AT_ONCE: usize = 8;
-
-/// Elements of a kernel.
-const TAPS: usize = 9;
 
 /// A vector in a slice.
 pub(super) type Lanes = [f32; LANES];

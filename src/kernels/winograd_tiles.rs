@@ -17,6 +17,9 @@ pub(super) const POINTS: usize = 6;
 /// Side of a tile of outputs, and the step from tile to tile.
 pub(super) const STEP: usize = 4;
 
+/// Weights of a kernel.
+pub(super) const TAPS: usize = 9;
+
 /// Products per tile.
 pub(super) const PRODUCTS: usize = POINTS * POINTS;
 
@@ -136,7 +139,7 @@ pub(super) fn gradient_tile(column: impl Fn(usize) -> [f32x16; 4]) -> [[f32x16; 
 
 /// The 3 x 3 weight gradients; `column(c)` is column `c` of the products.
 #[inline(always)]
-pub(super) fn weight_gradient_tile(column: impl Fn(usize) -> [f32x16; 6]) -> [[f32x16; 3]; 3] {
+fn weight_gradient_tile(column: impl Fn(usize) -> [f32x16; 6]) -> [[f32x16; 3]; 3] {
     both(column, weight_gradients)
 }
 
@@ -148,13 +151,14 @@ pub(super) fn spread(tile: &[[f32x16; 6]; 6], stride: usize, at: usize, out: &mu
     }
 }
 
-/// Writes the 3 x 3 weight gradients `(lanes, 9)` of up to 16 input channels, whose products at each point are `product`.
+/// Writes the 3 x 3 weight gradients of up to 16 channels, whose products at each point are `product`: nine numbers each,
+/// `stride` from channel to channel.
 #[inline(always)]
-pub(super) fn write_weight_gradients(product: impl Fn(usize) -> f32x16, dw: &mut [f32]) {
+pub(super) fn write_weight_gradients(product: impl Fn(usize) -> f32x16, stride: usize, dw: &mut [f32]) {
     let tile = weight_gradient_tile(|c| std::array::from_fn(|r| product(r * POINTS + c)));
     let tile = tile.map(|row| row.map(f32x16::to_array));
-    for (i, dw) in dw.chunks_exact_mut(9).enumerate() {
-        for (tap, dw) in dw.iter_mut().enumerate() {
+    for (i, dw) in dw.chunks_mut(stride).enumerate() {
+        for (tap, dw) in dw.iter_mut().take(TAPS).enumerate() {
             *dw = tile[tap / 3][tap % 3][i];
         }
     }

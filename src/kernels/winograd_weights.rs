@@ -9,7 +9,7 @@ use super::conv::ConvShape;
 use super::lanes::LANES;
 use super::threads::for_piece_pairs;
 use super::winograd::{BLOCK, Lanes, PIECE, channels_per_piece, most_pieces, multiply};
-use super::winograd_tiles::{POINTS, PRODUCTS, STEP, gradient_tile, input_tile, spread, write_weight_gradients};
+use super::winograd_tiles::{POINTS, PRODUCTS, STEP, TAPS, gradient_tile, input_tile, spread, write_weight_gradients};
 use super::winograd_turn::turn_tile;
 use wide::f32x16;
 
@@ -18,9 +18,6 @@ const TILES: usize = 3;
 
 /// Images and tiles of a block: the inner dimension of the products.
 const INNER: usize = TILES * LANES;
-
-/// Weights of a kernel.
-const TAPS: usize = 9;
 
 /// Vectors of input channels.
 fn vectors(shape: &ConvShape) -> usize {
@@ -129,7 +126,7 @@ fn backward_piece(shape: &ConvShape, batch: usize, dy: &[f32], x: &[f32], scratc
             let (start, wide) = group(v, vectors);
             let at = start * BLOCK + o % BLOCK * wide + v - start;
             let sums = &sums[o / BLOCK * PRODUCTS * BLOCK * vectors..];
-            write_weight_gradients(|point| f32x16::new(sums[point * BLOCK * vectors + at]), dw);
+            write_weight_gradients(|point| f32x16::new(sums[point * BLOCK * vectors + at]), TAPS, dw);
         }
     }
 }

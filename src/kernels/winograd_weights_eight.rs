@@ -7,7 +7,7 @@
 use super::conv::ConvShape;
 use super::lanes::LANES;
 use super::winograd::{BLOCK, Lanes, read_tile};
-use super::winograd_tiles::{POINTS, PRODUCTS, STEP, gradient_tile, spread, weight_gradient_tile};
+use super::winograd_tiles::{PRODUCTS, STEP, TAPS, gradient_tile, spread, write_weight_gradients};
 use super::winograd_turn::turn_tile;
 use wide::f32x16;
 
@@ -19,9 +19,6 @@ const INPUT_STRIDE: usize = INPUTS | 1;
 
 /// The same in the gradients of a block of output channels.
 const GRADIENT_STRIDE: usize = LANES | 1;
-
-/// Weights of a kernel.
-const TAPS: usize = 9;
 
 /// Pixels of a tile of gradients.
 const PIXELS: usize = STEP * STEP;
@@ -70,13 +67,8 @@ pub(super) fn backward_weights(shape: &ConvShape, dy: &[f32], x: &[f32], scratch
     }
     for (dw, sums) in dw.chunks_mut(BLOCK * shape.taps()).zip(sums.chunks_exact(PRODUCTS * INPUTS)) {
         for i in 0..INPUTS {
-            let product = |r: usize, c: usize| f32x16::new(sums[(r * POINTS + c) * INPUTS + i]);
-            let taps = weight_gradient_tile(|c| std::array::from_fn(|r| product(r, c)));
-            for (tap, values) in taps.as_flattened().iter().enumerate() {
-                for (dw, value) in dw.chunks_exact_mut(shape.taps()).zip(values.to_array()) {
-                    dw[i * TAPS + tap] = value;
-                }
-            }
+            let product = |point| f32x16::new(sums[point * INPUTS + i]);
+            write_weight_gradients(product, shape.taps(), &mut dw[i * TAPS..]);
         }
     }
 }
