@@ -4,7 +4,7 @@
 use bionic_cpu::model::presets::PRESETS;
 use bionic_cpu::train::Stepper;
 use criterion::{BenchmarkId, Criterion, Throughput};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Batches of drawn faces that are trained on in turn.
 const BATCHES: usize = 8;
@@ -24,7 +24,16 @@ fn main() {
             let mut stepper = Stepper::new(&config).expect("every preset trains on drawn faces");
             group.throughput(Throughput::Elements(config.batch as u64));
             let id = BenchmarkId::new(preset.name, format!("batch {}, {threads} threads", config.batch));
-            group.bench_function(id, |bencher| bencher.iter(|| stepper.step()));
+            let mut steps = |n: u64| {
+                stepper.on_pool(|stepper| {
+                    let start = Instant::now();
+                    (0..n).for_each(|_| {
+                        stepper.step();
+                    });
+                    start.elapsed()
+                })
+            };
+            group.bench_function(id, |bencher| bencher.iter_custom(&mut steps));
         }
     }
     group.finish();

@@ -80,12 +80,13 @@ pub fn plan(config: &Config) -> Result<Plan> {
 fn seconds_per_step(stepper: &mut Stepper) -> f64 {
     const WARM_UP: usize = 3;
     const TIMED: usize = 9;
-    let mut timed = || {
+    let timed = |stepper: &mut Stepper| {
         let start = Instant::now();
         stepper.step();
         start.elapsed().as_secs_f64()
     };
-    let mut seconds: Vec<f64> = (0..WARM_UP + TIMED).map(|_| timed()).skip(WARM_UP).collect();
+    let steps = 0..WARM_UP + TIMED;
+    let mut seconds: Vec<f64> = stepper.on_pool(|stepper| steps.map(|_| timed(stepper)).skip(WARM_UP).collect());
     seconds.sort_by(f64::total_cmp);
     seconds[seconds.len() / 2]
 }
