@@ -321,5 +321,5 @@ fn images(seed: u64, n: usize) -> Dataset {
         image.iter_mut().for_each(|p| *p += draw(64) as u8);
         pixels.extend(image);
     }
-    Dataset { source: "tools/golden.py".into(), pixels, labels, splits: vec![Split::Training; n] }
+    Dataset { source: "tools/golden.py".into(), pixels: pixels.into(), labels, splits: vec![Split::Training; n] }
 }

@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn standardised_images_have_mean_0_and_deviation_1_and_blank_ones_stay_finite() {
         let mut d = crate::data::draw(&config());
-        d.pixels[..PIXELS].fill(200);
+        d.pixels.hold()[..PIXELS].fill(200);
         let mut out = vec![f32::NAN; PIXELS];
         fill_batch(&d, &[0], None, Standardize::Image, &mut out);
         assert!(out.iter().all(|&v| v.abs() < 1e-3));

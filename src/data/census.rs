@@ -10,6 +10,13 @@ pub struct Census {
     pub images: [usize; 3],
     /// Labelled images by split and class.
     pub per_class: [[usize; 7]; 3],
+    /// What only a look at every pixel tells; `None` of faces that are drawn when they are needed.
+    pub pixels: Option<PixelCensus>,
+}
+
+/// What a look at every pixel tells of a data set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PixelCensus {
     /// Different images.
     pub distinct: usize,
     /// Images identical to an earlier one.
@@ -38,7 +45,14 @@ impl Census {
             let classes = if labelled { classes.collect::<Vec<_>>().join(", ") } else { "no labels".into() };
             lines.push(format!("{}: {} images ({classes})", split.usage(), self.images[k]));
         }
-        lines.push(format!("distinct images: {}, {} repeat an earlier one", self.distinct, self.duplicates));
+        lines.extend(self.pixels.iter().flat_map(PixelCensus::summary_lines));
+        lines
+    }
+}
+
+impl PixelCensus {
+    fn summary_lines(&self) -> Vec<String> {
+        let mut lines = vec![format!("distinct images: {}, {} repeat an earlier one", self.distinct, self.duplicates)];
         if self.conflicting_groups > 0 {
             lines.push(format!(
                 "identical images with different labels: {} images in {} groups",
@@ -58,26 +72,21 @@ impl Census {
     }
 }
 
-/// Counts images, duplicates, contradicting labels, leaks from the test splits, and blank images.
+/// Counts images, and of those in memory duplicates, contradicting labels, leaks from the test splits, and blank ones.
 pub fn census(dataset: &Dataset) -> Census {
-    let mut census = Census {
-        images: [0; 3],
-        per_class: [[0; 7]; 3],
-        distinct: 0,
-        duplicates: 0,
-        conflicting_groups: 0,
-        conflicting_images: 0,
-        public_in_training: 0,
-        private_in_training: 0,
-        training_in_tests: 0,
-        blank: 0,
-    };
+    let (mut images, mut per_class) = ([0; 3], [[0; 7]; 3]);
     for (i, split) in dataset.splits.iter().enumerate() {
-        census.images[*split as usize] += 1;
+        images[*split as usize] += 1;
         if let Some(&label) = dataset.labels.get(i) {
-            census.per_class[*split as usize][usize::from(label)] += 1;
+            per_class[*split as usize][usize::from(label)] += 1;
         }
-        let image = dataset.image(i);
+    }
+    Census { images, per_class, pixels: (!dataset.pixels.are_drawn()).then(|| pixel_census(dataset)) }
+}
+
+fn pixel_census(dataset: &Dataset) -> PixelCensus {
+    let mut census = PixelCensus::default();
+    for image in (0..dataset.len()).map(|i| dataset.image(i)) {
         census.blank += usize::from(image.iter().all(|&p| p == image[0]));
     }
     for group in identical(dataset) {
@@ -109,12 +118,12 @@ pub fn exclude_test_duplicates(dataset: &mut Dataset) -> usize {
             group.iter().filter(|&&i| dataset.splits[i] == Split::Training).for_each(|&i| keep[i] = false);
         }
     }
-    let mut kept = 0;
+    let (mut kept, pixels) = (0, dataset.pixels.hold());
     for i in (0..keep.len()).filter(|&i| keep[i]) {
-        dataset.pixels.copy_within(i * PIXELS..(i + 1) * PIXELS, kept * PIXELS);
+        pixels.copy_within(i * PIXELS..(i + 1) * PIXELS, kept * PIXELS);
         kept += 1;
     }
-    dataset.pixels.truncate(kept * PIXELS);
+    pixels.truncate(kept * PIXELS);
     let mut flags = keep.iter();
     dataset.splits.retain(|_| flags.next().is_none_or(|&k| k));
     let mut flags = keep.iter();
@@ -125,6 +134,7 @@ pub fn exclude_test_duplicates(dataset: &mut Dataset) -> usize {
 /// Groups of identical images, each ascending: equal hashes, then equal pixels.
 fn identical(dataset: &Dataset) -> Vec<Vec<usize>> {
     let hash = |image: &[u8]| xxh3_64(image);
+    dataset.pixels.complete();
     group_by(dataset.len(), |i| hash(dataset.image(i)), |i, j| dataset.image(i) == dataset.image(j))
 }
 
@@ -153,7 +163,7 @@ mod tests {
     fn flat(images: &[(u8, u8, Split)]) -> Dataset {
         Dataset {
             source: String::new(),
-            pixels: images.iter().flat_map(|i| [i.0; PIXELS]).collect(),
+            pixels: images.iter().flat_map(|i| [i.0; PIXELS]).collect::<Vec<u8>>().into(),
             labels: images.iter().map(|i| i.1).collect(),
             splits: images.iter().map(|i| i.2).collect(),
         }
@@ -170,14 +180,16 @@ mod tests {
             (3, 2, Public),
             (2, 1, Public),
         ]);
-        d.pixels[0] = 99;
-        d.pixels[2 * PIXELS] = 99;
-        d.pixels[3 * PIXELS] = 99;
+        for i in [0, 2, 3] {
+            d.pixels.hold()[i * PIXELS] = 99;
+        }
         let c = census(&d);
-        assert_eq!((c.images, c.distinct, c.duplicates), ([3, 2, 1], 3, 3));
-        assert_eq!((c.conflicting_groups, c.conflicting_images), (1, 3));
-        assert_eq!((c.public_in_training, c.private_in_training, c.training_in_tests, c.blank), (1, 1, 3, 3));
-        assert!(c.summary_lines().iter().any(|l| l.contains("3 images in 1 groups")), "{:?}", c.summary_lines());
+        let lines = c.summary_lines();
+        assert!(lines.iter().any(|l| l.contains("3 images in 1 groups")), "{lines:?}");
+        let p = c.pixels.unwrap();
+        assert_eq!((c.images, p.distinct, p.duplicates), ([3, 2, 1], 3, 3));
+        assert_eq!((p.conflicting_groups, p.conflicting_images), (1, 3));
+        assert_eq!((p.public_in_training, p.private_in_training, p.training_in_tests, p.blank), (1, 1, 3, 3));
         assert_eq!(exclude_test_duplicates(&mut d), 3);
         assert_eq!(d.splits, [Private, Public, Public]);
         assert_eq!(d.labels, [3, 2, 1]);
@@ -195,8 +207,9 @@ mod tests {
         let mut d = flat(&[(1, 0, Split::Private), (1, 0, Split::Private)]);
         d.labels.clear();
         let c = census(&d);
-        assert_eq!((c.distinct, c.conflicting_groups), (1, 0));
         assert!(c.summary_lines()[0].contains("no labels"));
+        let p = c.pixels.unwrap();
+        assert_eq!((p.distinct, p.conflicting_groups), (1, 0));
     }
 
     /// `BIONIC_FER2013`: path of the full `fer2013.csv`.
@@ -209,13 +222,14 @@ mod tests {
         let mut d = crate::data::load(&path.to_string_lossy(), &crate::data::tests::config()).unwrap();
         let c = census(&d);
         assert_eq!(c.images, [28_709, 3_589, 3_589]);
-        assert_eq!((c.distinct, c.blank), (34_034, 12));
-        assert_eq!((c.conflicting_groups, c.conflicting_images), (57, 160));
-        assert_eq!((c.public_in_training, c.private_in_training), (280, 288));
+        let p = c.pixels.unwrap();
+        assert_eq!((p.distinct, p.blank), (34_034, 12));
+        assert_eq!((p.conflicting_groups, p.conflicting_images), (57, 160));
+        assert_eq!((p.public_in_training, p.private_in_training), (280, 288));
         let (mean, sd) = d.mean_sd(Split::Training);
         assert!((mean - 0.507_743).abs() < 1e-6 && (sd - 0.255_009).abs() < 1e-6, "{mean} {sd}");
-        assert_eq!(exclude_test_duplicates(&mut d), c.training_in_tests);
-        let c = census(&d);
-        assert_eq!((c.public_in_training, c.private_in_training, c.training_in_tests), (0, 0, 0));
+        assert_eq!(exclude_test_duplicates(&mut d), p.training_in_tests);
+        let p = census(&d).pixels.unwrap();
+        assert_eq!((p.public_in_training, p.private_in_training, p.training_in_tests), (0, 0, 0));
     }
 }

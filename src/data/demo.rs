@@ -11,28 +11,68 @@ use super::{Dataset, EXPRESSIONS, PIXELS, SIDE, Split};
 use crate::config;
 use crate::kernels::threads::for_pieces;
 use crate::rng::Rng;
+use std::sync::OnceLock;
+use xxhash_rust::xxh3::Xxh3;
 
 /// Faces drawn by one task.
 const FACES_PER_TASK: usize = 16;
 /// Multiply-adds of drawing a face, roughly.
 const FACE_WORK: usize = 200_000;
 
-/// Draws `demo_train` Training, then `demo_test` Public, then `demo_test` Private faces from `demo_seed`.
+/// Version of the drawing: another number once a face of some seed gets other bytes, so that no run goes on with those.
+const DRAWING: u64 = 1;
+
+/// `demo_train` Training, then `demo_test` Public, then `demo_test` Private faces of `demo_seed`, each drawn when it is
+/// first looked at: who trains does not wait for faces that come later, and those of PrivateTest are never drawn.
 pub fn draw(config: &config::Data) -> Dataset {
     let (train, test) = (config.demo_train, config.demo_test);
     let n = train + 2 * test;
-    let mut pixels = vec![0; n * PIXELS];
-    for_pieces(&mut pixels, FACES_PER_TASK * PIXELS, n * FACE_WORK, |task, faces| {
-        for (k, face) in faces.chunks_exact_mut(PIXELS).enumerate() {
-            draw_face(config.demo_seed, task * FACES_PER_TASK + k, face);
-        }
-    });
     let counts = [(Split::Training, train), (Split::Public, test), (Split::Private, test)];
     Dataset {
         source: "demo".into(),
-        pixels,
+        pixels: Faces { seed: config.demo_seed, drawn: vec![OnceLock::new(); n] }.into(),
         labels: (0..n).map(label).collect(),
         splits: counts.iter().flat_map(|&(split, n)| std::iter::repeat_n(split, n)).collect(),
+    }
+}
+
+/// Faces of a seed, each drawn once, when it is first looked at.
+#[derive(Clone, Debug)]
+pub(super) struct Faces {
+    seed: u64,
+    drawn: Vec<OnceLock<Box<[u8]>>>,
+}
+
+impl Faces {
+    pub fn len(&self) -> usize {
+        self.drawn.len()
+    }
+
+    /// Pixels of face `i`, `(48, 48)`.
+    pub fn face(&self, i: usize) -> &[u8] {
+        self.drawn[i].get_or_init(|| {
+            let mut face = vec![0; PIXELS];
+            draw_face(self.seed, i, &mut face);
+            face.into()
+        })
+    }
+
+    /// Draws all that nobody has looked at, on all threads.
+    pub fn complete(&self) {
+        let mut missing: Vec<usize> = (0..self.len()).filter(|&i| self.drawn[i].get().is_none()).collect();
+        let work = missing.len() * FACE_WORK;
+        for_pieces(&mut missing, FACES_PER_TASK, work, |_, some| {
+            for &mut i in some {
+                self.face(i);
+            }
+        });
+    }
+
+    /// What the faces are drawn from, beside their number and labels.
+    pub fn hash(&self, hash: &mut Xxh3) {
+        hash.update(b"drawn faces");
+        hash.update(&DRAWING.to_le_bytes());
+        hash.update(&self.seed.to_le_bytes());
     }
 }
 
@@ -93,12 +133,13 @@ mod tests {
     use super::*;
     use crate::data::tests::config;
     use crate::data::{Standardize, fill_batch};
+    use xxhash_rust::xxh3::xxh3_64;
 
     #[test]
     fn a_face_depends_on_seed_and_index_only() {
         let a = draw(&config());
         let b = draw(&config::Data { demo_train: 70, demo_test: 20, ..config() });
-        assert!(b.pixels == a.pixels[..b.pixels.len()]);
+        assert!((0..b.len()).all(|i| b.image(i) == a.image(i)));
         assert_eq!(b.labels, a.labels[..b.len()]);
         let other = draw(&config::Data { demo_seed: 2, ..config() });
         assert!((0..a.len()).all(|i| a.image(i) != other.image(i)));
@@ -106,18 +147,52 @@ mod tests {
 
     #[test]
     fn splits_follow_each_other_and_labels_are_balanced() {
-        let d = draw(&config());
+        let mut d = draw(&config());
         assert_eq!(d.indices(Split::Training), (0..140).collect::<Vec<_>>());
         assert_eq!(d.indices(Split::Public), (140..175).collect::<Vec<_>>());
+        d.pixels.hold();
         let c = crate::data::census(&d);
         assert_eq!(c.per_class, [[20; 7], [5; 7], [5; 7]]);
-        assert_eq!((c.duplicates, c.blank), (0, 0));
+        assert_eq!(c.pixels.map(|p| (p.duplicates, p.blank)), Some((0, 0)));
     }
 
     #[test]
     fn threads_do_not_matter() {
-        let on = |threads| crate::kernels::threads::pool(threads).unwrap().run(|| draw(&config()).fingerprint());
-        assert_eq!(on(1), on(2));
+        let on = |threads| {
+            crate::kernels::threads::pool(threads).unwrap().run(|| std::mem::take(draw(&config()).pixels.hold()))
+        };
+        let all = on(1);
+        assert!(all == on(2));
+        // One by one, the last first.
+        let faces = draw(&config());
+        assert!((0..faces.len()).rev().all(|i| faces.image(i) == &all[i * PIXELS..][..PIXELS]));
+    }
+
+    /// The fingerprint of a run on drawn faces does not see their bytes: if these change, so must [`DRAWING`], and then this.
+    #[test]
+    fn the_bytes_are_those_of_this_drawing() {
+        let mut faces = draw(&config());
+        assert_eq!((DRAWING, xxh3_64(faces.pixels.hold())), (1, 10_576_176_301_800_221_800));
+    }
+
+    #[test]
+    fn only_what_is_looked_at_is_drawn() {
+        let faces = Faces { seed: 1, drawn: vec![OnceLock::new(); 40] };
+        let drawn = |faces: &Faces| faces.drawn.iter().filter(|face| face.get().is_some()).count();
+        faces.face(5);
+        assert_eq!(drawn(&faces), 1);
+        faces.complete();
+        assert_eq!(drawn(&faces), 40);
+    }
+
+    #[test]
+    fn the_fingerprint_is_that_of_what_faces_are_drawn_from() {
+        let fingerprint = |config: config::Data| draw(&config).fingerprint();
+        let drawn = draw(&config());
+        drawn.pixels.complete();
+        assert_eq!(drawn.fingerprint(), fingerprint(config()));
+        assert_ne!(drawn.fingerprint(), fingerprint(config::Data { demo_seed: 2, ..config() }));
+        assert_ne!(drawn.fingerprint(), fingerprint(config::Data { demo_train: 141, ..config() }));
     }
 
     #[test]

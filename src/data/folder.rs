@@ -90,7 +90,7 @@ pub fn load(path: &Path) -> Result<Dataset> {
     }
     Ok(Dataset {
         source: path.display().to_string(),
-        pixels,
+        pixels: pixels.into(),
         labels: entries.iter().map(|entry| entry.label).collect(),
         splits: entries.iter().map(|entry| Split::ALL[usize::from(entry.split)]).collect(),
     })

@@ -10,12 +10,14 @@ mod face;
 mod folder;
 mod image;
 mod look;
+mod pixels;
 
 pub use self::image::{decode, write_png};
 pub use augment::augment;
 pub use batch::{MIN_SD, Standardize, fill_batch};
-pub use census::{Census, census, exclude_test_duplicates};
+pub use census::{Census, PixelCensus, census, exclude_test_duplicates};
 pub use demo::{contact_sheet, draw};
+pub use pixels::Pixels;
 
 use crate::config;
 use crate::error::{Error, Result};
@@ -51,13 +53,13 @@ impl Split {
     }
 }
 
-/// A data set in memory: pixels as bytes, image by image.
+/// A data set: images with their labels and splits.
 #[derive(Clone, Debug)]
 pub struct Dataset {
     /// Where it came from, for messages and the run folder.
     pub source: String,
-    /// Pixels `(n, 48, 48)`, row by row, 0 black to 255 white.
-    pub pixels: Vec<u8>,
+    /// Pixels `(n, 48, 48)`.
+    pub pixels: Pixels,
     /// Label of each image `(n)`, an index into [`EXPRESSIONS`]; empty where the source has none (Kaggle's `test.csv`).
     pub labels: Vec<u8>,
     /// Split of each image `(n)`.
@@ -77,7 +79,7 @@ impl Dataset {
 
     /// Pixels of image `i`, `(48, 48)`.
     pub fn image(&self, i: usize) -> &[u8] {
-        &self.pixels[i * PIXELS..(i + 1) * PIXELS]
+        self.pixels.image(i)
     }
 
     /// Indices of the images of `split`, ascending.
@@ -90,7 +92,8 @@ impl Dataset {
     /// `(0, 1)` for an empty split; a deviation below one grey level is returned as 1, so that dividing by it is safe.
     pub fn mean_sd(&self, split: Split) -> (f32, f32) {
         let (mut sum, mut squares, mut images) = (0u64, 0u64, 0u64);
-        for (pixels, _) in self.pixels.chunks_exact(PIXELS).zip(&self.splits).filter(|(_, s)| **s == split) {
+        self.pixels.complete();
+        for pixels in self.indices(split).into_iter().map(|i| self.image(i)) {
             sum += u64::from(pixels.iter().map(|&p| u32::from(p)).sum::<u32>());
             squares += u64::from(pixels.iter().map(|&p| u32::from(p) * u32::from(p)).sum::<u32>());
             images += 1;
@@ -104,11 +107,12 @@ impl Dataset {
         ((mean / 255.0) as f32, if sd < 1.0 { 1.0 } else { (sd / 255.0) as f32 })
     }
 
-    /// xxh3 of pixels, labels and splits: equal for equal data, whatever file it came from.
+    /// xxh3 of pixels, labels and splits: equal for equal data, whatever file it came from. Of faces that are drawn when
+    /// they are looked at, what they are drawn from stands for the pixels.
     pub fn fingerprint(&self) -> u64 {
         let mut hash = Xxh3::new();
         hash.update(&(self.len() as u64).to_le_bytes());
-        hash.update(&self.pixels);
+        self.pixels.hash(&mut hash);
         hash.update(&self.labels);
         for chunk in self.splits.chunks(4096) {
             hash.update(&chunk.iter().map(|&s| s as u8).collect::<Vec<u8>>());
@@ -251,7 +255,7 @@ pub(crate) mod tests {
         let labels: Vec<u8> = (0..700).map(|i| if i < 500 { 0 } else { (i % 6 + 1) as u8 }).collect();
         let fresh = || Dataset {
             source: String::new(),
-            pixels: vec![0; 700 * PIXELS],
+            pixels: vec![0; 700 * PIXELS].into(),
             labels: labels.clone(),
             splits: vec![Split::Training; 700],
         };
@@ -268,20 +272,27 @@ pub(crate) mod tests {
 
     #[test]
     fn mean_sd_guards_flat_and_empty_splits() {
-        let d =
-            Dataset { source: String::new(), pixels: vec![51; PIXELS], labels: vec![0], splits: vec![Split::Training] };
+        let d = Dataset {
+            source: String::new(),
+            pixels: vec![51; PIXELS].into(),
+            labels: vec![0],
+            splits: vec![Split::Training],
+        };
         assert_eq!(d.mean_sd(Split::Training), (0.2, 1.0));
         assert_eq!(d.mean_sd(Split::Public), (0.0, 1.0));
     }
 
     #[test]
     fn fingerprint_sees_pixels_labels_and_splits() {
-        let a = draw(&config());
+        let mut a = draw(&config());
         let (mut b, mut c, mut d) = (a.clone(), a.clone(), a.clone());
-        b.pixels[77] ^= 1;
+        a.pixels.hold();
+        b.pixels.hold()[77] ^= 1;
         c.labels[3] = (c.labels[3] + 1) % 7;
         d.splits[0] = Split::Public;
-        assert_eq!(a.fingerprint(), draw(&config()).fingerprint());
+        let mut same = draw(&config());
+        same.pixels.hold();
+        assert_eq!(a.fingerprint(), same.fingerprint());
         assert!([b, c, d].iter().all(|x| x.fingerprint() != a.fingerprint()));
     }
 }

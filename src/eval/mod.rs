@@ -220,20 +220,21 @@ pub fn predict(
 fn predict_here(run: &Path, images: &[PathBuf], warn: &mut dyn FnMut(&str)) -> Result<Vec<Prediction>> {
     let mut trained = load_best(run, warn)?;
     let mut names = Vec::new();
-    let mut dataset = Dataset { source: "images".into(), pixels: Vec::new(), labels: Vec::new(), splits: Vec::new() };
+    let (mut pixels, mut splits) = (Vec::new(), Vec::new());
     for path in images {
         let name = path.display().to_string();
         if name.ends_with(".csv") || name.ends_with(".csv.gz") {
-            let table = data::load(&name, &trained.config.data)?;
+            let mut table = data::load(&name, &trained.config.data)?;
             names.extend((0..table.len()).map(|row| format!("{name}#{row}")));
-            dataset.splits.extend(&table.splits);
-            dataset.pixels.extend(table.pixels);
+            splits.extend(&table.splits);
+            pixels.append(table.pixels.hold());
         } else {
-            dataset.pixels.extend(data::decode(path)?);
-            dataset.splits.push(Split::Private);
+            pixels.extend(data::decode(path)?);
+            splits.push(Split::Private);
             names.push(name);
         }
     }
+    let dataset = Dataset { source: "images".into(), pixels: pixels.into(), labels: Vec::new(), splits };
     let indices: Vec<usize> = (0..dataset.len()).collect();
     let all = classify(&mut trained, &dataset, &indices, false);
     let rows = all.chunks_exact(EXPRESSIONS.len());

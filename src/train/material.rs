@@ -79,7 +79,8 @@ impl Material {
     }
 
     pub fn fresh_progress(&self, steps: usize) -> Progress {
-        let (mean, sd) = self.dataset.mean_sd(Split::Training);
+        let wanted = self.config.data.standardize == "dataset";
+        let (mean, sd) = if wanted { self.dataset.mean_sd(Split::Training) } else { (0.0, 1.0) };
         Progress {
             epoch: 0,
             cursor: 0,

@@ -122,7 +122,7 @@ pub(super) struct Progress {
     pub seconds: f64,
     pub training_seconds: f64,
     pub images: u64,
-    /// Mean and deviation that standardise the pixels.
+    /// Mean and deviation that standardise the pixels of every image alike; (0, 1) where each has its own.
     pub mean: f32,
     pub sd: f32,
 }
