@@ -6,7 +6,7 @@ mod mask;
 mod roofline;
 
 use bionic_cpu::aligned::Aligned;
-use bionic_cpu::kernels::sparse::{self, Pattern};
+use bionic_cpu::kernels::sparse::{self, Pattern, Transpose};
 use bionic_cpu::rng::Rng;
 use criterion::Criterion;
 use roofline::{Traffic, bench_on, numbers, print_bandwidth, same, short};
@@ -115,9 +115,8 @@ fn scale() {
             }
             row_starts.push(pre.len() as u32);
         }
-        let (column_starts, post, order) = transpose(n, &row_starts, &pre);
-        let (column_starts, post, order) = (&*column_starts, &*post, &*order);
-        let p = Pattern { n_post: n, n_pre: n, row_starts: &row_starts, pre: &pre, column_starts, post, order };
+        let transpose = Transpose::of(n, &row_starts, &pre);
+        let p = Pattern { n_post: n, n_pre: n, row_starts: &row_starts, pre: &pre, transpose: &transpose };
         let [w, x, dy] = [pre.len(), n * BATCH, n * BATCH].map(|n| aligned(&numbers(n)));
         let [mut y, mut dx, mut dw] = [n * BATCH, n * BATCH, pre.len()].map(Aligned::zeros);
         let print = |kernel: &str, f: &mut (dyn FnMut() + Send)| {
@@ -140,27 +139,6 @@ fn median_seconds(f: &mut (dyn FnMut() + Send)) -> f64 {
     }
     times.sort_by(f64::total_cmp);
     times[times.len() / 2]
-}
-
-/// Starts, postsynaptic neurons and CSR indices of the transpose of a square mask.
-fn transpose(n: usize, row_starts: &[u32], pre: &[u32]) -> (Vec<u32>, Vec<u32>, Vec<u32>) {
-    let mut column_starts = vec![0u32; n + 1];
-    for &pre in pre {
-        column_starts[pre as usize + 1] += 1;
-    }
-    for column in 0..n {
-        column_starts[column + 1] += column_starts[column];
-    }
-    let (mut next, mut post, mut order) = (column_starts.clone(), vec![0; pre.len()], vec![0; pre.len()]);
-    for row in 0..n {
-        for s in row_starts[row]..row_starts[row + 1] {
-            let at = &mut next[pre[s as usize] as usize];
-            post[*at as usize] = row as u32;
-            order[*at as usize] = s;
-            *at += 1;
-        }
-    }
-    (column_starts, post, order)
 }
 
 fn aligned(numbers: &[f32]) -> Aligned {

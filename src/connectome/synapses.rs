@@ -3,7 +3,7 @@
 //! [`Synapses::from_connections`] checks everything once; whatever holds a `Synapses` relies on it. Blocks and thinned
 //! copies of a checked mask go through the same door, so there is one place that can build one.
 
-use crate::kernels::sparse::Pattern;
+use crate::kernels::sparse::{Pattern, Transpose};
 use std::fmt;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -18,12 +18,7 @@ pub struct Synapses {
     pre: Vec<u32>,
     /// Synapses of each connection `(S)`, at least 1.
     counts: Vec<u32>,
-    /// Start of each presynaptic row of the transpose `(N_pre + 1)`.
-    column_starts: Vec<u32>,
-    /// Postsynaptic neuron of each connection of the transpose `(S)`, ascending within a row.
-    post: Vec<u32>,
-    /// For each connection of the transpose, its index in the CSR order `(S)`.
-    order: Vec<u32>,
+    transpose: Transpose,
 }
 
 /// Why a list of connections is no mask. `at` is the position in the list, from 0.
@@ -129,20 +124,13 @@ impl Synapses {
 
     /// The mask of `list`, already sorted by `(post, pre)`, distinct and in range.
     fn from_sorted(n_post: usize, n_pre: usize, list: &[(u32, u32, u32)]) -> Self {
-        let row_starts = starts(n_post, list.iter().map(|c| c.0));
-        let column_starts = starts(n_pre, list.iter().map(|c| c.1));
-        let pre = list.iter().map(|c| c.1).collect();
-        // The transpose: connections go to their columns in CSR order, so each column ascends; `order` says where each of
-        // its weights lies.
-        let (mut post, mut order) = (vec![0u32; list.len()], vec![0u32; list.len()]);
-        let mut next = column_starts.clone();
-        for (at, c) in list.iter().enumerate() {
-            let slot = &mut next[c.1 as usize];
-            (post[*slot as usize], order[*slot as usize]) = (c.0, at as u32);
-            *slot += 1;
-        }
+        let mut row_starts = vec![0u32; n_post + 1];
+        list.iter().for_each(|c| row_starts[c.0 as usize + 1] += 1);
+        (0..n_post).for_each(|i| row_starts[i + 1] += row_starts[i]);
+        let pre: Vec<u32> = list.iter().map(|c| c.1).collect();
         let counts = list.iter().map(|c| c.2).collect();
-        Self { n_post, n_pre, row_starts, pre, counts, column_starts, post, order }
+        let transpose = Transpose::of(n_pre, &row_starts, &pre);
+        Self { n_post, n_pre, row_starts, pre, counts, transpose }
     }
 
     /// The mask between the postsynaptic neurons `posts` and the presynaptic ones `pres`, renumbered by their
@@ -200,7 +188,7 @@ impl Synapses {
 
     /// Number of postsynaptic partners of `pre`.
     pub fn fan_out(&self, pre: usize) -> usize {
-        (self.column_starts[pre + 1] - self.column_starts[pre]) as usize
+        self.transpose.fan_out(pre)
     }
 
     /// Connections per possible pair, `S / (N_post N_pre)`; 0 where there is no pair.
@@ -249,9 +237,7 @@ impl Synapses {
             n_pre: self.n_pre,
             row_starts: &self.row_starts,
             pre: &self.pre,
-            column_starts: &self.column_starts,
-            post: &self.post,
-            order: &self.order,
+            transpose: &self.transpose,
         }
     }
 
@@ -290,30 +276,10 @@ impl Synapses {
         &self.counts
     }
 
-    /// Start of each presynaptic row of the transpose `(N_pre + 1)`.
-    pub fn column_starts(&self) -> &[u32] {
-        &self.column_starts
+    /// The same connections by presynaptic neuron.
+    pub fn transpose(&self) -> &Transpose {
+        &self.transpose
     }
-
-    /// Postsynaptic neuron of each connection of the transpose `(S)`.
-    pub fn post(&self) -> &[u32] {
-        &self.post
-    }
-
-    /// For each connection of the transpose, its index in the CSR order `(S)`.
-    pub fn order(&self) -> &[u32] {
-        &self.order
-    }
-}
-
-/// Where the entries of each of `n` rows start if they lie row by row, and where the last ends; `rows` names the row of each.
-fn starts(n: usize, rows: impl Iterator<Item = u32>) -> Vec<u32> {
-    let mut starts = vec![0u32; n + 1];
-    rows.for_each(|row| starts[row as usize + 1] += 1);
-    for i in 0..n {
-        starts[i + 1] += starts[i];
-    }
-    starts
 }
 
 #[cfg(test)]
@@ -347,17 +313,9 @@ mod tests {
                 found[post][pre] = count;
             }
             assert_eq!(found, dense, "seed {seed}");
-            assert_eq!((s.row_starts().len(), s.column_starts().len()), (s.n_post() + 1, s.n_pre() + 1));
+            assert_eq!(s.row_starts().len(), s.n_post() + 1);
             for pre in 0..s.n_pre() {
-                let range = s.column_starts()[pre] as usize..s.column_starts()[pre + 1] as usize;
-                assert_eq!(range.len(), s.fan_out(pre));
-                assert!(s.post()[range.clone()].windows(2).all(|w| w[0] < w[1]), "ascending");
-                for k in range {
-                    let (post, at) = (s.post()[k] as usize, s.order()[k] as usize);
-                    assert_eq!(s.pre()[at] as usize, pre);
-                    let row = s.row_starts()[post] as usize..s.row_starts()[post + 1] as usize;
-                    assert!(row.contains(&at), "the order of the transpose points into the row of its neuron");
-                }
+                assert_eq!(s.fan_out(pre), dense.iter().filter(|row| row[pre] > 0).count());
             }
             for (post, row) in dense.iter().enumerate() {
                 assert_eq!(s.fan_in(post), row.iter().filter(|&&n| n > 0).count());

@@ -8,11 +8,12 @@
 mod outer;
 mod panel;
 mod product;
-mod scatter;
+mod transpose;
 
 pub(super) use outer::{each_row, outer, update_row};
-use product::{Weights, product};
-use scatter::scatter;
+use product::product;
+pub use transpose::Transpose;
+use transpose::transposed;
 
 /// The mask of a projection as CSR by postsynaptic neuron, with its transpose: a plain view that checks lengths only.
 #[derive(Clone, Copy, Debug)]
@@ -25,12 +26,8 @@ pub struct Pattern<'a> {
     pub row_starts: &'a [u32],
     /// Presynaptic neuron of each synapse `(S)`.
     pub pre: &'a [u32],
-    /// Start of each presynaptic row of the transpose `(N_pre + 1)`.
-    pub column_starts: &'a [u32],
-    /// Postsynaptic neuron of each synapse of the transpose `(S)`.
-    pub post: &'a [u32],
-    /// For each synapse of the transpose, its index in CSR order `(S)`.
-    pub order: &'a [u32],
+    /// The same synapses by presynaptic neuron.
+    pub transpose: &'a Transpose,
 }
 
 impl Pattern<'_> {
@@ -42,11 +39,8 @@ impl Pattern<'_> {
     pub(super) fn check(&self) {
         let s = self.pre.len();
         assert_eq!(self.row_starts.len(), self.n_post + 1, "row_starts must be (N_post + 1)");
-        assert_eq!(self.column_starts.len(), self.n_pre + 1, "column_starts must be (N_pre + 1)");
         assert_eq!(self.row_starts[self.n_post] as usize, s, "row_starts must end at S");
-        assert_eq!(self.column_starts[self.n_pre] as usize, s, "column_starts must end at S");
-        assert_eq!(self.post.len(), s, "post must be (S)");
-        assert_eq!(self.order.len(), s, "order must be (S)");
+        self.transpose.check(self.n_pre, s);
     }
 }
 
@@ -61,13 +55,12 @@ pub fn forward(p: Pattern, batch: usize, w: &[f32], x: &[f32], y: &mut [f32], ac
     assert_eq!(w.len(), p.synapses(), "w must be (S)");
     assert_eq!(x.len(), p.n_pre * batch, "x must be (N_pre, B)");
     assert_eq!(y.len(), p.n_post * batch, "y must be (N_post, B)");
-    product(p.row_starts, p.pre, Weights::Stored(w), batch, x, y, accumulate);
+    product(p.row_starts, p.pre, w, batch, x, y, accumulate);
 }
 
 /// `dx = (M ∘ W)ᵀ dy`, or `dx += (M ∘ W)ᵀ dy` with `accumulate`.
 ///
-/// `w (S)` in CSR order, `dy (N_post, B)`, `dx (N_pre, B)`. The transpose turns this into the forward product, its
-/// weights fetched through `order`; of a large mask the rows add to `dx` instead.
+/// `w (S)` in CSR order, `dy (N_post, B)`, `dx (N_pre, B)`: the forward product of the [`Transpose`], block by block.
 ///
 /// # Panics
 /// If a shape is wrong.
@@ -76,20 +69,7 @@ pub fn backward_input(p: Pattern, batch: usize, w: &[f32], dy: &[f32], dx: &mut 
     assert_eq!(w.len(), p.synapses(), "w must be (S)");
     assert_eq!(dy.len(), p.n_post * batch, "dy must be (N_post, B)");
     assert_eq!(dx.len(), p.n_pre * batch, "dx must be (N_pre, B)");
-    if row_by_row(p, batch) {
-        return scatter(p, batch, w, dy, dx, accumulate);
-    }
-    product(p.column_starts, p.post, Weights::Gathered(w, p.order), batch, dy, dx, accumulate);
-}
-
-/// True where the rows add to `dx`: of a large mask, a weight fetched through the transpose is a cache miss. It pays
-/// later for several tiles, which share the fetched weights, and not where a tile of `dy` is much the smaller one.
-fn row_by_row(p: Pattern, batch: usize) -> bool {
-    match batch {
-        1 => p.synapses() >= 1 << 16,
-        ..=32 => p.synapses() >= 1 << 16 && p.n_pre <= 2 * p.n_post,
-        _ => p.synapses() >= 1 << 18 && p.n_pre <= 2 * p.n_post,
-    }
+    transposed(p, batch, w, dy, dx, accumulate);
 }
 
 /// `dw[s] = Σ_b dy[post, b] x[pre, b]` at every stored synapse `s = (post, pre)`: the outer product under the mask.
@@ -150,9 +130,7 @@ pub(super) mod tests {
         n_pre: usize,
         row_starts: Vec<u32>,
         pre: Vec<u32>,
-        column_starts: Vec<u32>,
-        post: Vec<u32>,
-        order: Vec<u32>,
+        transpose: Transpose,
     }
 
     impl Mask {
@@ -167,19 +145,8 @@ pub(super) mod tests {
                 }
                 row_starts.push(pre.len() as u32);
             }
-            let (mut column_starts, mut post, mut order) = (vec![0], Vec::new(), Vec::new());
-            for j in 0..n_pre as u32 {
-                for i in 0..n_post {
-                    for s in row_starts[i]..row_starts[i + 1] {
-                        if pre[s as usize] == j {
-                            post.push(i as u32);
-                            order.push(s);
-                        }
-                    }
-                }
-                column_starts.push(post.len() as u32);
-            }
-            Self { n_post, n_pre, row_starts, pre, column_starts, post, order }
+            let transpose = Transpose::of(n_pre, &row_starts, &pre);
+            Self { n_post, n_pre, row_starts, pre, transpose }
         }
 
         pub fn view(&self) -> Pattern<'_> {
@@ -188,9 +155,7 @@ pub(super) mod tests {
                 n_pre: self.n_pre,
                 row_starts: &self.row_starts,
                 pre: &self.pre,
-                column_starts: &self.column_starts,
-                post: &self.post,
-                order: &self.order,
+                transpose: &self.transpose,
             }
         }
     }
@@ -245,8 +210,8 @@ pub(super) mod tests {
     #[test]
     fn many_pieces_agree() {
         let mut rng = Rng::stream(5, "sparse", &[]);
-        // More rows and columns than a piece; then columns of thousands of synapses; then a mask too large for the cache.
-        for (n_post, n_pre, density) in [(150, 300, 0.4), (4500, 3, 0.97), (900, 1000, 0.1)] {
+        // More rows and columns than a piece; columns of thousands of synapses; a transpose in blocks; blocks read ahead.
+        for (n_post, n_pre, density) in [(150, 300, 0.4), (4500, 3, 0.97), (900, 1000, 0.1), (1100, 1000, 0.97)] {
             let mask = Mask::random(n_post, n_pre, density, &mut rng);
             let p = mask.view();
             for batch in [1, 16, 18, 32, 66] {

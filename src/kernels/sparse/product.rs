@@ -1,6 +1,6 @@
 //! The product of the rows of a pattern with activity: forward, and with the transpose's rows backward.
 
-use super::panel::{Panels, Tile, TileWork, with_weights};
+use super::panel::{Panels, Tile, TileWork};
 use crate::kernels::lanes::{LANES, load_padded, load_whole, store_first, store_whole};
 use crate::kernels::threads::for_pieces;
 use wide::{f32x8, f32x16};
@@ -8,23 +8,11 @@ use wide::{f32x8, f32x16};
 /// Multiply-adds per piece of work, at least.
 const PIECE: usize = 100_000;
 
-/// Synapses whose weights stay in the first cache, where they are fetched one by one.
-const NEAR: usize = 8192;
-
-/// The weight of each synapse in the order of the rows.
-#[derive(Clone, Copy)]
-pub(super) enum Weights<'a> {
-    /// `w[s]`.
-    Stored(&'a [f32]),
-    /// `w[order[s]]`.
-    Gathered(&'a [f32], &'a [u32]),
-}
-
-/// One output row per index of `starts`: `y[r] (+)= Σ_s weight(s) x[others[s]]` over `s` in the row's range.
+/// One output row per index of `starts`: `y[r] (+)= Σ_s w[s] x[others[s]]` over `s` in the row's range.
 pub(super) fn product(
     starts: &[u32],
     others: &[u32],
-    weights: Weights,
+    w: &[f32],
     batch: usize,
     x: &[f32],
     y: &mut [f32],
@@ -35,13 +23,7 @@ pub(super) fn product(
         let rows = rows.div_ceil((work / PIECE).clamp(1, 16));
         return for_pieces(y, rows, work, |i, y| {
             let starts = &starts[i * rows..][..=y.len()];
-            match weights {
-                Weights::Stored(w) => single_rows(starts, others, w, x, y, accumulate, |w| *w, |w| *w),
-                Weights::Gathered(w, order) => {
-                    let (eight, one) = (|s: &[u32; 8]| fetch(w, s), |&s: &u32| w[s as usize]);
-                    single_rows(starts, others, order, x, y, accumulate, eight, one);
-                }
-            }
+            single_rows(starts, others, w, x, y, accumulate, |w| *w, |w| *w);
         });
     }
     Panels::with(batch, x, others.len(), |panels| {
@@ -51,54 +33,15 @@ pub(super) fn product(
         for_pieces(y, rows * batch, work, |i, y| {
             let starts = &starts[i * rows..][..y.len() / batch + 1];
             let (first, end) = (starts[0] as usize, starts[starts.len() - 1] as usize);
-            let others = &others[first..end];
-            match weights {
-                Weights::Stored(w) => {
-                    panels.each(&mut Rows { starts, others, weights: &w[first..end], batch, y, accumulate });
-                }
-                Weights::Gathered(w, order) if order.len() <= NEAR => {
-                    let order = &order[first..end];
-                    panels.each(&mut GatheredRows { starts, others, order, w, batch, y, accumulate });
-                }
-                Weights::Gathered(w, order) => with_weights(end - first, |gathered| {
-                    gather(&order[first..end], w, gathered);
-                    panels.each(&mut Rows { starts, others, weights: gathered, batch, y, accumulate });
-                }),
-            }
+            let (others, weights) = (&others[first..end], &w[first..end]);
+            panels.each(&mut Rows { starts, others, weights, batch, y, accumulate });
         });
     });
 }
 
-/// The rows of one piece, with the weights fetched through `order` as they are needed.
-struct GatheredRows<'a> {
-    /// Start of each row `(R + 1)`; the first is where `others` and `order` begin.
-    starts: &'a [u32],
-    /// Input of each synapse.
-    others: &'a [u32],
-    /// Index in `w` of each synapse.
-    order: &'a [u32],
-    w: &'a [f32],
-    batch: usize,
-    /// Output `(R, B)`.
-    y: &'a mut [f32],
-    accumulate: bool,
-}
-
-impl TileWork for GatheredRows<'_> {
-    #[inline(never)]
-    fn tile<const T: usize>(&mut self, b: usize, n: usize, x: impl Tile<T>) {
-        let (first, w) = (self.starts[0] as usize, self.w);
-        for (ends, y) in self.starts.windows(2).zip(self.y.chunks_exact_mut(self.batch)) {
-            let row = ends[0] as usize - first..ends[1] as usize - first;
-            let sums = row_sums(&self.others[row.clone()], &self.order[row], x, |&s| w[s as usize]);
-            put(y, b, n, &sums, self.accumulate);
-        }
-    }
-}
-
 /// Lanes `b ..` of a row of the output, `n` of them, become `sums`, or grow by them with `accumulate`.
 #[inline(always)]
-fn put<const T: usize>(y: &mut [f32], b: usize, n: usize, sums: &[f32x16; T], accumulate: bool) {
+pub(super) fn put<const T: usize>(y: &mut [f32], b: usize, n: usize, sums: &[f32x16; T], accumulate: bool) {
     for (t, &sum) in sums.iter().enumerate() {
         let at = b + t * LANES;
         if n == T * LANES {
@@ -112,32 +55,18 @@ fn put<const T: usize>(y: &mut [f32], b: usize, n: usize, sums: &[f32x16; T], ac
     }
 }
 
-/// `out[k] = w[order[k]]`.
-fn gather(order: &[u32], w: &[f32], out: &mut [f32]) {
-    let (groups, rest) = order.as_chunks::<8>();
-    let (out_groups, out_rest) = out.as_chunks_mut::<8>();
-    for (out, order) in out_groups.iter_mut().zip(groups) {
-        for i in 0..8 {
-            out[i] = w[order[i] as usize];
-        }
-    }
-    for (out, &s) in out_rest.iter_mut().zip(rest) {
-        *out = w[s as usize];
-    }
-}
-
 /// The rows of one piece.
-struct Rows<'a> {
+pub(super) struct Rows<'a> {
     /// Start of each row `(R + 1)`; the first is where `others` and `weights` begin.
-    starts: &'a [u32],
+    pub starts: &'a [u32],
     /// Input of each synapse.
-    others: &'a [u32],
+    pub others: &'a [u32],
     /// Weight of each synapse.
-    weights: &'a [f32],
-    batch: usize,
+    pub weights: &'a [f32],
+    pub batch: usize,
     /// Output `(R, B)`.
-    y: &'a mut [f32],
-    accumulate: bool,
+    pub y: &'a mut [f32],
+    pub accumulate: bool,
 }
 
 impl TileWork for Rows<'_> {
@@ -154,7 +83,7 @@ impl TileWork for Rows<'_> {
 
 /// `Σ_s weight(items[s]) x[others[s]]` of one tile, in two chains.
 #[inline(always)]
-fn row_sums<const T: usize, V>(
+pub(super) fn row_sums<const T: usize, V>(
     others: &[u32],
     items: &[V],
     x: impl Tile<T>,
