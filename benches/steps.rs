@@ -37,7 +37,7 @@ fn measure(preset: &str, batch: usize, threads: usize, seconds: f64, mode: &str)
     config.batch = batch;
     config.data.demo_train = BATCHES * batch;
     config.data.demo_test = 1;
-    let mut times = match mode {
+    let (mut times, processors) = match mode {
         "train" => {
             let mut stepper = Stepper::new(&config).expect("every preset trains on drawn faces");
             stepper.on_pool(|stepper| {
@@ -53,7 +53,7 @@ fn measure(preset: &str, batch: usize, threads: usize, seconds: f64, mode: &str)
     let rate = |time: f64| batch as f64 / time;
     println!(
         "{{\"preset\":\"{preset}\",\"batch\":{batch},\"threads\":{threads},\"mode\":\"{mode}\",\"steps\":{},\
-         \"median\":{:.1},\"best\":{:.1},\"mean\":{:.1}}}",
+         \"median\":{:.1},\"best\":{:.1},\"mean\":{:.1},\"processors\":{processors:.3}}}",
         times.len(),
         rate(times[times.len() / 2]),
         rate(times[0]),
@@ -61,8 +61,8 @@ fn measure(preset: &str, batch: usize, threads: usize, seconds: f64, mode: &str)
     );
 }
 
-/// Seconds of each classification of a batch.
-fn classify(config: &Config, seconds: f64) -> Vec<f64> {
+/// Seconds of each classification of a batch; and how many processors were in use.
+fn classify(config: &Config, seconds: f64) -> (Vec<f64>, f64) {
     let wiring = config.column.enabled.then(|| connectome::load(&config.connectome).expect("the embedded column"));
     let mut network = Network::build(config, wiring.as_ref()).expect("every preset builds");
     let (mut weights, mut buffers) = (vec![0.0; network.weights_len()], vec![0.0; network.buffers_len()]);
@@ -81,15 +81,23 @@ fn classify(config: &Config, seconds: f64) -> Vec<f64> {
     })
 }
 
-/// Seconds of each call of `f`, after a few to warm up, for at least this long.
-fn repeat(seconds: f64, mut f: impl FnMut()) -> Vec<f64> {
+/// Seconds of each call of `f`, after a few to warm up, for at least this long; and how many processors were in use.
+fn repeat(seconds: f64, mut f: impl FnMut()) -> (Vec<f64>, f64) {
     (0..5).for_each(|_| f());
     let mut times = Vec::new();
-    let begin = Instant::now();
+    let (begin, used) = (Instant::now(), processor_seconds());
     while times.len() < 3 || begin.elapsed() < Duration::from_secs_f64(seconds) {
         let start = Instant::now();
         f();
         times.push(start.elapsed().as_secs_f64());
     }
-    times
+    (times, (processor_seconds() - used) / begin.elapsed().as_secs_f64())
+}
+
+/// Processor time of this process, from Linux' `/proc`, whose unit is a hundredth of a second; elsewhere 0.
+fn processor_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // Behind the name in brackets; user and system time are its 12th and 13th.
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
 }

@@ -5,7 +5,7 @@ usage: peers.py torch PRESET BATCH THREADS SECONDS train|infer [SETTING ...]
        peers.py onnx PRESET BATCH THREADS SECONDS infer
        peers.py torch-import | torch-first-step | onnx-first     one line each, then the process ends
 PRESET is baseline, bionic or deep. Settings of PyTorch: channels_last, fused, foreach, flush (denormals to zero), bf16.
-Prints one line of JSON: images per second, median, best and mean over the steps. Needs torch, or onnx and onnxruntime.
+Prints one line of JSON: images per second, median, best and mean over the steps, and how many processors were in use. Needs torch, or onnx and onnxruntime.
 """
 import json
 import math
@@ -20,24 +20,25 @@ SIDE, CLASSES = 48, 7
 IMAGES = 2048
 
 
-def report(kind, preset, batch, threads, mode, settings, times):
+def report(kind, preset, batch, threads, mode, settings, measured):
+    times, processors = measured
     times = sorted(times)
     rate = lambda t: round(batch / t, 1)
     print(json.dumps({"peer": kind, "preset": preset, "batch": batch, "threads": threads, "mode": mode, "settings": settings,
                       "steps": len(times), "median": rate(times[len(times) // 2]), "best": rate(times[0]),
-                      "mean": rate(sum(times) / len(times))}))
+                      "mean": rate(sum(times) / len(times)), "processors": round(processors, 3)}))
 
 
 def repeat(seconds, f):
-    """Seconds of each call of f(k), after a few to warm up."""
+    """Seconds of each call of f(k), after a few to warm up; and processor time in units of the time that passed."""
     for k in range(5):
         f(k)
-    times, begin = [], time.perf_counter()
+    times, begin, used = [], time.perf_counter(), time.process_time()
     while len(times) < 3 or time.perf_counter() - begin < seconds:
         start = time.perf_counter()
         f(len(times))
         times.append(time.perf_counter() - start)
-    return times
+    return times, (time.process_time() - used) / (time.perf_counter() - begin)
 
 
 def build(preset):
