@@ -6,12 +6,13 @@ mod mask;
 mod roofline;
 
 use bionic_cpu::aligned::Aligned;
-use bionic_cpu::kernels::sparse::{self, Pattern, Transpose};
+use bionic_cpu::kernels::sparse::{self, Pattern};
 use bionic_cpu::rng::Rng;
 use criterion::Criterion;
 use roofline::{Traffic, bench_on, numbers, print_bandwidth, same, short};
 use sprs::CsMat;
 use sprs::prod::csr_mulacc_dense_rowmaj;
+use std::sync::OnceLock;
 use std::time::Instant;
 
 fn main() {
@@ -115,7 +116,7 @@ fn scale() {
             }
             row_starts.push(pre.len() as u32);
         }
-        let transpose = Transpose::of(n, &row_starts, &pre);
+        let transpose = OnceLock::new();
         let p = Pattern { n_post: n, n_pre: n, row_starts: &row_starts, pre: &pre, transpose: &transpose };
         let [w, x, dy] = [pre.len(), n * BATCH, n * BATCH].map(|n| aligned(&numbers(n)));
         let [mut y, mut dx, mut dw] = [n * BATCH, n * BATCH, pre.len()].map(Aligned::zeros);

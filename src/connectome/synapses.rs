@@ -5,10 +5,11 @@
 
 use crate::kernels::sparse::{Pattern, Transpose};
 use std::fmt;
+use std::sync::OnceLock;
 use xxhash_rust::xxh3::Xxh3;
 
 /// Synapses between two populations: CSR by postsynaptic neuron, with counts, and the transpose, checked when made.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Synapses {
     n_post: usize,
     n_pre: usize,
@@ -18,7 +19,15 @@ pub struct Synapses {
     pre: Vec<u32>,
     /// Synapses of each connection `(S)`, at least 1.
     counts: Vec<u32>,
-    transpose: Transpose,
+    /// Of the mask, once somebody has asked.
+    transpose: OnceLock<Transpose>,
+}
+
+impl PartialEq for Synapses {
+    fn eq(&self, other: &Self) -> bool {
+        let shape = |s: &Self| (s.n_post, s.n_pre);
+        shape(self) == shape(other) && self.iter().eq(other.iter())
+    }
 }
 
 /// Why a list of connections is no mask. `at` is the position in the list, from 0.
@@ -129,8 +138,7 @@ impl Synapses {
         (0..n_post).for_each(|i| row_starts[i + 1] += row_starts[i]);
         let pre: Vec<u32> = list.iter().map(|c| c.1).collect();
         let counts = list.iter().map(|c| c.2).collect();
-        let transpose = Transpose::of(n_pre, &row_starts, &pre);
-        Self { n_post, n_pre, row_starts, pre, counts, transpose }
+        Self { n_post, n_pre, row_starts, pre, counts, transpose: OnceLock::new() }
     }
 
     /// The mask between the postsynaptic neurons `posts` and the presynaptic ones `pres`, renumbered by their
@@ -188,7 +196,7 @@ impl Synapses {
 
     /// Number of postsynaptic partners of `pre`.
     pub fn fan_out(&self, pre: usize) -> usize {
-        self.transpose.fan_out(pre)
+        self.pattern().transpose().fan_out(pre)
     }
 
     /// Connections per possible pair, `S / (N_post N_pre)`; 0 where there is no pair.
@@ -274,11 +282,6 @@ impl Synapses {
     /// Synapses of each connection `(S)`.
     pub fn counts(&self) -> &[u32] {
         &self.counts
-    }
-
-    /// The same connections by presynaptic neuron.
-    pub fn transpose(&self) -> &Transpose {
-        &self.transpose
     }
 }
 

@@ -12,6 +12,7 @@ mod transpose;
 
 pub(super) use outer::{each_row, outer, update_row};
 use product::product;
+use std::sync::OnceLock;
 pub use transpose::Transpose;
 use transpose::transposed;
 
@@ -26,11 +27,16 @@ pub struct Pattern<'a> {
     pub row_starts: &'a [u32],
     /// Presynaptic neuron of each synapse `(S)`.
     pub pre: &'a [u32],
-    /// The same synapses by presynaptic neuron.
-    pub transpose: &'a Transpose,
+    /// The same synapses by presynaptic neuron, once somebody has asked: who only classifies never does.
+    pub transpose: &'a OnceLock<Transpose>,
 }
 
-impl Pattern<'_> {
+impl<'a> Pattern<'a> {
+    /// The same synapses by presynaptic neuron.
+    pub fn transpose(&self) -> &'a Transpose {
+        self.transpose.get_or_init(|| Transpose::of(self.n_pre, self.row_starts, self.pre))
+    }
+
     /// Number of synapses S.
     pub fn synapses(&self) -> usize {
         self.pre.len()
@@ -40,7 +46,6 @@ impl Pattern<'_> {
         let s = self.pre.len();
         assert_eq!(self.row_starts.len(), self.n_post + 1, "row_starts must be (N_post + 1)");
         assert_eq!(self.row_starts[self.n_post] as usize, s, "row_starts must end at S");
-        self.transpose.check(self.n_pre, s);
     }
 }
 
@@ -130,7 +135,7 @@ pub(super) mod tests {
         n_pre: usize,
         row_starts: Vec<u32>,
         pre: Vec<u32>,
-        transpose: Transpose,
+        transpose: OnceLock<Transpose>,
     }
 
     impl Mask {
@@ -145,8 +150,7 @@ pub(super) mod tests {
                 }
                 row_starts.push(pre.len() as u32);
             }
-            let transpose = Transpose::of(n_pre, &row_starts, &pre);
-            Self { n_post, n_pre, row_starts, pre, transpose }
+            Self { n_post, n_pre, row_starts, pre, transpose: OnceLock::new() }
         }
 
         pub fn view(&self) -> Pattern<'_> {

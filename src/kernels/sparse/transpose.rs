@@ -89,7 +89,7 @@ impl Transpose {
         self.blocks().map(|starts| (starts[pre + 1] - starts[pre]) as usize).sum()
     }
 
-    pub(super) fn check(&self, n_pre: usize, synapses: usize) {
+    fn check(&self, n_pre: usize, synapses: usize) {
         assert_eq!(self.n_pre, n_pre, "the transpose must be of N_pre neurons");
         assert_eq!(self.post.len(), synapses, "the transpose must be of S synapses");
     }
@@ -107,7 +107,8 @@ pub(super) fn transposed(p: Pattern, batch: usize, w: &[f32], dy: &[f32], dx: &m
     if batch == 1 {
         return add_single_rows(p, w, dy, dx, accumulate);
     }
-    let (t, work) = (p.transpose, w.len() * batch);
+    let (t, work) = (p.transpose(), w.len() * batch);
+    t.check(p.n_pre, w.len());
     let neurons = match batch {
         ..=TILE => p.n_pre.div_ceil(if sharing() { 2 * workers() } else { 1 }),
         _ => FETCHED * (t.starts.len() - 1) / w.len().max(1),
