@@ -6,13 +6,12 @@ mod mask;
 mod roofline;
 
 use bionic_cpu::aligned::Aligned;
-use bionic_cpu::kernels::sparse::{self, Pattern};
+use bionic_cpu::kernels::sparse::{self, Pattern, Transpose};
 use bionic_cpu::rng::Rng;
 use criterion::Criterion;
 use roofline::{Traffic, bench_on, numbers, print_bandwidth, same, short};
 use sprs::CsMat;
 use sprs::prod::csr_mulacc_dense_rowmaj;
-use std::sync::OnceLock;
 use std::time::Instant;
 
 fn main() {
@@ -34,7 +33,7 @@ fn main() {
 
 fn point(criterion: &mut Criterion, n_post: usize, n_pre: usize, percent: usize, batches: &[usize]) {
     let mask = mask::random(n_post, n_pre, percent as f32 / 100.0);
-    let p = mask.pattern();
+    let (p, t) = (mask.pattern(), mask.transpose());
     let w = numbers(p.synapses());
     for &batch in batches {
         // On cache lines, as in the network.
@@ -48,7 +47,7 @@ fn point(criterion: &mut Criterion, n_post: usize, n_pre: usize, percent: usize,
         sparse::forward_reference(p, batch, &w, &x, &mut want, false);
         same("y", &y, &want);
         let mut want = vec![f32::NAN; n_pre * batch];
-        sparse::backward_input(p, batch, &w, &dy, &mut dx, false);
+        sparse::backward_input(p, t, batch, &w, &dy, &mut dx, false);
         sparse::backward_input_reference(p, batch, &w, &dy, &mut want, false);
         same("dx", &dx, &want);
         let mut want = vec![f32::NAN; w.len()];
@@ -64,7 +63,7 @@ fn point(criterion: &mut Criterion, n_post: usize, n_pre: usize, percent: usize,
                 sparse::forward(p, batch, &w, &x, &mut y, false);
             });
             bench_on(criterion, threads, &label("dx"), flops, &reads_post, || {
-                sparse::backward_input(p, batch, &w, &dy, &mut dx, false);
+                sparse::backward_input(p, t, batch, &w, &dy, &mut dx, false);
             });
             bench_on(criterion, threads, &label("dw"), flops, &reads_pre, || {
                 sparse::backward_weights(p, batch, &dy, &x, &mut dw);
@@ -116,8 +115,8 @@ fn scale() {
             }
             row_starts.push(pre.len() as u32);
         }
-        let transpose = OnceLock::new();
-        let p = Pattern { n_post: n, n_pre: n, row_starts: &row_starts, pre: &pre, transpose: &transpose };
+        let t = Transpose::of(n, &row_starts, &pre);
+        let p = Pattern { n_post: n, n_pre: n, row_starts: &row_starts, pre: &pre };
         let [w, x, dy] = [pre.len(), n * BATCH, n * BATCH].map(|n| aligned(&numbers(n)));
         let [mut y, mut dx, mut dw] = [n * BATCH, n * BATCH, pre.len()].map(Aligned::zeros);
         let print = |kernel: &str, f: &mut (dyn FnMut() + Send)| {
@@ -125,7 +124,7 @@ fn scale() {
             println!("{},{kernel},{:.3}", pre.len(), seconds * 1e9 / pre.len() as f64);
         };
         print("forward", &mut || sparse::forward(p, BATCH, &w, &x, &mut y, false));
-        print("input gradient", &mut || sparse::backward_input(p, BATCH, &w, &dy, &mut dx, false));
+        print("input gradient", &mut || sparse::backward_input(p, &t, BATCH, &w, &dy, &mut dx, false));
         print("weight gradient", &mut || sparse::backward_weights(p, BATCH, &dy, &x, &mut dw));
     }
 }

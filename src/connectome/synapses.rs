@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::OnceLock;
 use xxhash_rust::xxh3::Xxh3;
 
-/// Synapses between two populations: CSR by postsynaptic neuron, with counts, and the transpose, checked when made.
+/// Synapses between two populations: CSR by postsynaptic neuron, with counts, checked when made, and the transpose.
 #[derive(Clone, Debug)]
 pub struct Synapses {
     n_post: usize,
@@ -196,7 +196,7 @@ impl Synapses {
 
     /// Number of postsynaptic partners of `pre`.
     pub fn fan_out(&self, pre: usize) -> usize {
-        self.pattern().transpose().fan_out(pre)
+        self.transpose().fan_out(pre)
     }
 
     /// Connections per possible pair, `S / (N_post N_pre)`; 0 where there is no pair.
@@ -240,13 +240,12 @@ impl Synapses {
 
     /// The mask as the kernels see it.
     pub fn pattern(&self) -> Pattern<'_> {
-        Pattern {
-            n_post: self.n_post,
-            n_pre: self.n_pre,
-            row_starts: &self.row_starts,
-            pre: &self.pre,
-            transpose: &self.transpose,
-        }
+        Pattern { n_post: self.n_post, n_pre: self.n_pre, row_starts: &self.row_starts, pre: &self.pre }
+    }
+
+    /// The same connections by presynaptic neuron, made when somebody first asks: who only classifies never does.
+    pub fn transpose(&self) -> &Transpose {
+        self.transpose.get_or_init(|| Transpose::of(self.n_pre, &self.row_starts, &self.pre))
     }
 
     /// Number of postsynaptic neurons.

@@ -297,7 +297,9 @@ impl Learner<'_> {
                         Wiring::Dense { n_post, n_pre } => {
                             dense::backward_input(n_post, n_pre, samples, w, gate, residual);
                         }
-                        Wiring::Masked(s) => sparse::backward_input(s.pattern(), samples, w, gate, residual, false),
+                        Wiring::Masked(s) => {
+                            sparse::backward_input(s.pattern(), s.transpose(), samples, w, gate, residual, false);
+                        }
                     }
                     subtract_from(pre, residual);
                     pre = residual;

@@ -5,7 +5,6 @@ use super::*;
 use crate::kernels::dense;
 use crate::kernels::parity::{BATCHES, check, close, random};
 use crate::rng::Rng;
-use std::sync::OnceLock;
 
 #[test]
 fn sparse_change_is_the_reference() {
@@ -156,8 +155,7 @@ fn oja_finds_the_first_principal_component() {
         x[b] = 0.6 * along - 0.8 * across;
         x[batch + b] = 0.8 * along + 0.6 * across;
     }
-    let transpose = OnceLock::new();
-    let p = Pattern { n_post: 1, n_pre: 2, row_starts: &[0, 2], pre: &[0, 1], transpose: &transpose };
+    let p = Pattern { n_post: 1, n_pre: 2, row_starts: &[0, 2], pre: &[0, 1] };
     let (mut w, mut dw) = ([0.3f32, -0.1], [f32::NAN; 2]);
     let (mut y, mut gate, mut decay) = (vec![0.0; batch], vec![0.0; batch], [0.0]);
     for _ in 0..500 {

@@ -12,7 +12,6 @@ mod transpose;
 
 pub(super) use outer::{each_row, outer, update_row};
 use product::product;
-use std::sync::OnceLock;
 pub use transpose::Transpose;
 use transpose::transposed;
 
@@ -27,16 +26,9 @@ pub struct Pattern<'a> {
     pub row_starts: &'a [u32],
     /// Presynaptic neuron of each synapse `(S)`.
     pub pre: &'a [u32],
-    /// The same synapses by presynaptic neuron, once somebody has asked: who only classifies never does.
-    pub transpose: &'a OnceLock<Transpose>,
 }
 
-impl<'a> Pattern<'a> {
-    /// The same synapses by presynaptic neuron.
-    pub fn transpose(&self) -> &'a Transpose {
-        self.transpose.get_or_init(|| Transpose::of(self.n_pre, self.row_starts, self.pre))
-    }
-
+impl Pattern<'_> {
     /// Number of synapses S.
     pub fn synapses(&self) -> usize {
         self.pre.len()
@@ -65,16 +57,25 @@ pub fn forward(p: Pattern, batch: usize, w: &[f32], x: &[f32], y: &mut [f32], ac
 
 /// `dx = (M ∘ W)ᵀ dy`, or `dx += (M ∘ W)ᵀ dy` with `accumulate`.
 ///
-/// `w (S)` in CSR order, `dy (N_post, B)`, `dx (N_pre, B)`: the forward product of the [`Transpose`], block by block.
+/// `t` is the transpose of `p`, `w (S)` in CSR order, `dy (N_post, B)`, `dx (N_pre, B)`.
 ///
 /// # Panics
 /// If a shape is wrong.
-pub fn backward_input(p: Pattern, batch: usize, w: &[f32], dy: &[f32], dx: &mut [f32], accumulate: bool) {
+pub fn backward_input(
+    p: Pattern,
+    t: &Transpose,
+    batch: usize,
+    w: &[f32],
+    dy: &[f32],
+    dx: &mut [f32],
+    accumulate: bool,
+) {
     p.check();
+    t.check(p);
     assert_eq!(w.len(), p.synapses(), "w must be (S)");
     assert_eq!(dy.len(), p.n_post * batch, "dy must be (N_post, B)");
     assert_eq!(dx.len(), p.n_pre * batch, "dx must be (N_pre, B)");
-    transposed(p, batch, w, dy, dx, accumulate);
+    transposed(p, t, batch, w, dy, dx, accumulate);
 }
 
 /// `dw[s] = Σ_b dy[post, b] x[pre, b]` at every stored synapse `s = (post, pre)`: the outer product under the mask.
@@ -135,7 +136,7 @@ pub(super) mod tests {
         n_pre: usize,
         row_starts: Vec<u32>,
         pre: Vec<u32>,
-        transpose: OnceLock<Transpose>,
+        transpose: Transpose,
     }
 
     impl Mask {
@@ -150,17 +151,12 @@ pub(super) mod tests {
                 }
                 row_starts.push(pre.len() as u32);
             }
-            Self { n_post, n_pre, row_starts, pre, transpose: OnceLock::new() }
+            let transpose = Transpose::of(n_pre, &row_starts, &pre);
+            Self { n_post, n_pre, row_starts, pre, transpose }
         }
 
         pub fn view(&self) -> Pattern<'_> {
-            Pattern {
-                n_post: self.n_post,
-                n_pre: self.n_pre,
-                row_starts: &self.row_starts,
-                pre: &self.pre,
-                transpose: &self.transpose,
-            }
+            Pattern { n_post: self.n_post, n_pre: self.n_pre, row_starts: &self.row_starts, pre: &self.pre }
         }
     }
 
@@ -175,13 +171,13 @@ pub(super) mod tests {
                 // 80, 127 and 130 put every width of tile after every other, 240 those of activity in place.
                 for batch in BATCHES.into_iter().chain([80, 127, 130, 240]) {
                     let [x, dy] = [("x", n_pre), ("dy", n_post)].map(|(name, n)| random(name, n * batch));
-                    products_agree(p, batch, &w, &x, &dy);
+                    products_agree(p, &mask.transpose, batch, &w, &x, &dy);
                 }
             }
         }
     }
 
-    fn products_agree(p: Pattern, batch: usize, w: &[f32], x: &[f32], dy: &[f32]) {
+    fn products_agree(p: Pattern, t: &Transpose, batch: usize, w: &[f32], x: &[f32], dy: &[f32]) {
         let label = |what| format!("{what} ({}, {}) B{batch}", p.n_post, p.n_pre);
         for accumulate in [false, true] {
             let start = |out: &mut [f32]| {
@@ -199,7 +195,7 @@ pub(super) mod tests {
             });
             let fast = |dx: &mut [f32]| {
                 start(dx);
-                backward_input(p, batch, w, dy, dx, accumulate);
+                backward_input(p, t, batch, w, dy, dx, accumulate);
             };
             check(&label("dx"), x.len(), 1e-5, fast, |dx| {
                 start(dx);
@@ -220,7 +216,7 @@ pub(super) mod tests {
             let p = mask.view();
             for batch in [1, 16, 18, 32, 66] {
                 let [x, dy] = [("x", n_pre), ("dy", n_post)].map(|(name, n)| random(name, n * batch));
-                products_agree(p, batch, &random("w", p.synapses()), &x, &dy);
+                products_agree(p, &mask.transpose, batch, &random("w", p.synapses()), &x, &dy);
             }
         }
     }

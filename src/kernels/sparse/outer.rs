@@ -144,7 +144,7 @@ fn last_group(rest: &[u32], out: &mut [f32], b: usize, products: impl Fn(&[u32; 
 
 /// Lanes `at ..` of a row of `dy`, `n` of them, then zeros.
 #[inline(always)]
-pub(super) fn row_tile<const T: usize>(dy: &[f32], at: usize, n: usize) -> [f32x16; T] {
+fn row_tile<const T: usize>(dy: &[f32], at: usize, n: usize) -> [f32x16; T] {
     let mut tile = [f32x16::ZERO; T];
     for t in 0..T {
         let at = at + t * LANES;

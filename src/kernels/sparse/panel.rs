@@ -41,7 +41,7 @@ fn with_spare<V: Copy, R>(
 }
 
 /// Calls `f` with room for `len` vectors.
-pub(super) fn with_vectors<R>(len: usize, f: impl FnOnce(&mut [f32x16]) -> R) -> R {
+fn with_vectors<R>(len: usize, f: impl FnOnce(&mut [f32x16]) -> R) -> R {
     with_spare(&VECTORS, len, f32x16::ZERO, f)
 }
 

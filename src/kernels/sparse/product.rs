@@ -23,7 +23,7 @@ pub(super) fn product(
         let rows = rows.div_ceil((work / PIECE).clamp(1, 16));
         return for_pieces(y, rows, work, |i, y| {
             let starts = &starts[i * rows..][..=y.len()];
-            single_rows(starts, others, w, x, y, accumulate, |w| *w, |w| *w);
+            single_rows(starts, others, w, x, y, accumulate);
         });
     }
     Panels::with(batch, x, others.len(), |panels| {
@@ -114,41 +114,26 @@ pub(super) fn row_sums<const T: usize, V>(
 
 /// Batch 1: the inputs of a row's synapses are fetched one by one.
 #[inline(never)]
-fn single_rows<V>(
-    starts: &[u32],
-    others: &[u32],
-    items: &[V],
-    x: &[f32],
-    y: &mut [f32],
-    accumulate: bool,
-    eight: impl Fn(&[V; 8]) -> [f32; 8],
-    one: impl Fn(&V) -> f32,
-) {
+fn single_rows(starts: &[u32], others: &[u32], w: &[f32], x: &[f32], y: &mut [f32], accumulate: bool) {
     for (ends, y) in starts.windows(2).zip(y) {
         let row = ends[0] as usize..ends[1] as usize;
-        let sum = single_row(&others[row.clone()], &items[row], x, &eight, &one);
+        let sum = single_row(&others[row.clone()], &w[row], x);
         *y = if accumulate { *y + sum } else { sum };
     }
 }
 
-/// `Σ_s one(items[s]) x[others[s]]`, eight synapses at a time with the weights `eight(items)`.
+/// `Σ_s w[s] x[others[s]]`, eight synapses at a time.
 #[inline(always)]
-fn single_row<V>(
-    others: &[u32],
-    items: &[V],
-    x: &[f32],
-    eight: impl Fn(&[V; 8]) -> [f32; 8],
-    one: impl Fn(&V) -> f32,
-) -> f32 {
+fn single_row(others: &[u32], w: &[f32], x: &[f32]) -> f32 {
     let (groups, rest) = others.as_chunks();
-    let (item_groups, item_rest) = items.as_chunks();
+    let (w_groups, w_rest) = w.as_chunks();
     let mut sums = f32x8::ZERO;
-    for (others, items) in groups.iter().zip(item_groups) {
-        sums = f32x8::new(eight(items)).mul_add(f32x8::new(fetch(x, others)), sums);
+    for (others, &w) in groups.iter().zip(w_groups) {
+        sums = f32x8::new(w).mul_add(f32x8::new(fetch(x, others)), sums);
     }
     let mut sum = 0.0f32;
-    for (&other, item) in rest.iter().zip(item_rest) {
-        sum = one(item).mul_add(x[other as usize], sum);
+    for (&other, &w) in rest.iter().zip(w_rest) {
+        sum = w.mul_add(x[other as usize], sum);
     }
     sums.reduce_add() + sum
 }

@@ -14,7 +14,9 @@ use std::hint::black_box;
 /// Synapses up to which a mask is one block: its weights stay in the second cache.
 const NEAR: usize = 1 << 16;
 /// Synapses of a presynaptic neuron in one block, about.
-const VISIT: usize = 20;
+const VISIT: f64 = 20.0;
+/// Synapses of a presynaptic neuron in one block up to which blocks do not pay.
+const SELDOM: f64 = 2.0;
 /// Postsynaptic neurons of a block, at least and at most.
 const LEAST: usize = 256;
 const MOST: usize = 8192;
@@ -31,6 +33,7 @@ const TILE: usize = 2 * LANES;
 /// The transpose of a mask: which synapses each presynaptic neuron makes, block by block of the postsynaptic neurons.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transpose {
+    n_post: usize,
     n_pre: usize,
     /// Postsynaptic neurons of each block but the last.
     rows: usize,
@@ -69,7 +72,7 @@ impl Transpose {
                 }
             }
         }
-        Self { n_pre, rows, starts, post, order }
+        Self { n_post, n_pre, rows, starts, post, order }
     }
 
     /// For each block, where the synapses of each presynaptic neuron begin, and where the last ones end `(N_pre + 1)`.
@@ -78,42 +81,45 @@ impl Transpose {
         (0..blocks).map(|block| &self.starts[block * self.n_pre..][..=self.n_pre])
     }
 
-    /// The synapses of presynaptic neuron `pre`: postsynaptic neuron and index in CSR order of each, ascending.
-    pub fn synapses(&self, pre: usize) -> impl Iterator<Item = (usize, usize)> {
-        let ranges = self.blocks().map(move |starts| starts[pre] as usize..starts[pre + 1] as usize);
-        ranges.flatten().map(|k| (self.post[k] as usize, self.order[k] as usize))
-    }
-
     /// Number of synapses that presynaptic neuron `pre` makes.
     pub fn fan_out(&self, pre: usize) -> usize {
         self.blocks().map(|starts| (starts[pre + 1] - starts[pre]) as usize).sum()
     }
 
-    fn check(&self, n_pre: usize, synapses: usize) {
-        assert_eq!(self.n_pre, n_pre, "the transpose must be of N_pre neurons");
-        assert_eq!(self.post.len(), synapses, "the transpose must be of S synapses");
+    pub(super) fn check(&self, p: Pattern) {
+        let own = (self.n_post, self.n_pre, self.post.len());
+        assert_eq!(own, (p.n_post, p.n_pre, p.synapses()), "the transpose must be that of the mask");
     }
 }
 
 /// Postsynaptic neurons of a block.
 fn block_rows(n_post: usize, n_pre: usize, synapses: usize) -> usize {
-    let rows = (VISIT * n_post * n_pre / synapses.max(1)).next_power_of_two().clamp(LEAST, MOST);
-    // Two blocks do not pay.
-    if synapses <= NEAR || n_post <= 2 * rows { n_post.max(1) } else { rows }
+    if synapses <= NEAR {
+        return n_post.max(1);
+    }
+    let pairs = n_post as f64 * n_pre as f64 / synapses as f64;
+    let rows = ((VISIT * pairs) as usize).next_power_of_two().clamp(LEAST, MOST);
+    // Two blocks do not pay, nor those in which a presynaptic neuron has hardly a synapse.
+    if n_post <= 2 * rows || rows as f64 <= SELDOM * pairs { n_post } else { rows }
 }
 
 /// `dx (+)= (M ∘ W)ᵀ dy`; `w (S)`, `dy (N_post, B)`, `dx (N_pre, B)`.
-pub(super) fn transposed(p: Pattern, batch: usize, w: &[f32], dy: &[f32], dx: &mut [f32], accumulate: bool) {
+pub(super) fn transposed(
+    p: Pattern,
+    t: &Transpose,
+    batch: usize,
+    w: &[f32],
+    dy: &[f32],
+    dx: &mut [f32],
+    accumulate: bool,
+) {
     if batch == 1 {
         return add_single_rows(p, w, dy, dx, accumulate);
     }
-    let (t, work) = (p.transpose(), w.len() * batch);
-    t.check(p.n_pre, w.len());
-    let neurons = match batch {
-        ..=TILE => p.n_pre.div_ceil(if sharing() { 2 * workers() } else { 1 }),
-        _ => FETCHED * (t.starts.len() - 1) / w.len().max(1),
-    };
-    let neurons = neurons.max(NEURONS);
+    let work = w.len() * batch;
+    let share = p.n_pre.div_ceil(if sharing() { 2 * workers() } else { 1 });
+    let fetched = if batch <= TILE { share } else { FETCHED * (t.starts.len() - 1) / w.len().max(1) };
+    let neurons = share.min(fetched).max(NEURONS);
     Panels::with(batch, dy, t.post.len(), |panels| {
         for_pieces(dx, neurons * batch, work, |i, y| {
             for (block, starts) in t.blocks().enumerate() {
@@ -224,7 +230,9 @@ mod tests {
                     let row = p.row_starts[post] as usize..p.row_starts[post + 1] as usize;
                     row.filter(|&s| p.pre[s] as usize == pre).map(move |s| (post, s))
                 });
-                assert!(t.synapses(pre).eq(all.clone()), "{rows} rows");
+                let ranges = t.blocks().map(|starts| starts[pre] as usize..starts[pre + 1] as usize);
+                let found = ranges.flatten().map(|k| (t.post[k] as usize, t.order[k] as usize));
+                assert!(found.eq(all.clone()), "{rows} rows");
                 assert_eq!(t.fan_out(pre), all.count());
             }
         }
@@ -236,7 +244,8 @@ mod tests {
         let of_density = |d: f64| block_rows(4096, 4096, (d * 4096.0 * 4096.0) as usize);
         assert_eq!([0.01, 0.02, 0.05, 0.2].map(of_density), [4096, 1024, 512, 256]);
         assert_eq!(block_rows(512, 4608, 512 * 922), 512, "two blocks do not pay");
-        assert_eq!(block_rows(100_000, 100_000, 1_000_000), MOST);
+        assert_eq!(block_rows(100_000, 100_000, 10_000_000), MOST);
+        assert_eq!(block_rows(100_000, 100_000, 1_000_000), 100_000, "a synapse per neuron and block");
         assert_eq!(block_rows(0, 5, 0), 1);
     }
 }

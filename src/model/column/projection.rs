@@ -163,7 +163,7 @@ impl Projection {
                         let product = |dx: &mut [f32]| dense::backward_input(n_post, n_pre, batch, w, dy, dx);
                         add_to(dx, accumulate, &mut self.part, product);
                     }
-                    Some(dx) => sparse::backward_input(s.pattern(), batch, w, dy, dx, accumulate),
+                    Some(dx) => sparse::backward_input(s.pattern(), s.transpose(), batch, w, dy, dx, accumulate),
                     None => {}
                 }
                 for (d, f) in dw.iter_mut().zip(&self.factors) {
