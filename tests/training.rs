@@ -5,6 +5,7 @@
 mod run_support;
 
 use bionic_cpu::config::Overrides;
+use bionic_cpu::data::Standardize;
 use bionic_cpu::error::Kind;
 use bionic_cpu::eval::{EvalSplit, evaluate};
 use bionic_cpu::train::{Event, Stop, resume, train};
@@ -159,6 +160,27 @@ fn a_finished_run_that_is_forced_on_keeps_its_best_epoch() {
     let forced = resume(&out, &Overrides::default(), true, &mut |_| {}, &Stop::new()).unwrap();
     assert_eq!((forced.best_epoch, forced.val_accuracy), (done.best_epoch, done.val_accuracy));
     assert_ne!(forced.configuration_fingerprint, done.configuration_fingerprint);
+}
+
+/// The mean that the pixels of a run are standardised with; `None` where each image has its own.
+fn mean(run: &Path) -> Option<f32> {
+    match bionic_cpu::train::load_best(run, &mut |_| {}).unwrap().standardize {
+        Standardize::Dataset { mean, .. } => Some(mean),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_run_that_is_forced_to_standardise_otherwise_has_the_mean_for_it() {
+    let place = Place::new();
+    let whole = place.config("bionic", &["epochs=1", "data.standardize=dataset"]);
+    train(&whole, &place.run("whole"), &mut |_| {}, &Stop::new()).unwrap();
+    let (config, out) = (place.config("bionic", &["epochs=1"]), place.run("run"));
+    assert!(train_and_stop(&config, &out, 2).is_err());
+    edit(&out.join("config.toml"), "standardize = \"image\"", "standardize = \"dataset\"");
+    resume(&out, &Overrides::default(), true, &mut |_| {}, &Stop::new()).unwrap();
+    assert_eq!(mean(&out), mean(&place.run("whole")));
+    assert!(mean(&out).is_some_and(|mean| mean > 0.1));
 }
 
 /// Replaces the first `old` in a file.

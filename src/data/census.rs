@@ -134,7 +134,7 @@ pub fn exclude_test_duplicates(dataset: &mut Dataset) -> usize {
 /// Groups of identical images, each ascending: equal hashes, then equal pixels.
 fn identical(dataset: &Dataset) -> Vec<Vec<usize>> {
     let hash = |image: &[u8]| xxh3_64(image);
-    dataset.pixels.complete();
+    dataset.pixels.complete(&(0..dataset.len()).collect::<Vec<usize>>());
     group_by(dataset.len(), |i| hash(dataset.image(i)), |i, j| dataset.image(i) == dataset.image(j))
 }
 

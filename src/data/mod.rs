@@ -92,8 +92,9 @@ impl Dataset {
     /// `(0, 1)` for an empty split; a deviation below one grey level is returned as 1, so that dividing by it is safe.
     pub fn mean_sd(&self, split: Split) -> (f32, f32) {
         let (mut sum, mut squares, mut images) = (0u64, 0u64, 0u64);
-        self.pixels.complete();
-        for pixels in self.indices(split).into_iter().map(|i| self.image(i)) {
+        let members = self.indices(split);
+        self.pixels.complete(&members);
+        for pixels in members.into_iter().map(|i| self.image(i)) {
             sum += u64::from(pixels.iter().map(|&p| u32::from(p)).sum::<u32>());
             squares += u64::from(pixels.iter().map(|&p| u32::from(p) * u32::from(p)).sum::<u32>());
             images += 1;
@@ -108,7 +109,7 @@ impl Dataset {
     }
 
     /// xxh3 of pixels, labels and splits: equal for equal data, whatever file it came from. Of faces that are drawn when
-    /// they are looked at, what they are drawn from stands for the pixels.
+    /// they are looked at, the seed and the first ones stand for all pixels.
     pub fn fingerprint(&self) -> u64 {
         let mut hash = Xxh3::new();
         hash.update(&(self.len() as u64).to_le_bytes());
@@ -284,9 +285,10 @@ pub(crate) mod tests {
 
     #[test]
     fn fingerprint_sees_pixels_labels_and_splits() {
-        let mut a = draw(&config());
-        let (mut b, mut c, mut d) = (a.clone(), a.clone(), a.clone());
+        let drawn = draw(&config());
+        let mut a = drawn.clone();
         a.pixels.hold();
+        let (mut b, mut c, mut d) = (a.clone(), a.clone(), a.clone());
         b.pixels.hold()[77] ^= 1;
         c.labels[3] = (c.labels[3] + 1) % 7;
         d.splits[0] = Split::Public;
@@ -294,5 +296,10 @@ pub(crate) mod tests {
         same.pixels.hold();
         assert_eq!(a.fingerprint(), same.fingerprint());
         assert!([b, c, d].iter().all(|x| x.fingerprint() != a.fingerprint()));
+        // Nor are labels and splits of faces that nobody has looked at left out.
+        let (mut c, mut d) = (drawn.clone(), drawn.clone());
+        c.labels[3] = (c.labels[3] + 1) % 7;
+        d.splits[0] = Split::Public;
+        assert!([c, d].iter().all(|x| x.fingerprint() != drawn.fingerprint()));
     }
 }

@@ -43,18 +43,19 @@ impl Pixels {
         matches!(self.0, Source::Drawn(_))
     }
 
-    /// Before all images are looked at: draws those that are not there, on all threads.
-    pub fn complete(&self) {
+    /// Before `images` are looked at: draws those that are not there, on all threads.
+    pub fn complete(&self, images: &[usize]) {
         if let Source::Drawn(faces) = &self.0 {
-            faces.complete();
+            faces.complete(images);
         }
     }
 
     /// All bytes, in memory from here on; what is pushed to them or taken away is an image more or less.
     pub fn hold(&mut self) -> &mut Vec<u8> {
         if let Source::Drawn(faces) = &self.0 {
-            faces.complete();
-            *self = Self::from((0..faces.len()).flat_map(|i| faces.face(i)).copied().collect::<Vec<u8>>());
+            let all: Vec<usize> = (0..faces.len()).collect();
+            faces.complete(&all);
+            *self = Self::from(all.into_iter().flat_map(|i| faces.face(i)).copied().collect::<Vec<u8>>());
         }
         match &mut self.0 {
             Source::Held(bytes) => bytes,
@@ -62,7 +63,7 @@ impl Pixels {
         }
     }
 
-    /// Adds to `hash` what tells these pixels from others: the bytes, or what faces are drawn from.
+    /// Adds to `hash` what tells these pixels from others: the bytes, or the seed of faces and the first ones.
     pub(super) fn hash(&self, hash: &mut Xxh3) {
         match &self.0 {
             Source::Held(bytes) => hash.update(bytes),

@@ -78,9 +78,18 @@ impl Material {
         Ok(Self { config: config.clone(), dataset, connectome, network, optimizer, hebbian, regions })
     }
 
+    /// Mean and deviation that standardise all pixels alike; (0, 1) where each image has its own, or none.
+    pub fn mean_sd(&self) -> (f32, f32) {
+        if self.config.data.standardize == "dataset" { self.dataset.mean_sd(Split::Training) } else { (0.0, 1.0) }
+    }
+
+    /// The schedule of a run of `steps` steps an epoch, from its beginning.
+    pub fn schedule(&self, steps: usize) -> Schedule {
+        Schedule::new(&self.config.learning, self.config.epochs, steps)
+    }
+
     pub fn fresh_progress(&self, steps: usize) -> Progress {
-        let wanted = self.config.data.standardize == "dataset";
-        let (mean, sd) = if wanted { self.dataset.mean_sd(Split::Training) } else { (0.0, 1.0) };
+        let (mean, sd) = self.mean_sd();
         Progress {
             epoch: 0,
             cursor: 0,
@@ -89,7 +98,7 @@ impl Material {
             correct: 0,
             seen: 0,
             shares: Vec::new(),
-            schedule: Schedule::new(&self.config.learning, self.config.epochs, steps),
+            schedule: self.schedule(steps),
             best_epoch: 0,
             best_accuracy: -1.0,
             best_loss: f64::MAX,

@@ -115,7 +115,10 @@ impl Session {
             files::write_connectome(out, c)?;
         }
         let steps = material.dataset.indices(Split::Training).len().div_ceil(config.batch);
-        progress.schedule = material.fresh_progress(steps).schedule.continuing(&progress.schedule);
+        progress.schedule = material.schedule(steps).continuing(&progress.schedule);
+        if changed {
+            (progress.mean, progress.sd) = material.mean_sd();
+        }
         let saved = Saved { progress, origin };
         if changed {
             commit(&mut state, &material, &fingerprints, &saved, map.floats())?;

@@ -31,8 +31,10 @@ impl Stepper {
         pool.run(|| Material::gather(config, None, &mut |_| {})).map(|material| {
             let mut floats = vec![0.0; material.regions.len()];
             material.initialise(&mut floats);
-            let standardize = Standardize::of(&config.data.standardize, material.dataset.mean_sd(Split::Training));
+            let standardize = Standardize::of(&config.data.standardize, material.mean_sd());
             let training = material.dataset.indices(Split::Training);
+            // A step is to be timed without drawing its faces, which happens once a run.
+            material.dataset.pixels.complete(&training);
             Self { pool, material, floats, training, standardize, step: Step::default(), done: 0 }
         })
     }
