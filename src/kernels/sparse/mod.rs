@@ -12,10 +12,9 @@ mod transpose;
 
 pub(super) use outer::{each_row, outer, update_row};
 use product::product;
-pub use transpose::Transpose;
-use transpose::transposed;
+pub use transpose::{Transpose, backward_input};
 
-/// The mask of a projection as CSR by postsynaptic neuron, with its transpose: a plain view that checks lengths only.
+/// The mask of a projection as CSR by postsynaptic neuron, a plain view that checks lengths only.
 #[derive(Clone, Copy, Debug)]
 pub struct Pattern<'a> {
     /// Number of postsynaptic neurons.
@@ -53,29 +52,6 @@ pub fn forward(p: Pattern, batch: usize, w: &[f32], x: &[f32], y: &mut [f32], ac
     assert_eq!(x.len(), p.n_pre * batch, "x must be (N_pre, B)");
     assert_eq!(y.len(), p.n_post * batch, "y must be (N_post, B)");
     product(p.row_starts, p.pre, w, batch, x, y, accumulate);
-}
-
-/// `dx = (M ∘ W)ᵀ dy`, or `dx += (M ∘ W)ᵀ dy` with `accumulate`.
-///
-/// `t` is the transpose of `p`, `w (S)` in CSR order, `dy (N_post, B)`, `dx (N_pre, B)`.
-///
-/// # Panics
-/// If a shape is wrong.
-pub fn backward_input(
-    p: Pattern,
-    t: &Transpose,
-    batch: usize,
-    w: &[f32],
-    dy: &[f32],
-    dx: &mut [f32],
-    accumulate: bool,
-) {
-    p.check();
-    t.check(p);
-    assert_eq!(w.len(), p.synapses(), "w must be (S)");
-    assert_eq!(dy.len(), p.n_post * batch, "dy must be (N_post, B)");
-    assert_eq!(dx.len(), p.n_pre * batch, "dx must be (N_pre, B)");
-    transposed(p, t, batch, w, dy, dx, accumulate);
 }
 
 /// `dw[s] = Σ_b dy[post, b] x[pre, b]` at every stored synapse `s = (post, pre)`: the outer product under the mask.

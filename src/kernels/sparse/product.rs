@@ -33,15 +33,15 @@ pub(super) fn product(
         for_pieces(y, rows * batch, work, |i, y| {
             let starts = &starts[i * rows..][..y.len() / batch + 1];
             let (first, end) = (starts[0] as usize, starts[starts.len() - 1] as usize);
-            let (others, weights) = (&others[first..end], &w[first..end]);
-            panels.each(&mut Rows { starts, others, weights, batch, y, accumulate });
+            let (others, items) = (&others[first..end], &w[first..end]);
+            panels.each(&mut Rows { starts, others, items, weight: |&w: &f32| w, batch, y, accumulate });
         });
     });
 }
 
 /// Lanes `b ..` of a row of the output, `n` of them, become `sums`, or grow by them with `accumulate`.
 #[inline(always)]
-pub(super) fn put<const T: usize>(y: &mut [f32], b: usize, n: usize, sums: &[f32x16; T], accumulate: bool) {
+fn put<const T: usize>(y: &mut [f32], b: usize, n: usize, sums: &[f32x16; T], accumulate: bool) {
     for (t, &sum) in sums.iter().enumerate() {
         let at = b + t * LANES;
         if n == T * LANES {
@@ -56,26 +56,28 @@ pub(super) fn put<const T: usize>(y: &mut [f32], b: usize, n: usize, sums: &[f32
 }
 
 /// The rows of one piece.
-pub(super) struct Rows<'a> {
-    /// Start of each row `(R + 1)`; the first is where `others` and `weights` begin.
+pub(super) struct Rows<'a, V, F> {
+    /// Start of each row `(R + 1)`; the first is where `others` and `items` begin.
     pub starts: &'a [u32],
     /// Input of each synapse.
     pub others: &'a [u32],
-    /// Weight of each synapse.
-    pub weights: &'a [f32],
+    /// What tells the weight of each synapse.
+    pub items: &'a [V],
+    /// The weight that an item tells.
+    pub weight: F,
     pub batch: usize,
     /// Output `(R, B)`.
     pub y: &'a mut [f32],
     pub accumulate: bool,
 }
 
-impl TileWork for Rows<'_> {
+impl<V, F: Fn(&V) -> f32 + Copy> TileWork for Rows<'_, V, F> {
     #[inline(never)]
     fn tile<const T: usize>(&mut self, b: usize, n: usize, x: impl Tile<T>) {
-        let first = self.starts[0] as usize;
+        let (first, weight) = (self.starts[0] as usize, self.weight);
         for (ends, y) in self.starts.windows(2).zip(self.y.chunks_exact_mut(self.batch)) {
             let row = ends[0] as usize - first..ends[1] as usize - first;
-            let sums = row_sums(&self.others[row.clone()], &self.weights[row], x, |&w| w);
+            let sums = row_sums(&self.others[row.clone()], &self.items[row], x, weight);
             put(y, b, n, &sums, self.accumulate);
         }
     }
@@ -83,7 +85,7 @@ impl TileWork for Rows<'_> {
 
 /// `Σ_s weight(items[s]) x[others[s]]` of one tile, in two chains.
 #[inline(always)]
-pub(super) fn row_sums<const T: usize, V>(
+fn row_sums<const T: usize, V>(
     others: &[u32],
     items: &[V],
     x: impl Tile<T>,

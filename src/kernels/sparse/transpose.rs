@@ -5,8 +5,8 @@
 //! presynaptic neuron finds some synapses in it for every time that its sums are taken up again.
 
 use super::Pattern;
-use super::panel::{Panels, Tile, TileWork, with_weights};
-use super::product::{Rows, put, row_sums};
+use super::panel::{Panels, with_weights};
+use super::product::Rows;
 use crate::kernels::lanes::LANES;
 use crate::kernels::threads::{for_pieces, sharing, workers};
 use std::hint::black_box;
@@ -86,7 +86,7 @@ impl Transpose {
         self.blocks().map(|starts| (starts[pre + 1] - starts[pre]) as usize).sum()
     }
 
-    pub(super) fn check(&self, p: Pattern) {
+    fn check(&self, p: Pattern) {
         let own = (self.n_post, self.n_pre, self.post.len());
         assert_eq!(own, (p.n_post, p.n_pre, p.synapses()), "the transpose must be that of the mask");
     }
@@ -103,8 +103,13 @@ fn block_rows(n_post: usize, n_pre: usize, synapses: usize) -> usize {
     if n_post <= 2 * rows || rows as f64 <= SELDOM * pairs { n_post } else { rows }
 }
 
-/// `dx (+)= (M ∘ W)ᵀ dy`; `w (S)`, `dy (N_post, B)`, `dx (N_pre, B)`.
-pub(super) fn transposed(
+/// `dx = (M ∘ W)ᵀ dy`, or `dx += (M ∘ W)ᵀ dy` with `accumulate`.
+///
+/// `t` is the transpose of `p`, `w (S)` in CSR order, `dy (N_post, B)`, `dx (N_pre, B)`.
+///
+/// # Panics
+/// If a shape is wrong.
+pub fn backward_input(
     p: Pattern,
     t: &Transpose,
     batch: usize,
@@ -113,6 +118,11 @@ pub(super) fn transposed(
     dx: &mut [f32],
     accumulate: bool,
 ) {
+    p.check();
+    t.check(p);
+    assert_eq!(w.len(), p.synapses(), "w must be (S)");
+    assert_eq!(dy.len(), p.n_post * batch, "dy must be (N_post, B)");
+    assert_eq!(dx.len(), p.n_pre * batch, "dx must be (N_pre, B)");
     if batch == 1 {
         return add_single_rows(p, w, dy, dx, accumulate);
     }
@@ -132,12 +142,14 @@ pub(super) fn transposed(
                     read_ahead(w, rows, i, p.n_pre.div_ceil(neurons));
                 }
                 if batch <= TILE {
-                    panels.each(&mut Fetched { starts, others, order, w, batch, y, accumulate });
+                    let weight = |&s: &u32| w[s as usize];
+                    panels.each(&mut Rows { starts, others, items: order, weight, batch, y, accumulate });
                 } else {
                     // Fetched once for all tiles.
                     with_weights(order.len(), |weights| {
                         fetch_all(order, w, weights);
-                        panels.each(&mut Rows { starts, others, weights, batch, y, accumulate });
+                        let (items, weight) = (&*weights, |&w: &f32| w);
+                        panels.each(&mut Rows { starts, others, items, weight, batch, y, accumulate });
                     });
                 }
             }
@@ -182,33 +194,6 @@ fn fetch_all(order: &[u32], w: &[f32], out: &mut [f32]) {
     }
     for (out, &s) in out_rest.iter_mut().zip(rest) {
         *out = w[s as usize];
-    }
-}
-
-/// Some presynaptic neurons in one block, with the weights fetched as they are needed.
-struct Fetched<'a> {
-    /// Start of each neuron's synapses `(R + 1)`; the first is where `others` and `order` begin.
-    starts: &'a [u32],
-    /// Postsynaptic neuron of each synapse.
-    others: &'a [u32],
-    /// Index in `w` of each synapse.
-    order: &'a [u32],
-    w: &'a [f32],
-    batch: usize,
-    /// Output `(R, B)`.
-    y: &'a mut [f32],
-    accumulate: bool,
-}
-
-impl TileWork for Fetched<'_> {
-    #[inline(never)]
-    fn tile<const T: usize>(&mut self, b: usize, n: usize, x: impl Tile<T>) {
-        let (first, w) = (self.starts[0] as usize, self.w);
-        for (ends, y) in self.starts.windows(2).zip(self.y.chunks_exact_mut(self.batch)) {
-            let row = ends[0] as usize - first..ends[1] as usize - first;
-            let sums = row_sums(&self.others[row.clone()], &self.order[row], x, |&s| w[s as usize]);
-            put(y, b, n, &sums, self.accumulate);
-        }
     }
 }
 
