@@ -112,6 +112,7 @@ fn pixel_census(dataset: &Dataset) -> PixelCensus {
 
 /// Removes the Training images that also occur in Public or Private; gives their number.
 pub fn exclude_test_duplicates(dataset: &mut Dataset) -> usize {
+    dataset.pixels.hold();
     let mut keep = vec![true; dataset.len()];
     for group in identical(dataset) {
         if group.iter().any(|&i| dataset.splits[i] != Split::Training) {
@@ -134,7 +135,6 @@ pub fn exclude_test_duplicates(dataset: &mut Dataset) -> usize {
 /// Groups of identical images, each ascending: equal hashes, then equal pixels.
 fn identical(dataset: &Dataset) -> Vec<Vec<usize>> {
     let hash = |image: &[u8]| xxh3_64(image);
-    dataset.pixels.complete(&(0..dataset.len()).collect::<Vec<usize>>());
     group_by(dataset.len(), |i| hash(dataset.image(i)), |i, j| dataset.image(i) == dataset.image(j))
 }
 
