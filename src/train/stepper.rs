@@ -28,14 +28,15 @@ impl Stepper {
     /// Those of loading the data and the connectome and of building the network.
     pub fn new(config: &Config) -> Result<Self> {
         let pool = Arc::new(threads::pool(config.threads)?);
-        pool.run(|| Material::gather(config, None, &mut |_| {})).map(|material| {
+        Arc::clone(&pool).run(|| {
+            let material = Material::gather(config, None, &mut |_| {})?;
             let mut floats = vec![0.0; material.regions.len()];
             material.initialise(&mut floats);
             let standardize = Standardize::of(&config.data.standardize, material.mean_sd());
             let training = material.dataset.indices(Split::Training);
             // A step is to be timed without drawing its faces, which happens once a run.
             material.dataset.pixels.complete(&training);
-            Self { pool, material, floats, training, standardize, step: Step::default(), done: 0 }
+            Ok(Self { pool, material, floats, training, standardize, step: Step::default(), done: 0 })
         })
     }
 
