@@ -5,7 +5,8 @@ usage: peers.py torch PRESET BATCH THREADS SECONDS train|infer [SETTING ...]
        peers.py onnx PRESET BATCH THREADS SECONDS infer
        peers.py torch-import | torch-first-step | onnx-first     one line each, then the process ends
 PRESET is baseline, bionic or deep. Settings of PyTorch: channels_last, fused, foreach, flush (denormals to zero), bf16.
-Prints one line of JSON: images per second, median, best and mean over the steps, and how many processors were in use. Needs torch, or onnx and onnxruntime.
+Prints one line of JSON: images per second, median, best and mean over the steps, and how many processors were in use. Needs
+torch, or onnx and onnxruntime.
 """
 import json
 import math
