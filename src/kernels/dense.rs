@@ -7,12 +7,13 @@
 //! does not depend on the tile that it lies in.
 
 use super::dense_single::forward_one;
+use super::dense_slices::Slices;
 use super::lanes::{LANES, load_at, store};
 use super::threads::for_pieces;
-use std::ops::Range;
 use wide::f32x16;
 
 pub use super::dense_single::ByInput;
+pub use super::dense_slices::{Slice, backward_input_slices, forward_slices};
 pub use super::dense_weights::{backward_weights, backward_weights_parts};
 
 /// Rows of a full tile. 8 x 2 vectors fill half of the 32 registers of AVX-512; 4 x 1 fit the 16 of AVX2.
@@ -20,16 +21,6 @@ pub(super) const ROWS: usize = if cfg!(target_feature = "avx512f") { 8 } else { 
 
 /// Vectors side by side in a full tile.
 pub(super) const VECS: usize = if cfg!(target_feature = "avx512f") { 2 } else { 1 };
-
-/// Rows of a tile one vector wide: enough independent sums to hide the latency of a multiply-add.
-const TALL_ROWS: usize = if cfg!(target_feature = "avx512f") { 16 } else { ROWS };
-
-/// Rows of a piece where a transposed factor is read by columns, whose runs in memory the piece covers.
-const COLUMN_PIECE: usize = 256;
-
-/// Columns that such a piece goes through at a time: as many streams as the processor reads ahead. With weights that are not
-/// in the second-level cache all columns at once reach 43 GFLOP/s, 12 at a time 104.
-const COLUMNS: usize = 12;
 
 /// `y = W x + b`: `w (N_post, N_pre)`, `bias (N_post)`, `x (N_pre, B)`, `y (N_post, B)`.
 ///
@@ -124,7 +115,7 @@ pub fn backward_bias_reference(n: usize, batch: usize, dy: &[f32], db: &mut [f32
 
 /// The left factor `(M, K)` of a product.
 #[derive(Clone, Copy)]
-enum Left<'a> {
+pub(super) enum Left<'a> {
     /// Row by row: element `(m, k)` is `a[m * K + k]`.
     Rows(&'a [f32]),
     /// Column by column: element `(m, k)` is `a[k * M + m]`.
@@ -150,17 +141,12 @@ impl Product<'_> {
         if self.k == 0 && self.bias.is_none() {
             return out.fill(0.0);
         }
+        if n == LANES {
+            return Slices { m: self.m, k: self.k, bias: self.bias, xs: [self.x] }.run(a, [out]);
+        }
         // Pieces of several tiles share the panel of `x` in cache; at least 32 of them where the output is tall.
         let rows = (self.m / 32).next_multiple_of(ROWS).clamp(ROWS, 64);
-        let rows = match a {
-            _ if n != LANES => rows,
-            Left::Rows(_) => rows.next_multiple_of(TALL_ROWS),
-            Left::Columns(_) => COLUMN_PIECE,
-        };
         for_pieces(out, rows * n, self.m * self.k * n, |i, piece| {
-            if n == LANES {
-                return self.vectors(a, i * rows, piece);
-            }
             let mut n0 = 0;
             while n0 < n {
                 n0 += match n - n0 {
@@ -171,72 +157,6 @@ impl Product<'_> {
                 };
             }
         });
-    }
-
-    /// A piece of rows from `m0` where a row of `out` is one vector: the slices of a batch.
-    fn vectors(&self, a: Left, m0: usize, piece: &mut [f32]) {
-        let (out, _) = piece.as_chunks_mut::<LANES>();
-        // Columns are far apart: some of them at a time for the whole piece, whose neighbours in memory are then read soon.
-        let some = if let Left::Columns(_) = a { COLUMNS } else { self.k.max(1) };
-        for first in (0..self.k.max(1)).step_by(some) {
-            let ks = first..(first + some).min(self.k);
-            let mut r = 0;
-            while r < out.len() {
-                let (m0, out, ks) = (m0 + r, &mut out[r..], ks.clone());
-                r += match out.len() {
-                    TALL_ROWS.. => self.vector_rows::<TALL_ROWS>(a, m0, ks, out),
-                    8.. => self.vector_rows::<8>(a, m0, ks, out),
-                    4.. => self.vector_rows::<4>(a, m0, ks, out),
-                    2.. => self.vector_rows::<2>(a, m0, ks, out),
-                    _ => self.vector_rows::<1>(a, m0, ks, out),
-                };
-            }
-        }
-    }
-
-    /// `R` rows of one vector each, from row `m0`, their terms `ks` added to those before; returns `R`. Nothing in the loops
-    /// can fail, so that each element of `a` is broadcast from memory by the multiply-add itself.
-    fn vector_rows<const R: usize>(&self, a: Left, m0: usize, ks: Range<usize>, out: &mut [[f32; LANES]]) -> usize {
-        let k = self.k;
-        let x = &self.x.as_chunks::<LANES>().0[..k];
-        let mut acc = [f32x16::ZERO; R];
-        if ks.start > 0 {
-            for r in 0..R {
-                acc[r] = f32x16::new(out[r]);
-            }
-        } else if let Some(bias) = self.bias {
-            for r in 0..R {
-                acc[r] = f32x16::splat(bias[m0 + r]);
-            }
-        }
-        match a {
-            Left::Rows(a) => {
-                let mut rows: [&[f32]; R] = [&[]; R];
-                for r in 0..R {
-                    rows[r] = &a[(m0 + r) * k..][..k];
-                }
-                for kk in 0..k {
-                    let x = f32x16::new(x[kk]);
-                    for r in 0..R {
-                        acc[r] = f32x16::splat(rows[r][kk]).mul_add(x, acc[r]);
-                    }
-                }
-            }
-            Left::Columns(a) => {
-                for (column, x) in a[ks.start * self.m + m0..].chunks(self.m).zip(&x[ks]) {
-                    let x = f32x16::new(*x);
-                    if let Some(column) = column.first_chunk::<R>() {
-                        for r in 0..R {
-                            acc[r] = f32x16::splat(column[r]).mul_add(x, acc[r]);
-                        }
-                    }
-                }
-            }
-        }
-        for r in 0..R {
-            out[r] = acc[r].to_array();
-        }
-        R
     }
 
     /// `V` vectors of columns from `n0`, all inside the row if `FULL`, of a piece of rows that starts at row `m0`;

@@ -13,6 +13,7 @@ pub mod conv_direct;
 pub mod conv_weights;
 pub mod dense;
 mod dense_single;
+mod dense_slices;
 mod dense_weights;
 pub mod elementwise;
 pub mod gate_mlp;

@@ -104,6 +104,17 @@ pub fn for_plane_pieces<const P: usize, T: Send>(
     });
 }
 
+/// As [`for_pieces`] over `P` outputs of the same length, cut at the same places: `outs[c]` is piece `i` of output `c`.
+pub fn for_plane_pieces_of<const P: usize, T: Send>(
+    outs: [&mut [T]; P],
+    piece_len: usize,
+    work: usize,
+    f: impl Fn(usize, &mut [&mut [T]]) + Sync + Send,
+) {
+    let (piece_len, len) = (piece_len.max(1), outs.first().map_or(0, |out| out.len()));
+    halve(outs, P, 0..len.div_ceil(piece_len), piece_len, shared(work), &f);
+}
+
 /// Halves `pieces` of the first `n` planes until one is left for `f`.
 fn halve<const P: usize, T: Send>(
     mut planes: [&mut [T]; P],

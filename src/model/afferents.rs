@@ -6,7 +6,8 @@
 
 use super::replica::Replica;
 use super::{Layer, Outer, Product, Tensor};
-use crate::kernels::{dense, elementwise, threads};
+use crate::kernels::dense::{self, Slice};
+use crate::kernels::{elementwise, threads};
 use std::ops::Range;
 
 /// Parts of the neurons: so many whatever the number of threads, so that the gradient of the input is the same sum.
@@ -35,39 +36,56 @@ fn neurons(part: usize, n_post: usize) -> Range<usize> {
     (part * each).min(n_post)..((part + 1) * each).min(n_post)
 }
 
+/// A part of the neurons of one projection, and the slices that meet it.
+struct Part<'a> {
+    w: &'a [f32],
+    bias: Option<&'a [f32]>,
+    neurons: usize,
+    n_pre: usize,
+    slices: Vec<Slice<'a>>,
+}
+
+impl<'a> Part<'a> {
+    fn new(part: usize, n_post: usize, w: &'a [f32], bias: Option<&'a [f32]>) -> Self {
+        let (rows, n_pre) = (neurons(part, n_post), w.len() / n_post.max(1));
+        let (w, bias) = (&w[rows.start * n_pre..rows.end * n_pre], bias.map(|bias| &bias[rows.clone()]));
+        Self { w, bias, neurons: rows.len(), n_pre, slices: Vec::new() }
+    }
+}
+
 /// The products of layer `i`, whose tensors these are, in all slices, before its [`super::Afferents::forward_after`].
 pub(super) fn project(replicas: &mut [Replica], i: usize, tensors: &[Tensor], weights: &[f32]) {
-    let mut parts: [Vec<_>; PARTS] = std::array::from_fn(|_| Vec::new());
+    let mut parts: [Vec<Part>; PARTS] = std::array::from_fn(|_| Vec::new());
     for replica in replicas {
         let batch = replica.images;
         let (x, layer, y) = replica.at(i);
         y.resize(layer.output().n() * batch, 0.0);
         let products = layer.afferents().map_or_else(Vec::new, |layer| layer.products(batch, y));
-        for Product { tensor, bias, n_post, y } in products {
+        for (k, Product { tensor, bias, n_post, y }) in products.into_iter().enumerate() {
             let w = &weights[tensors[tensor].range.clone()];
             let bias = bias.map(|bias| &weights[tensors[bias].range.clone()]);
             let mut rest = y;
             for (part, list) in parts.iter_mut().enumerate() {
-                let rows = neurons(part, n_post);
-                let (y, others) = rest.split_at_mut(rows.len() * batch);
+                if list.len() == k {
+                    list.push(Part::new(part, n_post, w, bias));
+                }
+                let (y, others) = rest.split_at_mut(list[k].neurons * batch);
                 rest = others;
-                list.push((rows, batch, w, bias, x, y));
+                list[k].slices.push((batch, x, y));
             }
         }
     }
     // Part after part: each worker begins with one of its own.
     let mut parts: Vec<_> = parts.into_iter().flatten().collect();
-    threads::map_slices(&mut parts, |_, (rows, batch, w, bias, x, y)| {
-        let n_pre = x.len() / *batch;
-        let w = &w[rows.start * n_pre..rows.end * n_pre];
-        dense::forward(rows.len(), n_pre, *batch, w, bias.map(|bias| &bias[rows.clone()]), x, y);
+    threads::map_slices(&mut parts, |_, Part { w, bias, neurons, n_pre, slices }| {
+        dense::forward_slices(*neurons, *n_pre, w, *bias, slices);
     });
 }
 
 /// The gradient of the input of layer `i` in all slices, after its `backward_part`: in parts that
 /// [`Replica::add_parts`] adds up.
 pub(super) fn project_back(replicas: &mut [Replica], i: usize, tensors: &[Tensor], weights: &[f32]) {
-    let mut parts: [Vec<_>; PARTS] = std::array::from_fn(|_| Vec::new());
+    let mut parts: [Vec<Part>; PARTS] = std::array::from_fn(|_| Vec::new());
     for replica in replicas {
         let (batch, Replica { layers, outputs, d_outputs, parts: d_parts, .. }) = (replica.images, replica);
         let (before, rest) = d_outputs.split_at_mut(i);
@@ -75,20 +93,22 @@ pub(super) fn project_back(replicas: &mut [Replica], i: usize, tensors: &[Tensor
         let products = layers[i].outer(x, &rest[0]);
         d_parts.resize_with(products.len() * PARTS - 1, Default::default);
         let mut outs = before.last_mut().into_iter().chain(d_parts);
-        for Outer { tensor, n_post, n_pre, dy, .. } in products {
+        for (k, Outer { tensor, n_post, dy, .. }) in products.into_iter().enumerate() {
             let w = &weights[tensors[tensor].range.clone()];
             for (part, list) in parts.iter_mut().enumerate() {
-                let rows = neurons(part, n_post);
+                if list.len() == k {
+                    list.push(Part::new(part, n_post, w, None));
+                }
                 let Some(dx) = outs.next() else { continue };
                 dx.resize(x.len(), 0.0);
-                list.push((rows, n_pre, batch, w, dy, dx));
+                let rows = neurons(part, n_post);
+                list[k].slices.push((batch, &dy[rows.start * batch..rows.end * batch], dx));
             }
         }
     }
     let mut parts: Vec<_> = parts.into_iter().flatten().collect();
-    threads::map_slices(&mut parts, |_, (rows, n_pre, batch, w, dy, dx)| {
-        let w = &w[rows.start * *n_pre..rows.end * *n_pre];
-        dense::backward_input(rows.len(), *n_pre, *batch, w, &dy[rows.start * *batch..rows.end * *batch], dx);
+    threads::map_slices(&mut parts, |_, Part { w, neurons, n_pre, slices, .. }| {
+        dense::backward_input_slices(*neurons, *n_pre, w, slices);
     });
 }
 
