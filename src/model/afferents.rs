@@ -16,14 +16,6 @@ const PARTS: usize = 2;
 /// Weights of a layer from which stopping pays: 256 KiB. Tests always stop.
 const MANY: usize = if cfg!(test) { 1 } else { 65_536 };
 
-/// Slices up to which it pays: with more of them the optimizer is less of a step, and the gradient's parts are more.
-const MOST_SLICES: usize = 3;
-
-/// Whether a batch of so many slices stops before layers that [`pay`].
-pub(super) fn share(slices: usize) -> bool {
-    (2..=MOST_SLICES).contains(&slices)
-}
-
 /// Whether slices stop at a layer of `n_pre` inputs, which has [`super::Afferents`].
 pub(super) fn pay(layer: &mut dyn Layer, n_pre: usize) -> bool {
     let Some(layer) = layer.afferents() else { return false };
