@@ -213,6 +213,7 @@ impl Network {
 
     /// Outputs in evaluation of `n` images, each seen in `views` ways: `fill(images, view, x)` writes a slice's images
     /// `(N_input, B)`, `read(logits, out)` adds what it wants of the logits `(7, B)` to the slice's part of `out (n, 7)`.
+    /// A worker takes two slices at a time; two whole ones meet large projections together.
     pub fn evaluate(
         &mut self,
         weights: &[f32],
@@ -224,21 +225,47 @@ impl Network {
     ) {
         let classes = self.layers().last().map_or(1, |l| l.output().n());
         let (input, last, n) = (self.input.n(), self.layers().len() - 1, out.len() / classes);
-        let workers = threads::workers().min(slices(n).count()).max(1);
-        self.replicate(workers);
+        let count = slices(n).count();
+        let workers = threads::workers().min(count).max(1);
+        let share = count.div_ceil(workers).max(1);
+        let together = share.min(2);
+        self.replicate(together * workers);
         let w = Memory { ranges: &self.weights, weights };
         let b = Memory { ranges: &self.buffers, weights: buffers };
-        let share = slices(n).count().div_ceil(workers).max(1) * SLICE;
-        let mut jobs: Vec<_> = self.replicas.iter_mut().zip(out.chunks_mut(share * classes)).collect();
-        threads::map_slices(&mut jobs, |job, (replica, out)| {
-            for (k, out) in out.chunks_mut(SLICE * classes).enumerate() {
-                let (start, images) = (job * share + k * SLICE, out.len() / classes);
-                let pass = Pass { training: false, batch: images, slice: 0, seed: 0, step: 0 };
+        let (stops, tensors) = (&self.stops, &self.tensors);
+        let up = |replicas: &mut [Replica]| {
+            let pass = |images: usize| Pass { training: false, batch: images, slice: 0, seed: 0, step: 0 };
+            // An image alone may go by other kernels, see `Layer::hold`.
+            let (pair, mut done) = (replicas.len() > 1 && replicas.iter().all(|r| r.images == SLICE), 0);
+            for stop in stops.iter().filter(|stop| pair && !stop.meeting) {
+                for r in &mut *replicas {
+                    r.forward(done..stop.layer, &pass(r.images), w, b);
+                }
+                afferents::project(replicas, stop.layer, &tensors[stop.tensors.clone()], weights);
+                for r in &mut *replicas {
+                    r.forward_with(stop.layer, &[], &pass(r.images), w);
+                }
+                done = stop.layer + 1;
+            }
+            for r in replicas {
+                r.forward(done..last + 1, &pass(r.images), w, b);
+            }
+        };
+        let jobs = self.replicas.chunks_mut(together).zip(out.chunks_mut(share * SLICE * classes));
+        threads::map_slices(&mut jobs.collect::<Vec<_>>(), |job, (replicas, out)| {
+            for (k, out) in out.chunks_mut(together * SLICE * classes).enumerate() {
+                let start = (job * share + k * together) * SLICE;
+                let replicas = &mut replicas[..slices(out.len() / classes).count()];
                 for view in 0..views {
-                    replica.x.resize(input * images, 0.0);
-                    fill(start..start + images, view, &mut replica.x);
-                    replica.forward(0..last + 1, &pass, w, b);
-                    read(&replica.outputs[last], out);
+                    for (r, images) in replicas.iter_mut().zip(slices(out.len() / classes)) {
+                        r.images = images.len();
+                        r.x.resize(input * r.images, 0.0);
+                        fill(start + images.start..start + images.end, view, &mut r.x);
+                    }
+                    up(replicas);
+                    for (r, out) in replicas.iter().zip(out.chunks_mut(SLICE * classes)) {
+                        read(&r.outputs[last], out);
+                    }
                 }
             }
         });
@@ -365,6 +392,40 @@ mod tests {
             };
             let one = bits(1);
             assert!(one == bits(2) && one == bits(5), "batch {batch}");
+        }
+    }
+
+    /// 16, 33 and 70 images on 1, 2 and 3 workers: some with one slice, some with two at a time, some that end with one.
+    #[test]
+    fn evaluation_gives_the_bits_of_each_slice_alone() {
+        for sets in [&[][..], &["column.enabled=false"]] {
+            let config = config(sets);
+            let wiring = config.column.enabled.then(|| connectome::load(&config.connectome).unwrap());
+            let mut network = Network::build(&config, wiring.as_ref()).unwrap();
+            assert!(network.stops.iter().any(|stop| !stop.meeting));
+            let (mut weights, mut buffers) = (vec![0.0; network.weights_len()], vec![0.0; network.buffers_len()]);
+            network.initialise(1, &mut weights, &mut buffers);
+            for n in [16, 33, 70] {
+                let x = numbers(n * 2304);
+                let pass = Pass { training: false, batch: n, slice: 0, seed: 1, step: 0 };
+                let alone = network.forward(&pass, &weights, &mut buffers, &x);
+                for workers in [1, 2, 3] {
+                    let mut found = vec![0.0; n * 7];
+                    pool(workers).unwrap().run(|| {
+                        let fill = |images: Range<usize>, _, part: &mut [f32]| {
+                            part.copy_from_slice(&x[images.start * 2304..images.end * 2304]);
+                        };
+                        let read = |logits: &[f32], out: &mut [f32]| {
+                            for (b, out) in out.chunks_exact_mut(7).enumerate() {
+                                (0..7).for_each(|k| out[k] = logits[k * (logits.len() / 7) + b]);
+                            }
+                        };
+                        network.evaluate(&weights, &buffers, 1, fill, read, &mut found);
+                    });
+                    let same = (0..n).all(|b| (0..7).all(|k| found[b * 7 + k].to_bits() == alone[k * n + b].to_bits()));
+                    assert!(same, "{n} images on {workers} workers");
+                }
+            }
         }
     }
 }
