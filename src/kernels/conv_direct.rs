@@ -23,6 +23,12 @@ const LANES_IN_CACHE: usize = 5120;
 /// Vectors side by side: 8 x 3 sums, three inputs and one weight fill 28 of 32 registers of AVX-512.
 const VECS: usize = if cfg!(target_feature = "avx512f") { 3 } else { 1 };
 
+/// Vectors side by side of four, two and one output channels, which would have too few sums otherwise to hide the latency
+/// of a multiply-add.
+const FOUR: usize = if cfg!(target_feature = "avx512f") { 4 } else { 1 };
+const TWO: usize = if cfg!(target_feature = "avx512f") { 8 } else { 2 };
+const ONE: usize = if cfg!(target_feature = "avx512f") { 8 } else { 4 };
+
 /// Length of the scratch of [`forward`]: packed weights and the padded input.
 pub fn scratch_len(shape: &ConvShape, batch: usize) -> usize {
     shape.weights_len() + padded_len(shape, batch)
@@ -186,26 +192,30 @@ impl Row<'_> {
         while c < planes.len() {
             let left = planes.len() - c;
             match tile_rows(left) {
-                n if n >= ROWS => self.channels::<ROWS>(o + c, &mut planes[c..]),
-                4 => self.channels::<4>(o + c, &mut planes[c..]),
-                2 => self.channels::<2>(o + c, &mut planes[c..]),
-                _ => self.channels::<1>(o + c, &mut planes[c..]),
+                n if n >= ROWS => self.channels::<ROWS, VECS>(o + c, &mut planes[c..]),
+                4 => self.channels::<4, FOUR>(o + c, &mut planes[c..]),
+                2 => self.channels::<2, TWO>(o + c, &mut planes[c..]),
+                _ => self.channels::<1, ONE>(o + c, &mut planes[c..]),
             }
             c += tile_rows(left);
         }
     }
 
-    /// `R` output channels from `o`.
-    fn channels<const R: usize>(&self, o: usize, planes: &mut [&mut [f32]]) {
+    /// `R` output channels from `o`, `V` vectors at a time.
+    fn channels<const R: usize, const V: usize>(&self, o: usize, planes: &mut [&mut [f32]]) {
         match self.shape.k {
-            3 => self.lanes::<R, 3>(o, planes),
-            5 => self.lanes::<R, 5>(o, planes),
-            _ => self.lanes::<R, 0>(o, planes),
+            3 => self.lanes::<R, V, 3>(o, planes),
+            5 => self.lanes::<R, V, 5>(o, planes),
+            _ => self.lanes::<R, V, 0>(o, planes),
         }
     }
 
-    fn lanes<const R: usize, const K: usize>(&self, o: usize, planes: &mut [&mut [f32]]) {
+    fn lanes<const R: usize, const V: usize, const K: usize>(&self, o: usize, planes: &mut [&mut [f32]]) {
         let Range { start: mut lane, end } = self.lanes;
+        while end - lane >= V * LANES {
+            self.tile::<R, V, K, true>(o, lane, planes);
+            lane += V * LANES;
+        }
         while end - lane >= VECS * LANES {
             self.tile::<R, VECS, K, true>(o, lane, planes);
             lane += VECS * LANES;
