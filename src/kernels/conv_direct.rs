@@ -23,9 +23,8 @@ const LANES_IN_CACHE: usize = 5120;
 /// Vectors side by side: 8 x 3 sums, three inputs and one weight fill 28 of 32 registers of AVX-512.
 const VECS: usize = if cfg!(target_feature = "avx512f") { 3 } else { 1 };
 
-/// Vectors side by side of four, two and one output channels, which would have too few sums otherwise to hide the latency
-/// of a multiply-add.
-const FOUR: usize = if cfg!(target_feature = "avx512f") { 4 } else { 1 };
+/// Vectors side by side of two output channels and of one, where the span has as many: three would be too few sums to hide
+/// the latency of a multiply-add.
 const TWO: usize = if cfg!(target_feature = "avx512f") { 8 } else { 2 };
 const ONE: usize = if cfg!(target_feature = "avx512f") { 8 } else { 4 };
 
@@ -193,7 +192,7 @@ impl Row<'_> {
             let left = planes.len() - c;
             match tile_rows(left) {
                 n if n >= ROWS => self.channels::<ROWS, VECS>(o + c, &mut planes[c..]),
-                4 => self.channels::<4, FOUR>(o + c, &mut planes[c..]),
+                4 => self.channels::<4, VECS>(o + c, &mut planes[c..]),
                 2 => self.channels::<2, TWO>(o + c, &mut planes[c..]),
                 _ => self.channels::<1, ONE>(o + c, &mut planes[c..]),
             }

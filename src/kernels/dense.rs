@@ -7,7 +7,7 @@
 //! does not depend on the tile that it lies in.
 
 use super::dense_single::forward_one;
-use super::dense_slices::Slices;
+use super::dense_slices::Together;
 use super::lanes::{LANES, load_at, store};
 use super::threads::for_pieces;
 use wide::f32x16;
@@ -138,11 +138,11 @@ impl Product<'_> {
         if out.is_empty() {
             return;
         }
+        if n == LANES {
+            return Together { m: self.m, k: self.k, bias: self.bias, xs: [self.x] }.run(a, [out]);
+        }
         if self.k == 0 && self.bias.is_none() {
             return out.fill(0.0);
-        }
-        if n == LANES {
-            return Slices { m: self.m, k: self.k, bias: self.bias, xs: [self.x] }.run(a, [out]);
         }
         // Pieces of several tiles share the panel of `x` in cache; at least 32 of them where the output is tall.
         let rows = (self.m / 32).next_multiple_of(ROWS).clamp(ROWS, 64);

@@ -36,7 +36,7 @@ pub fn workers() -> usize {
 /// the kernels within do not split their work further: each slice stays in the cache of its core.
 pub fn map_slices<S: Send, T: Send>(slices: &mut [S], f: impl Fn(usize, &mut S) -> T + Sync + Send) -> Vec<T> {
     let workers = rayon::current_num_threads();
-    if slices.len() == 1 || workers == 1 {
+    if slices.len() == 1 || !sharing() {
         return slices.iter_mut().enumerate().map(|(i, slice)| f(i, slice)).collect();
     }
     let whole = slices.len() >= workers;
@@ -105,14 +105,16 @@ pub fn for_plane_pieces<const P: usize, T: Send>(
 }
 
 /// As [`for_pieces`] over `P` outputs of the same length, cut at the same places: `outs[c]` is piece `i` of output `c`.
-pub fn for_plane_pieces_of<const P: usize, T: Send>(
+pub(super) fn for_pieces_of<const P: usize, T: Send>(
     outs: [&mut [T]; P],
     piece_len: usize,
     work: usize,
     f: impl Fn(usize, &mut [&mut [T]]) + Sync + Send,
 ) {
     let (piece_len, len) = (piece_len.max(1), outs.first().map_or(0, |out| out.len()));
-    halve(outs, P, 0..len.div_ceil(piece_len), piece_len, shared(work), &f);
+    if len > 0 {
+        halve(outs, P, 0..len.div_ceil(piece_len), piece_len, shared(work), &f);
+    }
 }
 
 /// Halves `pieces` of the first `n` planes until one is left for `f`.

@@ -1,8 +1,9 @@
-//! All-to-all projections in training, their neurons shared out among the workers instead of the images.
+//! Large all-to-all projections, which meet the slices of a batch together.
 //!
 //! If each thread read all weights for its slices, the optimizer, of which each thread takes a part, would write lines that
-//! another core has read, at 5 to 10 ns each. So the slices of a batch stop before a layer with many such weights; then a
-//! part of its neurons meets the activity of every slice, up and down, where it is also changed.
+//! another core has read, at 5 to 10 ns each. So in training the slices stop before a layer with many such weights; then a
+//! part of its neurons meets the activity of every slice, up and down, where it is also changed. Two slices that meet a weight
+//! at once also take less time than one after the other, in training and in evaluation.
 
 use super::replica::Replica;
 use super::{Layer, Outer, Product, Tensor};
@@ -22,7 +23,7 @@ pub(super) fn pay(layer: &mut dyn Layer, n_pre: usize) -> bool {
     layer.products(0, &mut []).iter().map(|p| p.n_post * n_pre).sum::<usize>() >= MANY
 }
 
-/// The neurons of part `part`: whole tiles of the dense kernels, but for the last.
+/// The neurons of part `part`.
 fn neurons(part: usize, n_post: usize) -> Range<usize> {
     let each = n_post.div_ceil(PARTS).next_multiple_of(8);
     (part * each).min(n_post)..((part + 1) * each).min(n_post)
@@ -30,24 +31,56 @@ fn neurons(part: usize, n_post: usize) -> Range<usize> {
 
 /// A part of the neurons of one projection, and the slices that meet it.
 struct Part<'a> {
+    neurons: Range<usize>,
+    n_pre: usize,
     w: &'a [f32],
     bias: Option<&'a [f32]>,
-    neurons: usize,
-    n_pre: usize,
     slices: Vec<Slice<'a>>,
 }
 
-impl<'a> Part<'a> {
-    fn new(part: usize, n_post: usize, w: &'a [f32], bias: Option<&'a [f32]>) -> Self {
-        let (rows, n_pre) = (neurons(part, n_post), w.len() / n_post.max(1));
-        let (w, bias) = (&w[rows.start * n_pre..rows.end * n_pre], bias.map(|bias| &bias[rows.clone()]));
-        Self { w, bias, neurons: rows.len(), n_pre, slices: Vec::new() }
+/// The parts of all projections of a layer, part after part: each worker begins with one of its own.
+struct Parts<'a>([Vec<Part<'a>>; PARTS]);
+
+impl<'a> Parts<'a> {
+    fn new() -> Self {
+        Self(std::array::from_fn(|_| Vec::new()))
+    }
+
+    /// Part `part` of projection `k` of shape `(N_post, N_pre)`, made at first sight, to which slices are then added.
+    fn part(
+        &mut self,
+        part: usize,
+        k: usize,
+        shape: [usize; 2],
+        w: &'a [f32],
+        bias: Option<&'a [f32]>,
+    ) -> &mut Part<'a> {
+        let list = &mut self.0[part];
+        if list.len() == k {
+            let [n_post, n_pre] = shape;
+            let neurons = neurons(part, n_post);
+            let w = &w[neurons.start * n_pre..neurons.end * n_pre];
+            list.push(Part { bias: bias.map(|b| &b[neurons.clone()]), neurons, n_pre, w, slices: Vec::new() });
+        }
+        &mut list[k]
+    }
+
+    /// Calls `f(neurons, n_pre, w, bias, slices)` with two slices of each part at a time.
+    fn each(mut self, f: impl Fn(usize, usize, &[f32], Option<&[f32]>, &mut [Slice]) + Sync + Send) {
+        let pairs = self.0.iter_mut().flatten().flat_map(|part| {
+            let Part { neurons, n_pre, w, bias, slices } = part;
+            let (neurons, n_pre, w, bias) = (neurons.len(), *n_pre, *w, *bias);
+            slices.chunks_mut(2).map(move |pair| (neurons, n_pre, w, bias, pair))
+        });
+        threads::map_slices(&mut pairs.collect::<Vec<_>>(), |_, (neurons, n_pre, w, bias, pair)| {
+            f(*neurons, *n_pre, w, *bias, pair);
+        });
     }
 }
 
 /// The products of layer `i`, whose tensors these are, in all slices, before its [`super::Afferents::forward_after`].
 pub(super) fn project(replicas: &mut [Replica], i: usize, tensors: &[Tensor], weights: &[f32]) {
-    let mut parts: [Vec<Part>; PARTS] = std::array::from_fn(|_| Vec::new());
+    let mut parts = Parts::new();
     for replica in replicas {
         let batch = replica.images;
         let (x, layer, y) = replica.at(i);
@@ -57,27 +90,21 @@ pub(super) fn project(replicas: &mut [Replica], i: usize, tensors: &[Tensor], we
             let w = &weights[tensors[tensor].range.clone()];
             let bias = bias.map(|bias| &weights[tensors[bias].range.clone()]);
             let mut rest = y;
-            for (part, list) in parts.iter_mut().enumerate() {
-                if list.len() == k {
-                    list.push(Part::new(part, n_post, w, bias));
-                }
-                let (y, others) = rest.split_at_mut(list[k].neurons * batch);
+            for part in 0..PARTS {
+                let part = parts.part(part, k, [n_post, x.len() / batch], w, bias);
+                let (to, others) = rest.split_at_mut(part.neurons.len() * batch);
                 rest = others;
-                list[k].slices.push((batch, x, y));
+                part.slices.push(Slice { batch, from: x, to });
             }
         }
     }
-    // Part after part: each worker begins with one of its own.
-    let mut parts: Vec<_> = parts.into_iter().flatten().collect();
-    threads::map_slices(&mut parts, |_, Part { w, bias, neurons, n_pre, slices }| {
-        dense::forward_slices(*neurons, *n_pre, w, *bias, slices);
-    });
+    parts.each(dense::forward_slices);
 }
 
 /// The gradient of the input of layer `i` in all slices, after its `backward_part`: in parts that
 /// [`Replica::add_parts`] adds up.
 pub(super) fn project_back(replicas: &mut [Replica], i: usize, tensors: &[Tensor], weights: &[f32]) {
-    let mut parts: [Vec<Part>; PARTS] = std::array::from_fn(|_| Vec::new());
+    let mut parts = Parts::new();
     for replica in replicas {
         let (batch, Replica { layers, outputs, d_outputs, parts: d_parts, .. }) = (replica.images, replica);
         let (before, rest) = d_outputs.split_at_mut(i);
@@ -85,23 +112,18 @@ pub(super) fn project_back(replicas: &mut [Replica], i: usize, tensors: &[Tensor
         let products = layers[i].outer(x, &rest[0]);
         d_parts.resize_with(products.len() * PARTS - 1, Default::default);
         let mut outs = before.last_mut().into_iter().chain(d_parts);
-        for (k, Outer { tensor, n_post, dy, .. }) in products.into_iter().enumerate() {
+        for (k, Outer { tensor, n_post, n_pre, dy, .. }) in products.into_iter().enumerate() {
             let w = &weights[tensors[tensor].range.clone()];
-            for (part, list) in parts.iter_mut().enumerate() {
-                if list.len() == k {
-                    list.push(Part::new(part, n_post, w, None));
-                }
+            for part in 0..PARTS {
                 let Some(dx) = outs.next() else { continue };
                 dx.resize(x.len(), 0.0);
-                let rows = neurons(part, n_post);
-                list[k].slices.push((batch, &dy[rows.start * batch..rows.end * batch], dx));
+                let part = parts.part(part, k, [n_post, n_pre], w, None);
+                let from = &dy[part.neurons.start * batch..part.neurons.end * batch];
+                part.slices.push(Slice { batch, from, to: dx });
             }
         }
     }
-    let mut parts: Vec<_> = parts.into_iter().flatten().collect();
-    threads::map_slices(&mut parts, |_, Part { w, neurons, n_pre, slices, .. }| {
-        dense::backward_input_slices(*neurons, *n_pre, w, slices);
-    });
+    parts.each(|neurons, n_pre, w, _, slices| dense::backward_input_slices(neurons, n_pre, w, slices));
 }
 
 impl Replica {

@@ -226,8 +226,8 @@ pub trait Meeting {
     );
 }
 
-/// A layer that begins with all-to-all projections of its input, `W x`. In training the network computes these products
-/// and the gradient of the input for all slices of a batch, each worker for a part of the neurons (`afferents.rs`).
+/// A layer that begins with all-to-all projections of its input, `W x`. The network computes these products, and
+/// the gradient of the input, for several slices of a batch together, in parts of the neurons (`afferents.rs`).
 /// [`Layer::outer`] names the gradients of the same projections.
 pub trait Afferents {
     /// The projections, and where their products of a slice of `batch` images go: `y` is that of `forward`. Without images

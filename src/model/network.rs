@@ -38,13 +38,13 @@ pub struct Network {
     pub(super) buffers: Vec<Range<usize>>,
     pub(super) tensors: Vec<Tensor>,
     buffer_tensors: Vec<Tensor>,
-    /// Where the slices of a batch stop in training.
+    /// Where the slices of a batch stop.
     pub(super) stops: Vec<Stop>,
     /// Scratch: the activity of all slices, turned round.
     pub(super) turned: Aligned,
 }
 
-/// A layer before which the slices of a batch wait for each other in training.
+/// A layer before which the slices of a batch wait for each other, in evaluation those of one worker.
 pub(super) struct Stop {
     pub(super) layer: usize,
     /// Its tensors, by index.

@@ -3,9 +3,9 @@
 //!
 //! How a batch is cut depends on its size alone, and what slices add up (gradients, statistics of the batch) is added in
 //! their order: any number of threads gives the same bits. Slices wait for each other in a pass where images meet
-//! ([`super::Meeting`]) and at large all-to-all projections in training ([`super::Afferents`]).
+//! ([`super::Meeting`]) and at large all-to-all projections ([`super::Afferents`]).
 
-use super::network::Stop;
+use super::network::{Stop, Tensor};
 use super::replica::{Memory, Replica};
 use super::{Network, Outer, Pass, Plastic, afferents};
 use crate::aligned::Aligned;
@@ -230,39 +230,24 @@ impl Network {
         let share = count.div_ceil(workers).max(1);
         let together = share.min(2);
         self.replicate(together * workers);
-        let w = Memory { ranges: &self.weights, weights };
-        let b = Memory { ranges: &self.buffers, weights: buffers };
-        let (stops, tensors) = (&self.stops, &self.tensors);
-        let up = |replicas: &mut [Replica]| {
-            let pass = |images: usize| Pass { training: false, batch: images, slice: 0, seed: 0, step: 0 };
-            // An image alone may go by other kernels, see `Layer::hold`.
-            let (pair, mut done) = (replicas.len() > 1 && replicas.iter().all(|r| r.images == SLICE), 0);
-            for stop in stops.iter().filter(|stop| pair && !stop.meeting) {
-                for r in &mut *replicas {
-                    r.forward(done..stop.layer, &pass(r.images), w, b);
-                }
-                afferents::project(replicas, stop.layer, &tensors[stop.tensors.clone()], weights);
-                for r in &mut *replicas {
-                    r.forward_with(stop.layer, &[], &pass(r.images), w);
-                }
-                done = stop.layer + 1;
-            }
-            for r in replicas {
-                r.forward(done..last + 1, &pass(r.images), w, b);
-            }
+        let up = Up {
+            w: Memory { ranges: &self.weights, weights },
+            b: Memory { ranges: &self.buffers, weights: buffers },
+            stops: &self.stops,
+            tensors: &self.tensors,
         };
         let jobs = self.replicas.chunks_mut(together).zip(out.chunks_mut(share * SLICE * classes));
         threads::map_slices(&mut jobs.collect::<Vec<_>>(), |job, (replicas, out)| {
             for (k, out) in out.chunks_mut(together * SLICE * classes).enumerate() {
-                let start = (job * share + k * together) * SLICE;
-                let replicas = &mut replicas[..slices(out.len() / classes).count()];
+                let (start, n) = ((job * share + k * together) * SLICE, out.len() / classes);
+                let replicas = &mut replicas[..slices(n).count()];
                 for view in 0..views {
-                    for (r, images) in replicas.iter_mut().zip(slices(out.len() / classes)) {
+                    for (r, images) in replicas.iter_mut().zip(slices(n)) {
                         r.images = images.len();
                         r.x.resize(input * r.images, 0.0);
                         fill(start + images.start..start + images.end, view, &mut r.x);
                     }
-                    up(replicas);
+                    up.evaluate(replicas);
                     for (r, out) in replicas.iter().zip(out.chunks_mut(SLICE * classes)) {
                         read(&r.outputs[last], out);
                     }
@@ -288,6 +273,37 @@ impl Network {
             list.iter_mut().zip(slice).for_each(|(parts, p)| parts.push(p));
         }
         list
+    }
+}
+
+/// What slices need on their way up in evaluation.
+struct Up<'a> {
+    w: Memory<'a>,
+    b: Memory<'a>,
+    stops: &'a [Stop],
+    tensors: &'a [Tensor],
+}
+
+impl Up<'_> {
+    /// Takes slices up through all layers. Whole ones meet at large projections; others gain nothing there, and an image alone
+    /// may go by other kernels, see [`super::Layer::hold`].
+    fn evaluate(&self, replicas: &mut [Replica]) {
+        let pass = |r: &Replica| Pass { training: false, batch: r.images, slice: 0, seed: 0, step: 0 };
+        let together = replicas.len() > 1 && replicas.iter().all(|r| r.images == SLICE);
+        let mut done = 0;
+        for stop in self.stops.iter().filter(|stop| together && !stop.meeting) {
+            for r in &mut *replicas {
+                r.forward(done..stop.layer, &pass(r), self.w, self.b);
+            }
+            afferents::project(replicas, stop.layer, &self.tensors[stop.tensors.clone()], self.w.weights);
+            for r in &mut *replicas {
+                r.forward_with(stop.layer, &[], &pass(r), self.w);
+            }
+            done = stop.layer + 1;
+        }
+        for r in replicas {
+            r.forward(done..r.layers.len(), &pass(r), self.w, self.b);
+        }
     }
 }
 
@@ -398,7 +414,8 @@ mod tests {
     /// 16, 33 and 70 images on 1, 2 and 3 workers: some with one slice, some with two at a time, some that end with one.
     #[test]
     fn evaluation_gives_the_bits_of_each_slice_alone() {
-        for sets in [&[][..], &["column.enabled=false"]] {
+        let interneurons = "column.inhibition=interneurons";
+        for sets in [&[][..], &[interneurons], &["column.enabled=false"]] {
             let config = config(sets);
             let wiring = config.column.enabled.then(|| connectome::load(&config.connectome).unwrap());
             let mut network = Network::build(&config, wiring.as_ref()).unwrap();
