@@ -14,7 +14,7 @@ use wide::f32x16;
 const COLUMN_PIECE: usize = 1024;
 
 /// Columns that such a piece goes through at a time: as many streams as the processor reads ahead. With weights that are not
-/// in the second-level cache, 1024 rows by 16 columns reach 212 GFLOP/s; 256 by 12: 168; all rows by 16: 138.
+/// in the second-level cache, 1024 rows by 16 columns take four fifths of the time of 256 by 12, two thirds of that of all rows.
 const COLUMNS: usize = 16;
 
 /// A slice of a batch at a projection.
