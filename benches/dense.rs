@@ -1,8 +1,11 @@
-//! Dense products at the shapes of the presets on one thread, with faer as the peer.
+//! Dense products at the shapes of the presets on one thread, with faer as the peer; then two slices of a batch together,
+//! beside one after the other.
 
 mod roofline;
 
-use bionic_cpu::kernels::dense;
+use bionic_cpu::aligned::Aligned;
+use bionic_cpu::kernels::dense::{self, Slice};
+use criterion::Criterion;
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use roofline::{bench, numbers, same, short};
@@ -55,5 +58,49 @@ fn main() {
             multiply(&mut peer_dw, n_pre, dy_mat, x_mat.transpose());
         });
     }
+    for (n_post, n_pre) in [(136, 2304), (256, 2304), (192, 512)] {
+        two_slices(&mut criterion, n_post, n_pre);
+    }
     criterion.final_summary();
+}
+
+/// A part of the neurons of a projection, as a worker has it, and two slices of 16 samples.
+fn two_slices(criterion: &mut Criterion, n_post: usize, n_pre: usize) {
+    const BATCH: usize = 16;
+    let w = numbers(n_post * n_pre);
+    let [x, dy] = [n_pre, n_post].map(|n| [aligned(&numbers(n * BATCH)), aligned(&numbers(n * BATCH + 1)[1..])]);
+    let [mut y, mut dx] = [n_post, n_pre].map(|n| [(); 2].map(|()| Aligned::zeros(n * BATCH)));
+    let [mut y_alone, mut dx_alone] = [y.clone(), dx.clone()];
+    let flops = 2.0 * (n_post * n_pre * 2 * BATCH) as f64;
+    let one_by_one = |y: &mut [Aligned; 2]| {
+        x.iter().zip(y).for_each(|(x, y)| dense::forward(n_post, n_pre, BATCH, &w, None, x, y));
+    };
+    dense::forward_slices(n_post, n_pre, &w, None, &mut both(&x, &mut y));
+    one_by_one(&mut y_alone);
+    y.iter().zip(&y_alone).for_each(|(a, b)| same("y", a, b));
+    bench(criterion, &format!("two slices {n_post}x{n_pre} y"), flops, || {
+        dense::forward_slices(n_post, n_pre, &w, None, &mut both(&x, &mut y));
+    });
+    bench(criterion, &format!("one by one {n_post}x{n_pre} y"), flops, || one_by_one(&mut y_alone));
+
+    let one_by_one = |dx: &mut [Aligned; 2]| {
+        dy.iter().zip(dx).for_each(|(dy, dx)| dense::backward_input(n_post, n_pre, BATCH, &w, dy, dx));
+    };
+    dense::backward_input_slices(n_post, n_pre, &w, &mut both(&dy, &mut dx));
+    one_by_one(&mut dx_alone);
+    dx.iter().zip(&dx_alone).for_each(|(a, b)| same("dx", a, b));
+    bench(criterion, &format!("two slices {n_post}x{n_pre} dx"), flops, || {
+        dense::backward_input_slices(n_post, n_pre, &w, &mut both(&dy, &mut dx));
+    });
+    bench(criterion, &format!("one by one {n_post}x{n_pre} dx"), flops, || one_by_one(&mut dx_alone));
+}
+
+fn both<'a>(from: &'a [Aligned; 2], to: &'a mut [Aligned; 2]) -> Vec<Slice<'a>> {
+    from.iter().zip(to).map(|(from, to)| Slice { batch: 16, from, to }).collect()
+}
+
+fn aligned(numbers: &[f32]) -> Aligned {
+    let mut copy = Aligned::zeros(numbers.len());
+    copy.copy_from_slice(numbers);
+    copy
 }
