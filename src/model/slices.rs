@@ -58,48 +58,27 @@ impl Network {
         read: impl Fn(Range<usize>, &[f32], &mut [f32]) -> T + Sync + Send,
     ) -> Vec<T> {
         let (count, input, last) = (self.cut(pass.batch), self.input.n(), self.layers().len());
-        let w = Memory { ranges: &self.weights, weights };
-        let b = Memory { ranges: &self.buffers, weights: buffers };
-        let part = |i: usize, images: usize| Pass { batch: images, slice: i as u64, ..*pass };
-        let stops = self.stops.iter().filter(|stop| pass.training && stop.stops(count));
-        let replicas = &mut self.replicas[..count];
-        let begin = |i: usize, replica: &mut Replica| {
-            replica.x.resize(input * replica.images, 0.0);
-            fill(i * SLICE..i * SLICE + replica.images, &mut replica.x);
+        let up = Up {
+            w: Memory { ranges: &self.weights, weights },
+            b: Memory { ranges: &self.buffers, weights: buffers },
+            stops: &self.stops,
+            tensors: &self.tensors,
         };
-        // The layer that slices stopped at, and what they told there.
-        let mut stopped: Option<(usize, Vec<Vec<f64>>)> = None;
-        let go_on = |i: usize, replica: &mut Replica, stopped: &Option<(usize, Vec<Vec<f64>>)>, to: usize| {
-            let pass = part(i, replica.images);
-            let start = match stopped {
-                None => {
-                    begin(i, replica);
-                    0
-                }
-                Some((at, told)) => {
-                    replica.forward_with(*at, told, &pass, w);
-                    at + 1
-                }
-            };
-            replica.forward(start..to, &pass, w, b);
-        };
-        for stop in stops {
-            let told = threads::map_slices(replicas, |i, replica| {
-                go_on(i, replica, &stopped, stop.layer);
-                replica.tell_forward(stop.layer)
-            });
-            if !stop.meeting {
-                afferents::project(replicas, stop.layer, &self.tensors[stop.tensors.clone()], weights);
-            }
-            stopped = Some((stop.layer, told));
-        }
-        let results = threads::map_slices(replicas, |i, replica| {
-            go_on(i, replica, &stopped, last);
-            let logits = &replica.outputs[last - 1];
-            let dlogits = &mut replica.d_outputs[last - 1];
-            dlogits.resize(logits.len(), 0.0);
-            read(i * SLICE..i * SLICE + replica.images, logits, dlogits)
-        });
+        let results = up.climb(
+            &mut self.replicas[..count],
+            |stop| pass.training && stop.stops(count),
+            |i, images| Pass { batch: images, slice: i as u64, ..*pass },
+            |i, replica| {
+                replica.x.resize(input * replica.images, 0.0);
+                fill(i * SLICE..i * SLICE + replica.images, &mut replica.x);
+            },
+            |i, replica| {
+                let logits = &replica.outputs[last - 1];
+                let dlogits = &mut replica.d_outputs[last - 1];
+                dlogits.resize(logits.len(), 0.0);
+                read(i * SLICE..i * SLICE + replica.images, logits, dlogits)
+            },
+        );
         if pass.training {
             for (layer, range) in self.replicas[0].layers.iter().zip(&self.buffers) {
                 layer.follow(&mut buffers[range.clone()]);
@@ -241,13 +220,22 @@ impl Network {
             for (k, out) in out.chunks_mut(together * SLICE * classes).enumerate() {
                 let (start, n) = ((job * share + k * together) * SLICE, out.len() / classes);
                 let replicas = &mut replicas[..slices(n).count()];
+                for (r, images) in replicas.iter_mut().zip(slices(n)) {
+                    r.images = images.len();
+                }
+                // Slices that are not whole gain nothing, and an image alone may go by other kernels, see `Layer::hold`.
+                let meet = replicas.len() > 1 && replicas.iter().all(|r| r.images == SLICE);
                 for view in 0..views {
-                    for (r, images) in replicas.iter_mut().zip(slices(n)) {
-                        r.images = images.len();
-                        r.x.resize(input * r.images, 0.0);
-                        fill(start + images.start..start + images.end, view, &mut r.x);
-                    }
-                    up.evaluate(replicas);
+                    up.climb(
+                        replicas,
+                        |stop| meet && !stop.meeting,
+                        |_, images| Pass { training: false, batch: images, slice: 0, seed: 0, step: 0 },
+                        |i, r| {
+                            r.x.resize(input * r.images, 0.0);
+                            fill(start + i * SLICE..start + i * SLICE + r.images, view, &mut r.x);
+                        },
+                        |_, _| (),
+                    );
                     for (r, out) in replicas.iter().zip(out.chunks_mut(SLICE * classes)) {
                         read(&r.outputs[last], out);
                     }
@@ -276,7 +264,7 @@ impl Network {
     }
 }
 
-/// What slices need on their way up in evaluation.
+/// What slices need on their way up.
 struct Up<'a> {
     w: Memory<'a>,
     b: Memory<'a>,
@@ -285,25 +273,46 @@ struct Up<'a> {
 }
 
 impl Up<'_> {
-    /// Takes slices up through all layers. Whole ones meet at large projections; others gain nothing there, and an image alone
-    /// may go by other kernels, see [`super::Layer::hold`].
-    fn evaluate(&self, replicas: &mut [Replica]) {
-        let pass = |r: &Replica| Pass { training: false, batch: r.images, slice: 0, seed: 0, step: 0 };
-        let together = replicas.len() > 1 && replicas.iter().all(|r| r.images == SLICE);
-        let mut done = 0;
-        for stop in self.stops.iter().filter(|stop| together && !stop.meeting) {
-            for r in &mut *replicas {
-                r.forward(done..stop.layer, &pass(r), self.w, self.b);
+    /// Takes slices up through all layers, those waiting for each other where they `stop`. `pass(i, images)` is that of slice
+    /// `i`, `begin` fills its input, `end` sees what came of it.
+    fn climb<T: Send>(
+        &self,
+        replicas: &mut [Replica],
+        stop: impl Fn(&Stop) -> bool,
+        pass: impl Fn(usize, usize) -> Pass + Sync + Send,
+        begin: impl Fn(usize, &mut Replica) + Sync + Send,
+        end: impl Fn(usize, &mut Replica) -> T + Sync + Send,
+    ) -> Vec<T> {
+        // The layer that slices stopped at, and what they told there.
+        let mut stopped: Option<(usize, Vec<Vec<f64>>)> = None;
+        let go_on = |i: usize, replica: &mut Replica, stopped: &Option<(usize, Vec<Vec<f64>>)>, to: usize| {
+            let pass = pass(i, replica.images);
+            let start = match stopped {
+                None => {
+                    begin(i, replica);
+                    0
+                }
+                Some((at, told)) => {
+                    replica.forward_with(*at, told, &pass, self.w);
+                    at + 1
+                }
+            };
+            replica.forward(start..to, &pass, self.w, self.b);
+        };
+        for stop in self.stops.iter().filter(|s| stop(s)) {
+            let told = threads::map_slices(replicas, |i, replica| {
+                go_on(i, replica, &stopped, stop.layer);
+                replica.tell_forward(stop.layer)
+            });
+            if !stop.meeting {
+                afferents::project(replicas, stop.layer, &self.tensors[stop.tensors.clone()], self.w.weights);
             }
-            afferents::project(replicas, stop.layer, &self.tensors[stop.tensors.clone()], self.w.weights);
-            for r in &mut *replicas {
-                r.forward_with(stop.layer, &[], &pass(r), self.w);
-            }
-            done = stop.layer + 1;
+            stopped = Some((stop.layer, told));
         }
-        for r in replicas {
-            r.forward(done..r.layers.len(), &pass(r), self.w, self.b);
-        }
+        threads::map_slices(replicas, |i, replica| {
+            go_on(i, replica, &stopped, replica.layers.len());
+            end(i, replica)
+        })
     }
 }
 
