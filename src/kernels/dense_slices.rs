@@ -128,7 +128,6 @@ impl<const S: usize> Together<'_, S> {
         ks: Range<usize>,
         outs: &mut [&mut [[f32; LANES]]; S],
     ) -> usize {
-        let k = self.k;
         let mut acc = [[f32x16::ZERO; S]; R];
         if ks.start > 0 {
             for s in 0..S {
@@ -143,45 +142,25 @@ impl<const S: usize> Together<'_, S> {
                 acc[r] = [f32x16::splat(bias[r]); S];
             }
         }
+        let n = ks.len();
         let mut xs: [&[[f32; LANES]]; S] = [&[]; S];
         for s in 0..S {
-            xs[s] = &self.xs[s].as_chunks::<LANES>().0[ks.clone()];
+            xs[s] = &self.xs[s].as_chunks::<LANES>().0[ks.start..][..n];
         }
-        let n = ks.len();
         match a {
             Left::Rows(a) => {
                 let mut rows: [&[f32]; R] = [&[]; R];
                 for r in 0..R {
-                    rows[r] = &a[(m0 + r0 + r) * k..][..k];
+                    rows[r] = &a[(m0 + r0 + r) * self.k + ks.start..][..n];
                 }
-                let xs = xs.map(|x| &x[..k]);
-                for kk in 0..k {
-                    let mut x = [f32x16::ZERO; S];
-                    for s in 0..S {
-                        x[s] = f32x16::new(xs[s][kk]);
-                    }
-                    for r in 0..R {
-                        let a = f32x16::splat(rows[r][kk]);
-                        for s in 0..S {
-                            acc[r][s] = a.mul_add(x[s], acc[r][s]);
-                        }
-                    }
+                for kk in 0..n {
+                    add(&mut acc, |r| rows[r][kk], |s| xs[s][kk]);
                 }
             }
             Left::Columns(a) => {
-                let xs = xs.map(|x| &x[..n]);
                 for (kk, column) in a[ks.start * self.m + m0 + r0..].chunks(self.m).take(n).enumerate() {
                     if let Some(column) = column.first_chunk::<R>() {
-                        let mut x = [f32x16::ZERO; S];
-                        for s in 0..S {
-                            x[s] = f32x16::new(xs[s][kk]);
-                        }
-                        for r in 0..R {
-                            let a = f32x16::splat(column[r]);
-                            for s in 0..S {
-                                acc[r][s] = a.mul_add(x[s], acc[r][s]);
-                            }
-                        }
+                        add(&mut acc, |r| column[r], |s| xs[s][kk]);
                     }
                 }
             }
@@ -193,6 +172,25 @@ impl<const S: usize> Together<'_, S> {
             }
         }
         R
+    }
+}
+
+/// `acc[r][s] += a(r) * x(s)`.
+#[inline(always)]
+fn add<const R: usize, const S: usize>(
+    acc: &mut [[f32x16; S]; R],
+    a: impl Fn(usize) -> f32,
+    x: impl Fn(usize) -> [f32; LANES],
+) {
+    let mut xs = [f32x16::ZERO; S];
+    for s in 0..S {
+        xs[s] = f32x16::new(x(s));
+    }
+    for r in 0..R {
+        let a = f32x16::splat(a(r));
+        for s in 0..S {
+            acc[r][s] = a.mul_add(xs[s], acc[r][s]);
+        }
     }
 }
 
