@@ -8,7 +8,7 @@ use bionic_cpu::kernels::dense::{self, Slice};
 use criterion::Criterion;
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
-use roofline::{bench, numbers, same, short};
+use roofline::{aligned, bench, numbers, same, short};
 
 fn main() {
     let mut criterion = short();
@@ -97,10 +97,4 @@ fn two_slices(criterion: &mut Criterion, n_post: usize, n_pre: usize) {
 
 fn both<'a>(from: &'a [Aligned; 2], to: &'a mut [Aligned; 2]) -> Vec<Slice<'a>> {
     from.iter().zip(to).map(|(from, to)| Slice { batch: 16, from, to }).collect()
-}
-
-fn aligned(numbers: &[f32]) -> Aligned {
-    let mut copy = Aligned::zeros(numbers.len());
-    copy.copy_from_slice(numbers);
-    copy
 }

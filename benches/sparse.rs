@@ -9,7 +9,7 @@ use bionic_cpu::aligned::Aligned;
 use bionic_cpu::kernels::sparse::{self, Pattern, Transpose};
 use bionic_cpu::rng::Rng;
 use criterion::Criterion;
-use roofline::{Traffic, bench_on, numbers, print_bandwidth, same, short};
+use roofline::{Traffic, aligned, bench_on, numbers, print_bandwidth, same, short};
 use sprs::CsMat;
 use sprs::prod::csr_mulacc_dense_rowmaj;
 use std::time::Instant;
@@ -139,10 +139,4 @@ fn median_seconds(f: &mut (dyn FnMut() + Send)) -> f64 {
     }
     times.sort_by(f64::total_cmp);
     times[times.len() / 2]
-}
-
-fn aligned(numbers: &[f32]) -> Aligned {
-    let mut copy = Aligned::zeros(numbers.len());
-    copy.copy_from_slice(numbers);
-    copy
 }

@@ -1,6 +1,7 @@
 //! The measured ceilings of one core, for reading a kernel's speed as a fraction of what the machine can do.
 #![allow(dead_code)] // Each bench uses a part of it.
 
+use bionic_cpu::aligned::Aligned;
 use criterion::Criterion;
 use std::hint::black_box;
 use std::sync::LazyLock;
@@ -131,6 +132,13 @@ pub fn print_bandwidth() {
 pub fn numbers(n: usize) -> Vec<f32> {
     let mut rng = bionic_cpu::rng::Rng::stream(1, "bench", &[n as u64]);
     (0..n).map(|_| rng.range(-1.0, 1.0)).collect()
+}
+
+/// `numbers` on cache lines, as in the network.
+pub fn aligned(numbers: &[f32]) -> Aligned {
+    let mut copy = Aligned::zeros(numbers.len());
+    copy.copy_from_slice(numbers);
+    copy
 }
 
 /// Asserts that a fast answer is the reference's before its time counts.
