@@ -10,6 +10,9 @@ use wide::f32x16;
 const PIECE: usize = 16_384;
 /// Numbers whose squares are added in `f32`.
 const RUN: usize = 1024;
+/// What counts as 0 in a moment. A synapse whose gradient stays 0 would end with subnormal moments for ever (0.9 times one
+/// of the smallest numbers rounds to itself), and arithmetic on these takes many times as long.
+const NOTHING: f32 = 1e-36;
 
 /// Settings of [`adam_step`] at one step.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,7 +40,8 @@ pub struct AdamStep {
 /// One step of Adam (Kingma & Ba 2015, algorithm 1) or AdamW (Loshchilov & Hutter 2019, algorithm 2), as in PyTorch:
 /// `m ← β₁ m + (1 - β₁) g`, `v ← β₂ v + (1 - β₂) g²`, `w ← w - η (m / c₁) / (√(v / c₂) + ε)`.
 ///
-/// `w`, `m`, `v`, `g` `(n)`; g counts times `gradient_factor`. Returns `Σ (w_new - w_old)²`, weight decay included.
+/// `w`, `m`, `v`, `g` `(n)`; g counts times `gradient_factor`. Moments below 1e-36 become 0. Returns `Σ (w_new - w_old)²`,
+/// weight decay included.
 ///
 /// # Panics
 /// If the lengths differ.
@@ -55,8 +59,8 @@ pub fn adam_step(p: &AdamStep, w: &mut [f32], m: &mut [f32], v: &mut [f32], g: &
     sum_pieces(g.len(), [w, m, v], 20 * g.len(), |range, state| {
         change(state, &g[range], |[old, m, v], g| {
             let g = coupled.mul_add(old, factor * g);
-            let first = beta1.mul_add(m, rest1 * g);
-            let second = beta2.mul_add(v, rest2 * g * g);
+            let first = or_nothing(beta1.mul_add(m, rest1 * g));
+            let second = or_nothing(beta2.mul_add(v, rest2 * g * g));
             [old * shrink - step * first / (second.sqrt() * root + epsilon), first, second]
         })
     })
@@ -84,10 +88,16 @@ pub fn sgd_nesterov_step(
     sum_pieces(g.len(), [w, velocity], 4 * g.len(), |range, state| {
         change(state, &g[range], |[old, velocity], g| {
             let d = weight_decay.mul_add(old, factor * g);
-            let speed = momentum.mul_add(velocity, d);
+            let speed = or_nothing(momentum.mul_add(velocity, d));
             [old - rate * momentum.mul_add(speed, d), speed]
         })
     })
+}
+
+/// `moment`, but 0 where it is below [`NOTHING`].
+#[inline(always)]
+fn or_nothing(moment: f32x16) -> f32x16 {
+    moment.abs().simd_lt(f32x16::splat(NOTHING)).select(f32x16::ZERO, moment)
 }
 
 /// Replaces each vector of `state` by what `f` makes of it and of the gradient; returns `Σ (new - old)²` of the first.
@@ -235,6 +245,30 @@ mod tests {
         assert!((square - 0.475f64.powi(2)).abs() < 1e-6, "{square}");
         sgd_nesterov_step(0.1, 0.9, 0.5, 1.0, &mut w, &mut velocity, &[-1.0]);
         assert!((w[0] - 0.462_625).abs() < 1e-6, "{w:?}");
+    }
+
+    /// After a first gradient, which may be so small that its square is subnormal, comes none any more.
+    #[test]
+    fn moments_end_at_zero_and_never_subnormal() {
+        let n = 20;
+        for first in [1.0, 1e-21] {
+            let (mut w, mut m, mut v, mut velocity) = (vec![1.0f32; n], vec![0.0; n], vec![0.0; n], vec![0.0; n]);
+            let p = AdamStep { weight_decay: 0.0, ..adam(true) };
+            for step in 0..9000 {
+                let g = vec![if step == 0 { first } else { 0.0 }; n];
+                adam_step(&p, &mut w, &mut m, &mut v, &g);
+                sgd_nesterov_step(0.0, 0.9, 0.0, 1.0, &mut w, &mut velocity, &g);
+                assert!(
+                    [&m, &v, &velocity].iter().all(|x| x.iter().all(|x| !x.is_subnormal())),
+                    "{first}: step {step}"
+                );
+            }
+            assert_eq!((m[0], v[0], velocity[0]), (0.0, 0.0, 0.0), "{first}");
+            assert!(w.iter().all(|w| w.is_finite()));
+        }
+        let mut moment = [f32::NAN];
+        adam_step(&adam(true), &mut [1.0], &mut moment, &mut [0.0], &[0.0]);
+        assert!(moment[0].is_nan(), "a broken run is seen");
     }
 
     #[test]
