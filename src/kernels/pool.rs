@@ -7,6 +7,9 @@ use wide::f32x16;
 /// Largest window side: the place of the maximum is kept in a byte.
 pub const MAX_SIDE: usize = 16;
 
+/// The place of a maximum that a ReLU cut off, in windows smaller than [`MAX_SIDE`].
+const NOWHERE: u8 = u8::MAX;
+
 /// Sizes of a pooling pass.
 #[derive(Clone, Copy, Debug)]
 pub struct PoolShape {
@@ -49,10 +52,15 @@ impl PoolShape {
 }
 
 /// `y = max over the window of x`; `place` says which: `row * side + column` in the window, the first of equals.
+/// `rectified`: then also `y = max(y, 0)`, and no gradient passes where y is not above 0, as of a ReLU behind the pooling.
 ///
 /// `x (C, H, W, B)`, `y (C, H/side, W/side, B)`, `place` as `y`. Not-a-number counts only in the first place.
-pub fn max_pool(shape: PoolShape, x: &[f32], y: &mut [f32], place: &mut [u8]) {
+///
+/// # Panics
+/// If a length does not fit the shape, or windows of [`MAX_SIDE`] are to be rectified.
+pub fn max_pool(shape: PoolShape, rectified: bool, x: &[f32], y: &mut [f32], place: &mut [u8]) {
     check(shape, x, y, place);
+    assert!(!rectified || shape.side < MAX_SIDE, "only windows smaller than {MAX_SIDE} are rectified");
     let (pre, post) = (shape.pre() / shape.c.max(1), shape.post() / shape.c.max(1));
     threads::for_piece_pairs(y, post, place, post, shape.pre(), |c, y, place| {
         let x = &x[c * pre..][..pre];
@@ -62,6 +70,9 @@ pub fn max_pool(shape: PoolShape, x: &[f32], y: &mut [f32], place: &mut [u8]) {
             for ((y, place), x) in posts.zip(x.chunks_exact(2 * row)) {
                 let (top, low) = x.split_at(row);
                 halve_rows(shape.batch, &top[..2 * pooled], &low[..2 * pooled], y, place);
+                if rectified {
+                    rectify(y, place);
+                }
             }
             return;
         }
@@ -77,7 +88,18 @@ pub fn max_pool(shape: PoolShape, x: &[f32], y: &mut [f32], place: &mut [u8]) {
                 }
             }
         }
+        if rectified {
+            rectify(y, place);
+        }
     });
+}
+
+/// `y = max(y, 0)`, not-a-number staying, and `place` nowhere but where `y > 0`.
+fn rectify(y: &mut [f32], place: &mut [u8]) {
+    for (y, place) in y.iter_mut().zip(place) {
+        *place = if *y > 0.0 { *place } else { NOWHERE };
+        *y = if 0.0 > *y { 0.0 } else { *y };
+    }
 }
 
 /// A row of windows of side 2: `top` and `low (2 W', B)`, `y` and `place (W', B)`.
@@ -225,7 +247,7 @@ mod tests {
                     let x: Vec<f32> = (0..shape.pre()).map(|_| rng.below(5) as f32 - 2.0).collect();
                     let (mut y, mut place) = (vec![f32::NAN; shape.post()], vec![255; shape.post()]);
                     let (mut y_want, mut place_want) = (y.clone(), place.clone());
-                    max_pool(shape, &x, &mut y, &mut place);
+                    max_pool(shape, false, &x, &mut y, &mut place);
                     max_pool_reference(shape, &x, &mut y_want, &mut place_want);
                     assert_eq!((&y, &place), (&y_want, &place_want), "{shape:?}");
 
@@ -234,6 +256,15 @@ mod tests {
                     let kept: f32 = dx.iter().sum();
                     assert_eq!(kept, y.iter().sum::<f32>(), "{shape:?}: the gradient is moved, not changed");
                     assert!(dx.iter().zip(&x).all(|(&d, &x)| d == 0.0 || d == x), "{shape:?}");
+
+                    max_pool(shape, true, &x, &mut y, &mut place);
+                    y_want.iter_mut().for_each(|y| *y = y.max(0.0));
+                    assert_eq!(y, y_want, "{shape:?}: rectified");
+                    let mut dx_want = vec![f32::NAN; shape.pre()];
+                    max_pool_backward(shape, &y_want, &place_want, &mut dx_want);
+                    max_pool_backward(shape, &vec![1.0; y.len()], &place, &mut dx);
+                    let passed = dx_want.iter().map(|d| f32::from(*d > 0.0));
+                    assert!(dx.iter().copied().eq(passed), "{shape:?}: gradient where the output is above 0");
                 }
             }
         }

@@ -20,12 +20,22 @@ const MADE_IN_CACHE: usize = 98_304;
 pub(super) struct Run {
     /// Which layers.
     pub(super) layers: Range<usize>,
+    /// What is done, in order.
+    steps: Vec<Step>,
     /// Feature maps.
     maps: usize,
     /// Neurons of a feature map of the input, and of the output of each layer.
     neurons: Vec<usize>,
     /// Whether the output of each layer is kept: a backward pass reads it, Hebbian rules, or a layer behind the run.
     kept: Vec<bool>,
+}
+
+/// A layer of a run, and the ReLU behind it if it applies that as well. `from` and `to` say where in the run: 0 is its input,
+/// `n` the output of its layer `n - 1`.
+struct Step {
+    layer: usize,
+    from: usize,
+    to: usize,
 }
 
 impl Run {
@@ -54,10 +64,31 @@ impl Run {
         let input = run.start.checked_sub(1).map_or(0, |before| layers[before].output().n() / maps.max(1));
         let outputs = run.clone().map(|i| layers[i].output().n() / maps.max(1));
         let neurons = [input].into_iter().chain(outputs).collect();
-        let mut reads =
-            |i: usize| of_run(layers[i].as_mut(), i).map_or((true, true), |l| (l.reads_input(), l.reads_output()));
-        let kept = run.clone().map(|i| i + 1 == run.end || reads(i).1 || reads(i + 1).0).collect();
-        Self { layers: run, maps, neurons, kept }
+        let mut steps: Vec<Step> = Vec::new();
+        for (from, layer) in run.clone().enumerate() {
+            let relu = of_run(layers[layer].as_mut(), layer).is_some_and(|l| l.rectifies());
+            match steps.last_mut() {
+                Some(Step { layer: before, to, .. })
+                    if relu && of_run(layers[*before].as_mut(), *before).is_some_and(|l| l.rectify()) =>
+                {
+                    *to = from + 1;
+                }
+                _ => steps.push(Step { layer, from, to: from + 1 }),
+            }
+        }
+        let mut kept = vec![false; run.len()];
+        if let Some(last) = kept.last_mut() {
+            *last = true;
+        }
+        for Step { layer, from, to } in &steps {
+            let reads = of_run(layers[*layer].as_mut(), *layer).map(|l| [l.reads_input(), l.reads_output()]);
+            let [reads_input, reads_output] = reads.unwrap_or([true; 2]);
+            kept[to - 1] |= reads_output;
+            if let Some(input) = from.checked_sub(1) {
+                kept[input] |= reads_input;
+            }
+        }
+        Self { layers: run, steps, maps, neurons, kept }
     }
 
     /// The groups of maps that go through together in a pass over `batch` images: all where the kernels share them out.
@@ -93,16 +124,21 @@ impl Run {
 
     /// All layers of the run forward.
     pub(super) fn forward(&self, replica: &mut Replica, pass: &Pass, w: Memory) {
-        let batch = pass.batch;
+        let (begin, batch) = (self.layers.start, pass.batch);
+        let Replica { layers, x: input, outputs, .. } = replica;
         for maps in self.groups(batch) {
-            for (at, i) in self.layers.clone().enumerate() {
-                let y_place = self.activity(at + 1, &maps, batch);
-                let whole = if self.keeps(at + 1) { self.maps } else { maps.len() };
-                let (x, layer, y) = replica.at(i);
-                y.resize(whole * self.neurons[at + 1] * batch, 0.0);
-                let x = if i == 0 { x } else { &x[self.activity(at, &maps, batch)] };
-                if let Some(layer) = of_run(layer, i) {
-                    layer.forward_maps(maps.clone(), pass, w.of(i), x, &mut y[y_place]);
+            for &Step { layer: i, from, to } in &self.steps {
+                let (before, rest) = outputs.split_at_mut(begin + from);
+                let y = &mut rest[to - from - 1];
+                let whole = if self.keeps(to) { self.maps } else { maps.len() };
+                y.resize(whole * self.neurons[to] * batch, 0.0);
+                let x = match before.last() {
+                    None => input.as_slice(),
+                    Some(x) => &x[self.activity(from, &maps, batch)],
+                };
+                if let Some(layer) = of_run(layers[i].as_mut(), i) {
+                    let y = &mut y[self.activity(to, &maps, batch)];
+                    layer.forward_maps(maps.clone(), pass, w.of(i), x, y);
                 }
             }
         }
@@ -110,24 +146,24 @@ impl Run {
 
     /// The layers of the run from `from` backward; the gradient of the input only of those above it.
     pub(super) fn backward(&self, replica: &mut Replica, from: usize, pass: &Pass, w: Memory) {
-        let batch = pass.batch;
+        let (begin, batch, lowest) = (self.layers.start, pass.batch, from);
         let Replica { layers, x: input, outputs, d_outputs, dweights, .. } = replica;
         for maps in self.groups(batch) {
-            for (at, i) in self.layers.clone().enumerate().rev().filter(|&(_, i)| i >= from) {
-                let (before, rest) = d_outputs.split_at_mut(i);
-                let dx = before.last_mut().filter(|_| i > from).map(|dx| {
-                    let whole = if at == 0 { self.maps } else { maps.len() };
-                    dx.resize(whole * self.neurons[at] * batch, 0.0);
-                    &mut dx[self.gradient(at, &maps, batch)]
+            for &Step { layer: i, from, to } in self.steps.iter().rev().filter(|step| step.layer >= lowest) {
+                let (before, rest) = d_outputs.split_at_mut(begin + from);
+                let dx = before.last_mut().filter(|_| i > lowest).map(|dx| {
+                    let whole = if from == 0 { self.maps } else { maps.len() };
+                    dx.resize(whole * self.neurons[from] * batch, 0.0);
+                    &mut dx[self.gradient(from, &maps, batch)]
                 });
-                let dy = &rest[0][self.gradient(at + 1, &maps, batch)];
+                let dy = &rest[to - from - 1][self.gradient(to, &maps, batch)];
                 // What is not kept is not read, and is there for the last maps alone.
-                let read = |at: usize| match (self.layers.start + at, self.keeps(at)) {
+                let read = |at: usize| match (begin + at, self.keeps(at)) {
                     (0, _) => input,
                     (end, true) => &outputs[end - 1][self.activity(at, &maps, batch)],
                     _ => &[],
                 };
-                let (x, y) = (read(at), read(at + 1));
+                let (x, y) = (read(from), read(to));
                 let dw = &mut dweights[w.ranges[i].clone()];
                 if let Some(layer) = of_run(layers[i].as_mut(), i) {
                     layer.backward_maps(maps.clone(), pass, w.of(i), x, y, dy, dx, dw);

@@ -14,6 +14,8 @@ pub const KIND: LayerKind =
 struct MaxPool {
     input: Shape,
     side: usize,
+    /// Applies the ReLU that follows.
+    rectified: bool,
     /// Place of each maximum in its window `(C, H/side, W/side, B)`.
     place: Vec<u8>,
 }
@@ -31,7 +33,7 @@ fn build(params: &mut Params, input: Shape) -> Result<Box<dyn Layer>> {
             "mend the stem in the configuration",
         ));
     }
-    Ok(Box::new(MaxPool { input, side, place: Vec::new() }))
+    Ok(Box::new(MaxPool { input, side, rectified: false, place: Vec::new() }))
 }
 
 impl MaxPool {
@@ -87,10 +89,15 @@ impl Layer for MaxPool {
 }
 
 impl MapWise for MaxPool {
+    fn rectify(&mut self) -> bool {
+        self.rectified = self.side < MAX_SIDE;
+        self.rectified
+    }
+
     fn forward_maps(&mut self, maps: Range<usize>, pass: &Pass, _weights: &[f32], x: &[f32], y: &mut [f32]) {
         self.place.resize(self.output().n() * pass.batch, 0);
         let place = self.places(&maps, y.len());
-        max_pool(self.shape(maps.len(), pass.batch), x, y, &mut self.place[place]);
+        max_pool(self.shape(maps.len(), pass.batch), self.rectified, x, y, &mut self.place[place]);
     }
 
     fn backward_maps(

@@ -183,6 +183,16 @@ pub trait MapWise {
         false
     }
 
+    /// Whether this is a ReLU and nothing else, which the layer before it may apply: [`MapWise::rectify`].
+    fn rectifies(&self) -> bool {
+        false
+    }
+
+    /// From now on applies the ReLU behind it as well, up and down; `false` if it cannot.
+    fn rectify(&mut self) -> bool {
+        false
+    }
+
     /// [`Layer::forward`] of the feature maps `maps`: `x`, `y` hold these alone, `weights` those of the whole layer.
     fn forward_maps(&mut self, maps: Range<usize>, pass: &Pass, weights: &[f32], x: &[f32], y: &mut [f32]);
 

@@ -63,6 +63,10 @@ impl Layer for Relu {
 }
 
 impl MapWise for Relu {
+    fn rectifies(&self) -> bool {
+        true
+    }
+
     fn reads_output(&self) -> bool {
         true
     }
