@@ -154,6 +154,25 @@ pub fn square_norm(g: &[f32]) -> f64 {
     })
 }
 
+/// `sum ← Σ parts`, in their order; returns `Σ sum²`, as [`square_norm`] of it. `parts` and `sum` `(n)`.
+///
+/// # Panics
+/// If there are no parts or the lengths differ.
+pub fn add_up(parts: &[&[f32]], sum: &mut [f32]) -> f64 {
+    let len = sum.len();
+    assert!(parts.iter().all(|part| part.len() == len), "every part must be as long as the sum");
+    let (first, others) = parts.split_first().expect("at least one part");
+    sum_pieces(len, [sum], parts.len() * len, |range, [sum]| {
+        let first = &first[range.clone()];
+        sum_of_squares(first.len(), |at, n| {
+            let add = |v, part: &&[f32]| v + load_first(part, range.start + at, n);
+            let v = others.iter().fold(load_first(first, at, n), add);
+            store_first(sum, at, n, v);
+            v
+        })
+    })
+}
+
 /// `w ← max(w, 0)`: what Dale's law leaves of a step. `w (n)`; NaN stays, so that a broken run is seen.
 pub fn clamp_non_negative(w: &mut [f32]) {
     let work = w.len();
@@ -320,6 +339,22 @@ mod tests {
             [w, m, v, w2, m2].concat()
         };
         assert_eq!(run(0.25, &g), run(1.0, &smaller));
+    }
+
+    #[test]
+    fn parts_add_up_as_one_after_another() {
+        for n in LENGTHS {
+            let [a, b, c] = ["a", "b", "c"].map(|name| random(name, n));
+            for parts in [&[&a[..]][..], &[&a, &b, &c]] {
+                let mut want = parts[0].to_vec();
+                parts[1..].iter().for_each(|part| want.iter_mut().zip(*part).for_each(|(sum, v)| *sum += v));
+                for threads in [1, 2] {
+                    let mut sum = vec![f32::NAN; n];
+                    let square = pool(threads).unwrap().run(|| add_up(parts, &mut sum));
+                    assert_eq!((&sum, square.to_bits()), (&want, square_norm(&want).to_bits()), "{n}");
+                }
+            }
+        }
     }
 
     #[test]

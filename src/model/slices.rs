@@ -9,7 +9,7 @@ use super::network::{Stop, Tensor};
 use super::replica::{Memory, Replica};
 use super::{Network, Outer, Pass, Plastic, afferents};
 use crate::aligned::Aligned;
-use crate::kernels::optimizer::square_norm;
+use crate::kernels::optimizer::add_up;
 use crate::kernels::{dense, threads};
 use std::ops::Range;
 
@@ -132,23 +132,22 @@ impl Network {
     fn add_up(&mut self, count: usize, from: usize, dweights: &mut [f32]) -> f64 {
         let mut square = 0.0;
         let Self { replicas, tensors, turned, .. } = self;
-        let (first, others) = replicas[..count].split_at(1);
-        for i in from..first[0].layers.len() {
-            let outer: Vec<Vec<Outer>> = replicas[..count].iter().map(|r| r.outer(i)).collect();
+        let replicas = &replicas[..count];
+        for i in from..replicas[0].layers.len() {
+            let outer: Vec<Vec<Outer>> = replicas.iter().map(|r| r.outer(i)).collect();
             let start = tensors.iter().position(|t| t.layer == i).unwrap_or(0);
             for (t, tensor) in tensors[start..].iter().take_while(|t| t.layer == i).enumerate() {
                 let sum = &mut dweights[tensor.range.clone()];
                 if let Some(k) = outer[0].iter().position(|o| o.tensor == t) {
                     let parts: Vec<(&[f32], &[f32])> = outer.iter().map(|o| (o[k].x, o[k].dy)).collect();
-                    turned.resize(parts.iter().map(|(x, _)| x.len()).sum(), 0.0);
+                    let len: usize = parts.iter().map(|(x, _)| x.len()).sum();
+                    // It keeps the length of the largest: zeros that are overwritten took 10 us of each step.
+                    turned.resize(len.max(turned.len()), 0.0);
                     let (n_post, n_pre) = (outer[0][k].n_post, outer[0][k].n_pre);
-                    square += dense::backward_weights_parts(n_post, n_pre, &parts, turned, sum);
+                    square += dense::backward_weights_parts(n_post, n_pre, &parts, &mut turned[..len], sum);
                 } else {
-                    sum.copy_from_slice(&first[0].dweights[tensor.range.clone()]);
-                    for other in others {
-                        sum.iter_mut().zip(&other.dweights[tensor.range.clone()]).for_each(|(sum, d)| *sum += d);
-                    }
-                    square += square_norm(sum);
+                    let parts: Vec<&[f32]> = replicas.iter().map(|r| &r.dweights[tensor.range.clone()]).collect();
+                    square += add_up(&parts, sum);
                 }
             }
         }

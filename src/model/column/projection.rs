@@ -204,9 +204,9 @@ impl Projection {
     }
 
     fn draw_noise(&mut self, pass: &Pass, w: &[f32]) {
-        self.factors.clear();
-        self.noisy.clear();
         if !pass.training || self.noise_sigma == 0.0 {
+            self.factors.clear();
+            self.noisy.clear();
             return;
         }
         // The same for every slice of the step: one draw per synapse.
@@ -214,7 +214,8 @@ impl Projection {
         self.factors.resize(w.len(), 0.0);
         rng.fill_noise(&mut self.factors);
         self.factors.iter_mut().for_each(|f| *f = (1.0 + self.noise_sigma * *f).max(0.0));
-        self.noisy.extend(w.iter().zip(&self.factors).map(|(w, f)| w * f));
+        self.noisy.resize(w.len(), 0.0);
+        self.noisy.iter_mut().zip(w.iter().zip(&self.factors)).for_each(|(noisy, (w, f))| *noisy = w * f);
     }
 }
 
