@@ -124,8 +124,10 @@ impl TileWork for Piece<'_> {
                     }
                     store(out, sums);
                 } else {
-                    let n = range.end - at;
-                    last_group(&pre[..n], &mut dw[..n], b, |pre| products(&dy, pre, x));
+                    let rest = range.end - at;
+                    // The row's vectors anew: those above stay in registers, because nobody has their address.
+                    let products = |pre: &[u32; G]| products(&row_tile::<T>(all_dy, post * batch + b, n), pre, x);
+                    last_group(&pre[..rest], &mut dw[..rest], b, products);
                 }
             }
         });
