@@ -69,9 +69,11 @@ pub fn max_pool(shape: PoolShape, rectified: bool, x: &[f32], y: &mut [f32], pla
             let posts = y.chunks_exact_mut(pooled.max(1)).zip(place.chunks_exact_mut(pooled.max(1)));
             for ((y, place), x) in posts.zip(x.chunks_exact(2 * row)) {
                 let (top, low) = x.split_at(row);
-                halve_rows(shape.batch, &top[..2 * pooled], &low[..2 * pooled], y, place);
+                let (top, low) = (&top[..2 * pooled], &low[..2 * pooled]);
                 if rectified {
-                    rectify(y, place);
+                    halve_rows::<true>(shape.batch, top, low, y, place);
+                } else {
+                    halve_rows::<false>(shape.batch, top, low, y, place);
                 }
             }
             return;
@@ -89,26 +91,24 @@ pub fn max_pool(shape: PoolShape, rectified: bool, x: &[f32], y: &mut [f32], pla
             }
         }
         if rectified {
-            rectify(y, place);
+            y.iter_mut().zip(place).for_each(|(y, place)| (*y, *place) = rectify((*y, *place)));
         }
     });
 }
 
-/// `y = max(y, 0)`, not-a-number staying, and `place` nowhere but where `y > 0`.
-fn rectify(y: &mut [f32], place: &mut [u8]) {
-    for (y, place) in y.iter_mut().zip(place) {
-        *place = if *y > 0.0 { *place } else { NOWHERE };
-        *y = if 0.0 > *y { 0.0 } else { *y };
-    }
+/// `max(y, 0)`, not-a-number staying, and its place: nowhere unless `y > 0`.
+#[inline(always)]
+fn rectify((y, place): (f32, u8)) -> (f32, u8) {
+    (if 0.0 > y { 0.0 } else { y }, if y > 0.0 { place } else { NOWHERE })
 }
 
-/// A row of windows of side 2: `top` and `low (2 W', B)`, `y` and `place (W', B)`.
-fn halve_rows(batch: usize, top: &[f32], low: &[f32], y: &mut [f32], place: &mut [u8]) {
+/// A row of windows of side 2: `top` and `low (2 W', B)`, `y` and `place (W', B)`, with the ReLU behind if `RECTIFIED`.
+fn halve_rows<const RECTIFIED: bool>(batch: usize, top: &[f32], low: &[f32], y: &mut [f32], place: &mut [u8]) {
     if batch == 1 {
         // Both columns of a window lie in one pair.
         let pairs = top.as_chunks().0.iter().zip(low.as_chunks().0);
         for ((y, place), (&[a, b], &[c, d])) in y.iter_mut().zip(place).zip(pairs) {
-            (*y, *place) = best_of_four(a, b, c, d);
+            (*y, *place) = best_of_four::<RECTIFIED>(a, b, c, d);
         }
         return;
     }
@@ -117,17 +117,18 @@ fn halve_rows(batch: usize, top: &[f32], low: &[f32], y: &mut [f32], place: &mut
         // The compiler makes better code of this than of vectors: it packs the places into bytes.
         let pairs = top.iter().zip(&top[batch..]).zip(low.iter().zip(&low[batch..]));
         for ((y, place), ((&a, &b), (&c, &d))) in y.iter_mut().zip(place).zip(pairs) {
-            (*y, *place) = best_of_four(a, b, c, d);
+            (*y, *place) = best_of_four::<RECTIFIED>(a, b, c, d);
         }
     }
 }
 
 /// Largest of a window `a b / c d`, and its place; the first of equals.
 #[inline(always)]
-fn best_of_four(a: f32, b: f32, c: f32, d: f32) -> (f32, u8) {
+fn best_of_four<const RECTIFIED: bool>(a: f32, b: f32, c: f32, d: f32) -> (f32, u8) {
     let (top, top_place) = if b > a { (b, 1) } else { (a, 0) };
     let (low, low_place) = if d > c { (d, 3) } else { (c, 2) };
-    if low > top { (low, low_place) } else { (top, top_place) }
+    let best = if low > top { (low, low_place) } else { (top, top_place) };
+    if RECTIFIED { rectify(best) } else { best }
 }
 
 /// `dx = dy` at the place of each maximum, 0 elsewhere; shapes as in [`max_pool`]. Writes every element of `dx`.
