@@ -161,7 +161,7 @@ pub fn square_norm(g: &[f32]) -> f64 {
 pub fn add_up(parts: &[&[f32]], sum: &mut [f32]) -> f64 {
     let len = sum.len();
     assert!(parts.iter().all(|part| part.len() == len), "every part must be as long as the sum");
-    let (first, others) = parts.split_first().expect("at least one part");
+    let Some((first, others)) = parts.split_first() else { panic!("there must be a part") };
     sum_pieces(len, [sum], parts.len() * len, |range, [sum]| {
         let first = &first[range.clone()];
         sum_of_squares(first.len(), |at, n| {

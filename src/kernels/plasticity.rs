@@ -4,10 +4,15 @@
 //! postsynaptic side into the gate `g (N_post, B)` and the decay `d (N_post)`; one product then serves all rules.
 //! `⟨⟩` is the mean over the batch.
 
+mod reference;
+
+pub use reference::{hebbian_dense_reference, hebbian_online_reference, hebbian_sparse_reference};
+
 use super::lanes::{LANES, load_first, load_padded, mask, store_first, sum, tiles};
 use super::optimizer::{square_norm, sum_of_squares};
 use super::sparse::{Pattern, each_row, outer, update_row};
 use super::threads::{for_piece_pairs, for_pieces, sum_pieces};
+use std::ops::Range;
 use wide::f32x16;
 
 /// Neurons per piece of work.
@@ -36,12 +41,27 @@ pub fn hebbian_sparse(
     assert_eq!(decay.len(), p.n_post, "decay must be (N_post)");
     assert_eq!(w.len(), p.synapses(), "w must be (S)");
     let share = share_of(batch);
-    outer(p, batch, gate, x, dw, |post, range, dw| {
-        for (dw, w) in dw.iter_mut().zip(&w[range]) {
-            *dw = *dw * share - decay[post] * w;
-        }
+    outer(p, batch, gate, x, dw, |first, dw| {
+        let w = &w[first..][..dw.len()];
+        each_row(p, first, dw, |post, range, dw| finish_row(share, decay[post], w, dw, range));
     });
     square_norm(dw)
+}
+
+/// `dw = share dw - decay w` in `range`, whole vectors as long as there are any: a row is shorter than two of them. What
+/// lies behind the range is read and written back as it was.
+#[inline(always)]
+fn finish_row(share: f32, decay: f32, w: &[f32], dw: &mut [f32], range: Range<usize>) {
+    for at in range.clone().step_by(LANES) {
+        let n = (range.end - at).min(LANES);
+        if let (Some(dw), Some(&w)) = (dw[at..].first_chunk_mut(), w[at..].first_chunk()) {
+            let old = f32x16::new(*dw);
+            let new = old * f32x16::splat(share) - f32x16::splat(decay) * f32x16::new(w);
+            *dw = mask(n).bitselect(new, old).to_array();
+        } else {
+            dw[at..at + n].iter_mut().zip(&w[at..]).for_each(|(dw, w)| *dw = *dw * share - decay * w);
+        }
+    }
 }
 
 /// `w[s] ← w[s] + rate (gate[post] x[pre] - decay[post] w[s])` for one sample, in place and in one pass.
@@ -339,55 +359,6 @@ fn check_gate(n: usize, batch: usize, activity: &[f32], gate: &[f32], decay: &[f
     assert_eq!(activity.len(), n * batch, "activity must be (N, B)");
     assert_eq!(gate.len(), n * batch, "gate must be (N, B)");
     assert_eq!(decay.len(), n, "decay must be (N)");
-}
-
-/// [`hebbian_sparse`] as loops.
-pub fn hebbian_sparse_reference(
-    p: Pattern,
-    batch: usize,
-    gate: &[f32],
-    x: &[f32],
-    decay: &[f32],
-    w: &[f32],
-    dw: &mut [f32],
-) -> f64 {
-    for post in 0..p.n_post {
-        for s in p.row_starts[post] as usize..p.row_starts[post + 1] as usize {
-            let x = &x[p.pre[s] as usize * batch..];
-            let sum: f32 = (0..batch).map(|b| gate[post * batch + b] * x[b]).sum();
-            dw[s] = sum / batch as f32 - decay[post] * w[s];
-        }
-    }
-    dw.iter().map(|&d| f64::from(d) * f64::from(d)).sum()
-}
-
-/// [`hebbian_online`] as loops.
-pub fn hebbian_online_reference(p: Pattern, rate: f32, gate: &[f32], x: &[f32], decay: &[f32], w: &mut [f32]) {
-    for post in 0..p.n_post {
-        for s in p.row_starts[post] as usize..p.row_starts[post + 1] as usize {
-            w[s] += rate * (gate[post] * x[p.pre[s] as usize] - decay[post] * w[s]);
-        }
-    }
-}
-
-/// The dense Hebbian change, product and [`finish_dense`], as loops.
-pub fn hebbian_dense_reference(
-    n_post: usize,
-    n_pre: usize,
-    batch: usize,
-    gate: &[f32],
-    x: &[f32],
-    decay: &[f32],
-    w: &[f32],
-    dw: &mut [f32],
-) -> f64 {
-    for post in 0..n_post {
-        for pre in 0..n_pre {
-            let sum: f32 = (0..batch).map(|b| gate[post * batch + b] * x[pre * batch + b]).sum();
-            dw[post * n_pre + pre] = sum / batch as f32 - decay[post] * w[post * n_pre + pre];
-        }
-    }
-    dw.iter().map(|&d| f64::from(d) * f64::from(d)).sum()
 }
 
 #[cfg(test)]

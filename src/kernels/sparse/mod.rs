@@ -61,7 +61,7 @@ pub fn forward(p: Pattern, batch: usize, w: &[f32], x: &[f32], y: &mut [f32], ac
 /// # Panics
 /// If a shape is wrong.
 pub fn backward_weights(p: Pattern, batch: usize, dy: &[f32], x: &[f32], dw: &mut [f32]) {
-    outer(p, batch, dy, x, dw, |_, _, _| ());
+    outer(p, batch, dy, x, dw, |_, _| ());
 }
 
 /// [`forward`] as loops.

@@ -16,15 +16,15 @@ const SINGLES: usize = 16_384;
 /// Synapses of a row taken together; sixteen are slower, for the last ones of a row are mostly those of the next.
 const G: usize = 8;
 
-/// As [`backward_weights`](super::backward_weights), then `finish(post, range, sums)` for the synapses `range` of one
-/// row: lets a learning rule end its sums while they are in the cache.
+/// As [`backward_weights`](super::backward_weights), then `finish(first, sums)` for the sums of a piece of work, those of
+/// the synapses from `first`: lets a learning rule end its sums while they are in the cache.
 pub(in crate::kernels) fn outer(
     p: Pattern,
     batch: usize,
     dy: &[f32],
     x: &[f32],
     dw: &mut [f32],
-    finish: impl Fn(usize, Range<usize>, &mut [f32]) + Sync + Send,
+    finish: impl Fn(usize, &mut [f32]) + Sync + Send,
 ) {
     p.check();
     assert_eq!(dy.len(), p.n_post * batch, "dy must be (N_post, B)");
@@ -35,10 +35,10 @@ pub(in crate::kernels) fn outer(
         return for_pieces(dw, SINGLES, work, |i, piece| {
             let first = i * SINGLES;
             each_row(p, first, piece, |post, range, dw| {
-                let (dw, range) = (&mut dw[range.clone()], first + range.start..first + range.end);
-                update_row(&p.pre[range.clone()], x, dw, |_, x| dy[post] * x);
-                finish(post, range, dw);
+                let pre = &p.pre[first + range.start..first + range.end];
+                update_row(pre, x, &mut dw[range], |_, x| dy[post] * x);
             });
+            finish(first, piece);
         });
     }
     Panels::with(batch, x, p.synapses(), |panels| {
@@ -50,9 +50,7 @@ pub(in crate::kernels) fn outer(
         let len = p.synapses().div_ceil(p.synapses().div_ceil(len).next_multiple_of(2).max(2)).max(1);
         for_pieces(dw, len, work, |i, piece| {
             panels.each(&mut Piece { p, start: i * len, batch, dy, dw: piece });
-            each_row(p, i * len, piece, |post, range, dw| {
-                finish(post, i * len + range.start..i * len + range.end, &mut dw[range]);
-            });
+            finish(i * len, piece);
         });
     });
 }
