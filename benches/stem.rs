@@ -8,7 +8,8 @@ use bionic_cpu::rng::Rng;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::time::Duration;
 
-const BATCH: usize = 32;
+/// Images of a slice.
+const BATCH: usize = 16;
 const SHAPES: [Shape; 2] = [Shape { c: 8, h: 48, w: 48 }, Shape { c: 16, h: 24, w: 24 }];
 
 fn built(kind: &LayerKind, input: Shape) -> Box<dyn Layer> {
