@@ -3,13 +3,12 @@
 //! `copy` is the floor: one read and one write of the same activity. Run: `cargo bench --bench stem`.
 
 use bionic_cpu::kernels::threads::pool;
-use bionic_cpu::model::{LAYERS, Layer, LayerKind, Params, Pass, Shape, spec::tensors_len};
+use bionic_cpu::model::{LAYERS, Layer, LayerKind, Params, Pass, SLICE, Shape, spec::tensors_len};
 use bionic_cpu::rng::Rng;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::time::Duration;
 
-/// Images of a slice.
-const BATCH: usize = 16;
+const BATCH: usize = SLICE;
 const SHAPES: [Shape; 2] = [Shape { c: 8, h: 48, w: 48 }, Shape { c: 16, h: 24, w: 24 }];
 
 fn built(kind: &LayerKind, input: Shape) -> Box<dyn Layer> {

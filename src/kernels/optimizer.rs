@@ -12,6 +12,7 @@ const PIECE: usize = 16_384;
 const RUN: usize = 1024;
 /// What counts as 0 in a moment. A synapse whose gradient stays 0 would end with subnormal moments for ever (0.9 times one
 /// of the smallest numbers rounds to itself), and arithmetic on these takes many times as long.
+/// Above the least normal number, 1.2e-38, so that a decay of it is normal too.
 const NOTHING: f32 = 1e-36;
 
 /// Settings of [`adam_step`] at one step.
@@ -40,7 +41,7 @@ pub struct AdamStep {
 /// One step of Adam (Kingma & Ba 2015, algorithm 1) or AdamW (Loshchilov & Hutter 2019, algorithm 2), as in PyTorch:
 /// `m ← β₁ m + (1 - β₁) g`, `v ← β₂ v + (1 - β₂) g²`, `w ← w - η (m / c₁) / (√(v / c₂) + ε)`.
 ///
-/// `w`, `m`, `v`, `g` `(n)`; g counts times `gradient_factor`. Moments below 1e-36 become 0. Returns `Σ (w_new - w_old)²`,
+/// `w`, `m`, `v`, `g` `(n)`; g counts times `gradient_factor`. Moments smaller than 1e-36 in size become 0. Returns `Σ (w_new - w_old)²`,
 /// weight decay included.
 ///
 /// # Panics
@@ -69,7 +70,8 @@ pub fn adam_step(p: &AdamStep, w: &mut [f32], m: &mut [f32], v: &mut [f32], g: &
 /// One step of gradient descent with Nesterov momentum μ, as in PyTorch (no dampening): `d = g + λ w`,
 /// `velocity ← μ velocity + d`, `w ← w - η (d + μ velocity)`.
 ///
-/// `w`, `velocity`, `g` `(n)`, g counted times `gradient_factor`; a velocity that starts at 0 gives PyTorch's first step. Returns `Σ (w_new - w_old)²`.
+/// `w`, `velocity`, `g` `(n)`, g counted times `gradient_factor`; a velocity that starts at 0 gives PyTorch's first step, and one
+/// smaller than 1e-36 in size becomes 0. Returns `Σ (w_new - w_old)²`.
 ///
 /// # Panics
 /// If the lengths differ.
@@ -94,7 +96,7 @@ pub fn sgd_nesterov_step(
     })
 }
 
-/// `moment`, but 0 where it is below [`NOTHING`].
+/// `moment`, but 0 where it is smaller than [`NOTHING`] in size.
 #[inline(always)]
 fn or_nothing(moment: f32x16) -> f32x16 {
     moment.abs().simd_lt(f32x16::splat(NOTHING)).select(f32x16::ZERO, moment)
@@ -158,7 +160,7 @@ pub fn square_norm(g: &[f32]) -> f64 {
 ///
 /// # Panics
 /// If there are no parts or the lengths differ.
-pub fn add_up(parts: &[&[f32]], sum: &mut [f32]) -> f64 {
+pub fn sum_parts(parts: &[&[f32]], sum: &mut [f32]) -> f64 {
     let len = sum.len();
     assert!(parts.iter().all(|part| part.len() == len), "every part must be as long as the sum");
     let Some((first, others)) = parts.split_first() else { panic!("there must be a part") };
@@ -350,7 +352,7 @@ mod tests {
                 parts[1..].iter().for_each(|part| want.iter_mut().zip(*part).for_each(|(sum, v)| *sum += v));
                 for threads in [1, 2] {
                     let mut sum = vec![f32::NAN; n];
-                    let square = pool(threads).unwrap().run(|| add_up(parts, &mut sum));
+                    let square = pool(threads).unwrap().run(|| sum_parts(parts, &mut sum));
                     assert_eq!((&sum, square.to_bits()), (&want, square_norm(&want).to_bits()), "{n}");
                 }
             }

@@ -48,8 +48,8 @@ pub fn hebbian_sparse(
     square_norm(dw)
 }
 
-/// `dw = share dw - decay w` in `range`, whole vectors as long as there are any: a row is shorter than two of them. What
-/// lies behind the range is read and written back as it was.
+/// `dw = share dw - decay w` in `range`, in whole vectors: in `bionic` a row has 14 synapses. What lies behind the range is
+/// read and written back as it was.
 #[inline(always)]
 fn finish_row(share: f32, decay: f32, w: &[f32], dw: &mut [f32], range: Range<usize>) {
     for at in range.clone().step_by(LANES) {

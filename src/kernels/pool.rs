@@ -238,6 +238,23 @@ mod tests {
     use crate::rng::Rng;
 
     #[test]
+    fn a_rectified_not_a_number_stays_and_passes_no_gradient() {
+        let shape = PoolShape { c: 1, h: 2, w: 6, side: 2, batch: 1 };
+        let x = [f32::NAN, 1.0, -0.0, -0.0, -1.0, -2.0, 2.0, 3.0, -0.0, -0.0, -3.0, -4.0];
+        let (mut y, mut place, mut dx) = ([7.0; 3], [7; 3], [7.0; 12]);
+        max_pool(shape, true, &x, &mut y, &mut place);
+        max_pool_backward(shape, &[1.0; 3], &place, &mut dx);
+        assert!(y[0].is_nan() && y[1..] == [0.0; 2] && dx == [0.0; 12], "{y:?} {dx:?}");
+    }
+
+    #[test]
+    #[should_panic(expected = "smaller than 16")]
+    fn windows_whose_places_fill_the_byte_are_not_rectified() {
+        let shape = PoolShape { c: 1, h: 16, w: 16, side: 16, batch: 1 };
+        max_pool(shape, true, &[0.0; 256], &mut [0.0], &mut [0]);
+    }
+
+    #[test]
     fn pooling_equals_its_reference() {
         for (c, h, w) in [(1, 1, 1), (3, 5, 7), (2, 6, 4), (1, 9, 3)] {
             for side in [1, 2, 3, 5] {
@@ -258,6 +275,8 @@ mod tests {
                     assert_eq!(kept, y.iter().sum::<f32>(), "{shape:?}: the gradient is moved, not changed");
                     assert!(dx.iter().zip(&x).all(|(&d, &x)| d == 0.0 || d == x), "{shape:?}");
 
+                    let (mut y, mut place) = (vec![f32::NAN; shape.post()], vec![254; shape.post()]);
+                    let mut dx = vec![f32::NAN; shape.pre()];
                     max_pool(shape, true, &x, &mut y, &mut place);
                     y_want.iter_mut().for_each(|y| *y = y.max(0.0));
                     assert_eq!(y, y_want, "{shape:?}: rectified");

@@ -30,12 +30,14 @@ pub(super) struct Run {
     kept: Vec<bool>,
 }
 
-/// A layer of a run, and the ReLU behind it if it applies that as well. `from` and `to` say where in the run: 0 is its input,
-/// `n` the output of its layer `n - 1`.
+/// A layer of a run, or one and the ReLU behind it. `from` and `to` say where in the run: 0 is its input, `n` the output of
+/// its layer `n - 1`.
+#[derive(Debug, PartialEq)]
 struct Step {
     layer: usize,
     from: usize,
     to: usize,
+    with_relu: bool,
 }
 
 impl Run {
@@ -66,21 +68,20 @@ impl Run {
         let neurons = [input].into_iter().chain(outputs).collect();
         let mut steps: Vec<Step> = Vec::new();
         for (from, layer) in run.clone().enumerate() {
-            let relu = of_run(layers[layer].as_mut(), layer).is_some_and(|l| l.rectifies());
-            match steps.last_mut() {
-                Some(Step { layer: before, to, .. })
-                    if relu && of_run(layers[*before].as_mut(), *before).is_some_and(|l| l.rectify()) =>
-                {
-                    *to = from + 1;
-                }
-                _ => steps.push(Step { layer, from, to: from + 1 }),
+            let is_relu = of_run(layers[layer].as_mut(), layer).is_some_and(|l| l.is_relu());
+            if let Some(before) = steps.last_mut().filter(|_| is_relu)
+                && of_run(layers[before.layer].as_mut(), before.layer).is_some_and(|l| l.with_relu().is_some())
+            {
+                (before.to, before.with_relu) = (from + 1, true);
+            } else {
+                steps.push(Step { layer, from, to: from + 1, with_relu: false });
             }
         }
         let mut kept = vec![false; run.len()];
         if let Some(last) = kept.last_mut() {
             *last = true;
         }
-        for Step { layer, from, to } in &steps {
+        for Step { layer, from, to, .. } in &steps {
             let reads = of_run(layers[*layer].as_mut(), *layer).map(|l| [l.reads_input(), l.reads_output()]);
             let [reads_input, reads_output] = reads.unwrap_or([true; 2]);
             kept[to - 1] |= reads_output;
@@ -127,7 +128,7 @@ impl Run {
         let (begin, batch) = (self.layers.start, pass.batch);
         let Replica { layers, x: input, outputs, .. } = replica;
         for maps in self.groups(batch) {
-            for &Step { layer: i, from, to } in &self.steps {
+            for &Step { layer: i, from, to, with_relu } in &self.steps {
                 let (before, rest) = outputs.split_at_mut(begin + from);
                 let y = &mut rest[to - from - 1];
                 let whole = if self.keeps(to) { self.maps } else { maps.len() };
@@ -136,9 +137,11 @@ impl Run {
                     None => input.as_slice(),
                     Some(x) => &x[self.activity(from, &maps, batch)],
                 };
-                if let Some(layer) = of_run(layers[i].as_mut(), i) {
-                    let y = &mut y[self.activity(to, &maps, batch)];
-                    layer.forward_maps(maps.clone(), pass, w.of(i), x, y);
+                let y = &mut y[self.activity(to, &maps, batch)];
+                let Some(layer) = of_run(layers[i].as_mut(), i) else { continue };
+                match layer.with_relu().filter(|_| with_relu) {
+                    Some(both) => both.forward_relu(maps.clone(), pass, x, y),
+                    None => layer.forward_maps(maps.clone(), pass, w.of(i), x, y),
                 }
             }
         }
@@ -149,7 +152,7 @@ impl Run {
         let (begin, batch, lowest) = (self.layers.start, pass.batch, from);
         let Replica { layers, x: input, outputs, d_outputs, dweights, .. } = replica;
         for maps in self.groups(batch) {
-            for &Step { layer: i, from, to } in self.steps.iter().rev().filter(|step| step.layer >= lowest) {
+            for &Step { layer: i, from, to, .. } in self.steps.iter().rev().filter(|step| step.layer >= lowest) {
                 let (before, rest) = d_outputs.split_at_mut(begin + from);
                 let dx = before.last_mut().filter(|_| i > lowest).map(|dx| {
                     let whole = if from == 0 { self.maps } else { maps.len() };
@@ -205,6 +208,8 @@ mod tests {
         let found: Vec<_> = runs.iter().map(|run| (run.layers.clone(), &run.kept[..], &run.neurons[..])).collect();
         // Pooling reads neither side again; the last output is the next layer's input.
         assert_eq!(found, [(4..8, &[false, false, true, true][..], &[64, 64, 16, 16, 16][..])]);
+        let steps: Vec<_> = runs[0].steps.iter().map(|s| (s.layer, s.from, s.to, s.with_relu)).collect();
+        assert_eq!(steps, [(4, 0, 1, false), (5, 1, 3, true), (7, 3, 4, false)], "the pooling applies the ReLU");
     }
 
     #[test]
@@ -214,6 +219,29 @@ mod tests {
         assert_eq!((of(1).layers, of(2).layers), (0..3, 1..3));
         // Hebbian rules read the first.
         assert_eq!((of(1).kept, of(1).neurons), (vec![true, false, true], vec![0, 64, 16, 16]));
+    }
+
+    /// From the pooling, its ReLU and the layer behind: what lies before gets no gradient, and what lies behind the same.
+    #[test]
+    fn a_run_may_be_left_alone_below_any_layer() {
+        let shape = Shape { c: 2, h: 12, w: 12 };
+        let names = ["conv", "lateral_inhibition", "max_pool", "relu", "lateral_inhibition", "conv"];
+        for from in 0..names.len() {
+            let down = |by_layer| {
+                let mut network = Network::new(shape, layers(&names, shape));
+                let mut weights = vec![0.0; network.weights_len()];
+                network.initialise(1, &mut weights, &mut []);
+                if by_layer {
+                    network.replicas.iter_mut().for_each(|replica| replica.runs.clear());
+                }
+                let pass = Pass { training: true, batch: 5, slice: 0, seed: 1, step: 1 };
+                let y = network.forward(&pass, &weights, &mut [], &random("x", shape.n() * 5));
+                let mut dweights = vec![0.0; weights.len()];
+                network.backward(&pass, &weights, &random("dy", y.len()), from, &mut dweights);
+                (y, dweights)
+            };
+            assert_eq!(down(false), down(true), "from {from}");
+        }
     }
 
     /// Batch 33 in slices of 16, 16 and 1, of maps that go by one at a time and by several; with four workers, of whom not

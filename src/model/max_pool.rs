@@ -1,6 +1,6 @@
 //! `max_pool`: keeps the strongest unit of each window.
 
-use super::{Layer, LayerKind, MapWise, Operation, Params, Pass, Shape};
+use super::{Layer, LayerKind, MapWise, Operation, Params, Pass, Shape, WithRelu};
 use crate::error::{Error, Result};
 use crate::kernels::pool::{MAX_SIDE, PoolShape, max_pool, max_pool_backward};
 use std::ops::Range;
@@ -14,8 +14,6 @@ pub const KIND: LayerKind =
 struct MaxPool {
     input: Shape,
     side: usize,
-    /// Applies the ReLU that follows.
-    rectified: bool,
     /// Place of each maximum in its window `(C, H/side, W/side, B)`.
     place: Vec<u8>,
 }
@@ -33,13 +31,20 @@ fn build(params: &mut Params, input: Shape) -> Result<Box<dyn Layer>> {
             "mend the stem in the configuration",
         ));
     }
-    Ok(Box::new(MaxPool { input, side, rectified: false, place: Vec::new() }))
+    Ok(Box::new(MaxPool { input, side, place: Vec::new() }))
 }
 
 impl MaxPool {
     /// Sizes of a pass over `maps` feature maps.
     fn shape(&self, maps: usize, batch: usize) -> PoolShape {
         PoolShape { c: maps, h: self.input.h, w: self.input.w, side: self.side, batch }
+    }
+
+    /// `y` of `x`, both of `maps` alone, and their places; with the ReLU behind if `rectified`.
+    fn pool(&mut self, rectified: bool, maps: &Range<usize>, pass: &Pass, x: &[f32], y: &mut [f32]) {
+        self.place.resize(self.output().n() * pass.batch, 0);
+        let place = self.places(maps, y.len());
+        max_pool(self.shape(maps.len(), pass.batch), rectified, x, y, &mut self.place[place]);
     }
 
     /// Where the places of `maps` lie, whose output is `len` long.
@@ -89,15 +94,13 @@ impl Layer for MaxPool {
 }
 
 impl MapWise for MaxPool {
-    fn rectify(&mut self) -> bool {
-        self.rectified = self.side < MAX_SIDE;
-        self.rectified
+    fn with_relu(&mut self) -> Option<&mut dyn WithRelu> {
+        // The byte of a place has no value left otherwise.
+        if self.side < MAX_SIDE { Some(self) } else { None }
     }
 
     fn forward_maps(&mut self, maps: Range<usize>, pass: &Pass, _weights: &[f32], x: &[f32], y: &mut [f32]) {
-        self.place.resize(self.output().n() * pass.batch, 0);
-        let place = self.places(&maps, y.len());
-        max_pool(self.shape(maps.len(), pass.batch), self.rectified, x, y, &mut self.place[place]);
+        self.pool(false, &maps, pass, x, y);
     }
 
     fn backward_maps(
@@ -115,5 +118,11 @@ impl MapWise for MaxPool {
             let place = &self.place[self.places(&maps, dy.len())];
             max_pool_backward(self.shape(maps.len(), pass.batch), dy, place, dx);
         }
+    }
+}
+
+impl WithRelu for MaxPool {
+    fn forward_relu(&mut self, maps: Range<usize>, pass: &Pass, x: &[f32], y: &mut [f32]) {
+        self.pool(true, &maps, pass, x, y);
     }
 }

@@ -183,14 +183,14 @@ pub trait MapWise {
         false
     }
 
-    /// Whether this is a ReLU and nothing else, which the layer before it may apply: [`MapWise::rectify`].
-    fn rectifies(&self) -> bool {
+    /// Whether this is a ReLU and nothing else, which the layer before it may apply: [`MapWise::with_relu`].
+    fn is_relu(&self) -> bool {
         false
     }
 
-    /// From now on applies the ReLU behind it as well, up and down; `false` if it cannot.
-    fn rectify(&mut self) -> bool {
-        false
+    /// The layer together with a ReLU behind it, if it can apply that on its own way: then nobody does so again.
+    fn with_relu(&mut self) -> Option<&mut dyn WithRelu> {
+        None
     }
 
     /// [`Layer::forward`] of the feature maps `maps`: `x`, `y` hold these alone, `weights` those of the whole layer.
@@ -209,6 +209,12 @@ pub trait MapWise {
         dx: Option<&mut [f32]>,
         dweights: &mut [f32],
     );
+}
+
+/// A map-wise layer and the ReLU behind it in one.
+pub trait WithRelu {
+    /// [`MapWise::forward_maps`] and the ReLU. [`MapWise::backward_maps`] after it starts from the gradient of its `y`.
+    fn forward_relu(&mut self, maps: Range<usize>, pass: &Pass, x: &[f32], y: &mut [f32]);
 }
 
 /// A layer that treats an image by the whole batch in training. Each slice tells what it has (`tell`), and each goes on

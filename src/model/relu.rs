@@ -63,7 +63,7 @@ impl Layer for Relu {
 }
 
 impl MapWise for Relu {
-    fn rectifies(&self) -> bool {
+    fn is_relu(&self) -> bool {
         true
     }
 

@@ -9,7 +9,7 @@ use super::network::{Stop, Tensor};
 use super::replica::{Memory, Replica};
 use super::{Network, Outer, Pass, Plastic, afferents};
 use crate::aligned::Aligned;
-use crate::kernels::optimizer::add_up;
+use crate::kernels::optimizer::sum_parts;
 use crate::kernels::{dense, threads};
 use std::ops::Range;
 
@@ -147,7 +147,7 @@ impl Network {
                     square += dense::backward_weights_parts(n_post, n_pre, &parts, &mut turned[..len], sum);
                 } else {
                     let parts: Vec<&[f32]> = replicas.iter().map(|r| &r.dweights[tensor.range.clone()]).collect();
-                    square += add_up(&parts, sum);
+                    square += sum_parts(&parts, sum);
                 }
             }
         }

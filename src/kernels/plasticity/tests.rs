@@ -9,7 +9,7 @@ use crate::rng::Rng;
 #[test]
 fn sparse_change_is_the_reference() {
     let mut rng = Rng::stream(1, "plasticity", &[]);
-    for (n_post, n_pre) in [(1, 1), (4, 9), (20, 33), (70, 64)] {
+    for (n_post, n_pre) in [(1, 1), (4, 9), (20, 33), (70, 64), (150, 400)] {
         let mask = Mask::random(n_post, n_pre, 0.3, &mut rng);
         let p = mask.view();
         for batch in BATCHES {

@@ -124,8 +124,8 @@ impl TileWork for Piece<'_> {
                 } else {
                     let rest = range.end - at;
                     // The row's vectors anew: those above stay in registers, because nobody has their address.
-                    let products = |pre: &[u32; G]| products(&row_tile::<T>(all_dy, post * batch + b, n), pre, x);
-                    last_group(&pre[..rest], &mut dw[..rest], b, products);
+                    let group = |pre: &[u32; G]| products(&row_tile::<T>(all_dy, post * batch + b, n), pre, x);
+                    last_group(&pre[..rest], &mut dw[..rest], b, group);
                 }
             }
         });
