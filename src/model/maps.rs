@@ -32,7 +32,6 @@ pub(super) struct Run {
 
 /// A layer of a run, or one and the ReLU behind it. `from` and `to` say where in the run: 0 is its input, `n` the output of
 /// its layer `n - 1`.
-#[derive(Debug, PartialEq)]
 struct Step {
     layer: usize,
     from: usize,
