@@ -39,6 +39,14 @@ impl Aligned {
         }
     }
 
+    /// The first `len` floats of a buffer that grows and never shrinks: what was written stays, nothing is zeroed again.
+    pub fn prefix(&mut self, len: usize) -> &mut [f32] {
+        if self.len < len {
+            self.resize(len, 0.0);
+        }
+        &mut self[..len]
+    }
+
     /// As [`Vec::clear`].
     pub fn clear(&mut self) {
         self.len = 0;
@@ -96,5 +104,8 @@ mod tests {
         aligned.clear();
         aligned.resize(4, 7.0);
         assert_eq!(aligned.as_slice(), [7.0; 4]);
+        assert_eq!(aligned.prefix(2), [7.0; 2]);
+        assert_eq!(aligned.len(), 4);
+        assert_eq!(aligned.prefix(5), [7.0, 7.0, 7.0, 7.0, 0.0]);
     }
 }

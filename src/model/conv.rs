@@ -37,14 +37,6 @@ const MAX_KERNEL: usize = 31;
 /// gathering is copying whole runs of lanes.
 const PATCHES: usize = 8;
 
-/// The first `len` numbers of a scratch that grows and never shrinks.
-fn first(scratch: &mut Aligned, len: usize) -> &mut [f32] {
-    if scratch.len() < len {
-        scratch.resize(len, 0.0);
-    }
-    &mut scratch[..len]
-}
-
 /// A convolution with a bias.
 #[derive(Clone)]
 pub struct Conv {
@@ -77,7 +69,7 @@ impl Conv {
 
     /// Copies the input with its padding, for maps that go by after others.
     fn pad(&mut self, batch: usize, x: &[f32]) {
-        let padded = first(&mut self.padded, conv_channels::padded_len(&self.shape, batch));
+        let padded = self.padded.prefix(conv_channels::padded_len(&self.shape, batch));
         conv_channels::pad(&self.shape, batch, x, padded);
         self.padded_images = batch;
     }
@@ -140,10 +132,10 @@ impl Layer for Conv {
         self.padded_images = 0;
         let (weight, bias) = (&weights[self.weight.clone()], &weights[self.bias.clone()]);
         if let Some(packed) = &self.held {
-            let tiles = first(&mut self.scratch, self.shape.tiles_len(pass.batch));
+            let tiles = self.scratch.prefix(self.shape.tiles_len(pass.batch));
             return kernel::forward_packed(&self.shape, pass.batch, packed, Some(bias), tiles, x, y);
         }
-        let scratch = first(&mut self.scratch, self.shape.scratch_len(pass.batch));
+        let scratch = self.scratch.prefix(self.shape.scratch_len(pass.batch));
         kernel::forward(&self.shape, pass.batch, weight, Some(bias), scratch, x, y);
     }
 
@@ -167,10 +159,10 @@ impl Layer for Conv {
     ) {
         let (shape, batch) = (self.shape, pass.batch);
         if let Some(dx) = dx {
-            let scratch = first(&mut self.scratch, shape.backward_scratch_len(batch));
+            let scratch = self.scratch.prefix(shape.backward_scratch_len(batch));
             kernel::backward_input(&shape, batch, &weights[self.weight.clone()], scratch, dy, dx);
         }
-        let partial = first(&mut self.partial, shape.partial_len(batch));
+        let partial = self.partial.prefix(shape.partial_len(batch));
         kernel::backward_weights(&shape, batch, dy, x, partial, &mut dweights[self.weight.clone()]);
         backward_bias(shape.c_out, shape.h * shape.w * batch, dy, &mut dweights[self.bias.clone()]);
     }
@@ -208,8 +200,8 @@ impl MapWise for Conv {
         if maps.start == 0 {
             self.pad(batch, x);
         }
-        let padded = first(&mut self.padded, conv_channels::padded_len(&shape, batch));
-        let scratch = first(&mut self.scratch, conv_channels::scratch_len(&shape, maps.len()));
+        let padded = self.padded.prefix(conv_channels::padded_len(&shape, batch));
+        let scratch = self.scratch.prefix(conv_channels::scratch_len(&shape, maps.len()));
         let (weight, bias) = (&weights[self.weight.clone()], &weights[self.bias.clone()]);
         conv_channels::forward(&shape, maps, batch, weight, bias, padded, scratch, y);
     }
@@ -233,8 +225,8 @@ impl MapWise for Conv {
             // All maps went forward together.
             self.pad(batch, x);
         }
-        let padded = first(&mut self.padded, conv_channels::padded_len(&shape, batch));
-        let scratch = first(&mut self.scratch, conv_channels::scratch_len(&shape, maps.len()));
+        let padded = self.padded.prefix(conv_channels::padded_len(&shape, batch));
+        let scratch = self.scratch.prefix(conv_channels::scratch_len(&shape, maps.len()));
         let taps = maps.start * shape.taps()..maps.end * shape.taps();
         let dw = &mut dweights[self.weight.clone()][taps];
         conv_channels::backward_weights(&shape, batch, dy, padded, scratch, dw);

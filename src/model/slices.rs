@@ -140,11 +140,9 @@ impl Network {
                 let sum = &mut dweights[tensor.range.clone()];
                 if let Some(k) = outer[0].iter().position(|o| o.tensor == t) {
                     let parts: Vec<(&[f32], &[f32])> = outer.iter().map(|o| (o[k].x, o[k].dy)).collect();
-                    let len: usize = parts.iter().map(|(x, _)| x.len()).sum();
-                    // It keeps the length of the largest: zeros that are overwritten took 10 us of each step.
-                    turned.resize(len.max(turned.len()), 0.0);
+                    let turned = turned.prefix(parts.iter().map(|(x, _)| x.len()).sum());
                     let (n_post, n_pre) = (outer[0][k].n_post, outer[0][k].n_pre);
-                    square += dense::backward_weights_parts(n_post, n_pre, &parts, &mut turned[..len], sum);
+                    square += dense::backward_weights_parts(n_post, n_pre, &parts, turned, sum);
                 } else {
                     let parts: Vec<&[f32]> = replicas.iter().map(|r| &r.dweights[tensor.range.clone()]).collect();
                     square += sum_parts(&parts, sum);
