@@ -6,7 +6,7 @@
 //! activity that a backward pass reads.
 
 use super::replica::{Memory, Replica};
-use super::{Layer, MapWise, Pass};
+use super::{Layer, MapWise, Operation, Pass};
 use crate::kernels::threads;
 use std::ops::Range;
 
@@ -36,7 +36,12 @@ struct Step {
     layer: usize,
     from: usize,
     to: usize,
-    with_relu: bool,
+}
+
+impl Step {
+    fn with_relu(&self) -> bool {
+        self.to > self.from + 1
+    }
 }
 
 impl Run {
@@ -67,20 +72,20 @@ impl Run {
         let neurons = [input].into_iter().chain(outputs).collect();
         let mut steps: Vec<Step> = Vec::new();
         for (from, layer) in run.clone().enumerate() {
-            let is_relu = of_run(layers[layer].as_mut(), layer).is_some_and(|l| l.is_relu());
+            let is_relu = matches!(layers[layer].operation(), Some(Operation::Relu));
             if let Some(before) = steps.last_mut().filter(|_| is_relu)
                 && of_run(layers[before.layer].as_mut(), before.layer).is_some_and(|l| l.with_relu().is_some())
             {
-                (before.to, before.with_relu) = (from + 1, true);
+                before.to = from + 1;
             } else {
-                steps.push(Step { layer, from, to: from + 1, with_relu: false });
+                steps.push(Step { layer, from, to: from + 1 });
             }
         }
         let mut kept = vec![false; run.len()];
         if let Some(last) = kept.last_mut() {
             *last = true;
         }
-        for Step { layer, from, to, .. } in &steps {
+        for Step { layer, from, to } in &steps {
             let reads = of_run(layers[*layer].as_mut(), *layer).map(|l| [l.reads_input(), l.reads_output()]);
             let [reads_input, reads_output] = reads.unwrap_or([true; 2]);
             kept[to - 1] |= reads_output;
@@ -127,7 +132,8 @@ impl Run {
         let (begin, batch) = (self.layers.start, pass.batch);
         let Replica { layers, x: input, outputs, .. } = replica;
         for maps in self.groups(batch) {
-            for &Step { layer: i, from, to, with_relu } in &self.steps {
+            for step in &self.steps {
+                let &Step { layer: i, from, to } = step;
                 let (before, rest) = outputs.split_at_mut(begin + from);
                 let y = &mut rest[to - from - 1];
                 let whole = if self.keeps(to) { self.maps } else { maps.len() };
@@ -138,7 +144,7 @@ impl Run {
                 };
                 let y = &mut y[self.activity(to, &maps, batch)];
                 let Some(layer) = of_run(layers[i].as_mut(), i) else { continue };
-                match layer.with_relu().filter(|_| with_relu) {
+                match layer.with_relu().filter(|_| step.with_relu()) {
                     Some(both) => both.forward_relu(maps.clone(), pass, x, y),
                     None => layer.forward_maps(maps.clone(), pass, w.of(i), x, y),
                 }
@@ -151,7 +157,7 @@ impl Run {
         let (begin, batch, lowest) = (self.layers.start, pass.batch, from);
         let Replica { layers, x: input, outputs, d_outputs, dweights, .. } = replica;
         for maps in self.groups(batch) {
-            for &Step { layer: i, from, to, .. } in self.steps.iter().rev().filter(|step| step.layer >= lowest) {
+            for &Step { layer: i, from, to } in self.steps.iter().rev().filter(|step| step.layer >= lowest) {
                 let (before, rest) = d_outputs.split_at_mut(begin + from);
                 let dx = before.last_mut().filter(|_| i > lowest).map(|dx| {
                     let whole = if from == 0 { self.maps } else { maps.len() };
@@ -207,7 +213,7 @@ mod tests {
         let found: Vec<_> = runs.iter().map(|run| (run.layers.clone(), &run.kept[..], &run.neurons[..])).collect();
         // Pooling reads neither side again; the last output is the next layer's input.
         assert_eq!(found, [(4..8, &[false, false, true, true][..], &[64, 64, 16, 16, 16][..])]);
-        let steps: Vec<_> = runs[0].steps.iter().map(|s| (s.layer, s.from, s.to, s.with_relu)).collect();
+        let steps: Vec<_> = runs[0].steps.iter().map(|s| (s.layer, s.from, s.to, s.with_relu())).collect();
         assert_eq!(steps, [(4, 0, 1, false), (5, 1, 3, true), (7, 3, 4, false)], "the pooling applies the ReLU");
     }
 

@@ -183,11 +183,6 @@ pub trait MapWise {
         false
     }
 
-    /// Whether this is a ReLU and nothing else, which the layer before it may apply: [`MapWise::with_relu`].
-    fn is_relu(&self) -> bool {
-        false
-    }
-
     /// The layer together with a ReLU behind it, if it can apply that on its own way: then nobody does so again.
     fn with_relu(&mut self) -> Option<&mut dyn WithRelu> {
         None

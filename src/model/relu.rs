@@ -63,10 +63,6 @@ impl Layer for Relu {
 }
 
 impl MapWise for Relu {
-    fn is_relu(&self) -> bool {
-        true
-    }
-
     fn reads_output(&self) -> bool {
         true
     }
