@@ -57,8 +57,9 @@ impl Network {
         fill: impl Fn(Range<usize>, &mut [f32]) + Sync + Send,
         read: impl Fn(Range<usize>, &[f32], &mut [f32]) -> T + Sync + Send,
     ) -> Vec<T> {
-        let (count, input, last) = (self.cut(pass.batch), self.input.n(), self.layers().len());
+        let (count, last) = (self.cut(pass.batch), self.layers().len());
         let up = Up {
+            input: self.input.n(),
             w: Memory { ranges: &self.weights, weights },
             b: Memory { ranges: &self.buffers, weights: buffers },
             stops: &self.stops,
@@ -68,10 +69,7 @@ impl Network {
             &mut self.replicas[..count],
             |stop| pass.training && stop.stops(count),
             |i, images| Pass { batch: images, slice: i as u64, ..*pass },
-            |i, replica| {
-                replica.x.resize(input * replica.images, 0.0);
-                fill(i * SLICE..i * SLICE + replica.images, &mut replica.x);
-            },
+            fill,
             |i, replica| {
                 let logits = &replica.outputs[last - 1];
                 let dlogits = &mut replica.d_outputs[last - 1];
@@ -200,13 +198,14 @@ impl Network {
         out: &mut [f32],
     ) {
         let classes = self.layers().last().map_or(1, |l| l.output().n());
-        let (input, last, n) = (self.input.n(), self.layers().len() - 1, out.len() / classes);
+        let (last, n) = (self.layers().len() - 1, out.len() / classes);
         let count = slices(n).count();
         let workers = threads::workers().min(count).max(1);
         let share = count.div_ceil(workers).max(1);
         let together = share.min(2);
         self.replicate(together * workers);
         let up = Up {
+            input: self.input.n(),
             w: Memory { ranges: &self.weights, weights },
             b: Memory { ranges: &self.buffers, weights: buffers },
             stops: &self.stops,
@@ -227,10 +226,7 @@ impl Network {
                         replicas,
                         |stop| meet && !stop.meeting,
                         |_, images| Pass { training: false, batch: images, slice: 0, seed: 0, step: 0 },
-                        |i, r| {
-                            r.x.resize(input * r.images, 0.0);
-                            fill(start + i * SLICE..start + i * SLICE + r.images, view, &mut r.x);
-                        },
+                        |images, x| fill(start + images.start..start + images.end, view, x),
                         |_, _| (),
                     );
                     for (r, out) in replicas.iter().zip(out.chunks_mut(SLICE * classes)) {
@@ -263,6 +259,8 @@ impl Network {
 
 /// What slices need on their way up.
 struct Up<'a> {
+    /// Neurons of an image.
+    input: usize,
     w: Memory<'a>,
     b: Memory<'a>,
     stops: &'a [Stop],
@@ -271,13 +269,13 @@ struct Up<'a> {
 
 impl Up<'_> {
     /// Takes slices up through all layers, those waiting for each other where they `stop`. `pass(i, images)` is that of slice
-    /// `i`, `begin` fills its input, `end` sees what came of it.
+    /// `i`, `fill` writes its images `(N_input, B)`, `end` sees what came of it.
     fn climb<T: Send>(
         &self,
         replicas: &mut [Replica],
         stop: impl Fn(&Stop) -> bool,
         pass: impl Fn(usize, usize) -> Pass + Sync + Send,
-        begin: impl Fn(usize, &mut Replica) + Sync + Send,
+        fill: impl Fn(Range<usize>, &mut [f32]) + Sync + Send,
         end: impl Fn(usize, &mut Replica) -> T + Sync + Send,
     ) -> Vec<T> {
         // The layer that slices stopped at, and what they told there.
@@ -286,7 +284,8 @@ impl Up<'_> {
             let pass = pass(i, replica.images);
             let start = match stopped {
                 None => {
-                    begin(i, replica);
+                    replica.x.resize(self.input * replica.images, 0.0);
+                    fill(i * SLICE..i * SLICE + replica.images, &mut replica.x);
                     0
                 }
                 Some((at, told)) => {
