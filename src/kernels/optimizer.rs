@@ -41,8 +41,8 @@ pub struct AdamStep {
 /// One step of Adam (Kingma & Ba 2015, algorithm 1) or AdamW (Loshchilov & Hutter 2019, algorithm 2), as in PyTorch:
 /// `m ← β₁ m + (1 - β₁) g`, `v ← β₂ v + (1 - β₂) g²`, `w ← w - η (m / c₁) / (√(v / c₂) + ε)`.
 ///
-/// `w`, `m`, `v`, `g` `(n)`; g counts times `gradient_factor`. Moments smaller than 1e-36 in size become 0. Returns `Σ (w_new - w_old)²`,
-/// weight decay included.
+/// `w`, `m`, `v`, `g` `(n)`; g counts times `gradient_factor`. Moments smaller than 1e-36 in size become 0. Returns
+/// `Σ (w_new - w_old)²`, weight decay included.
 ///
 /// # Panics
 /// If the lengths differ.

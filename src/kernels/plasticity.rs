@@ -54,12 +54,11 @@ pub fn hebbian_sparse(
 fn finish_row(share: f32, decay: f32, w: &[f32], dw: &mut [f32], range: Range<usize>) {
     for at in range.clone().step_by(LANES) {
         let n = (range.end - at).min(LANES);
-        if let (Some(dw), Some(&w)) = (dw[at..].first_chunk_mut(), w[at..].first_chunk()) {
-            let old = f32x16::new(*dw);
-            let new = old * f32x16::splat(share) - f32x16::splat(decay) * f32x16::new(w);
-            *dw = mask(n).bitselect(new, old).to_array();
-        } else {
-            dw[at..at + n].iter_mut().zip(&w[at..]).for_each(|(dw, w)| *dw = *dw * share - decay * w);
+        let old = load_first(dw, at, n);
+        let new = old * f32x16::splat(share) - f32x16::splat(decay) * load_first(w, at, n);
+        match dw[at..].first_chunk_mut() {
+            Some(run) => *run = mask(n).bitselect(new, old).to_array(),
+            None => store_first(dw, at, n, new),
         }
     }
 }
