@@ -4,7 +4,7 @@ use super::Pattern;
 use super::panel::{Panels, Tile, TileWork};
 use super::product::fetch;
 use crate::kernels::lane_sums::lane_sums;
-use crate::kernels::lanes::{LANES, load, load_padded, load_whole, mask, store};
+use crate::kernels::lanes::{LANES, load_padded, load_whole};
 use crate::kernels::threads::for_pieces;
 use std::ops::Range;
 use wide::f32x16;
@@ -106,56 +106,62 @@ impl TileWork for Piece<'_> {
     #[inline(never)]
     fn tile<const T: usize>(&mut self, b: usize, n: usize, x: impl Tile<T>) {
         let (batch, all_dy, pre) = (self.batch, self.dy, &self.p.pre[self.start..][..self.dw.len()]);
-        let start = self.start;
-        each_row(self.p, start, self.dw, |post, range, dw| {
-            let dy = row_tile::<T>(all_dy, post * batch + b, n);
-            for at in range.clone().step_by(G) {
-                let (pre, dw) = (&pre[at..], &mut dw[at..]);
-                if let (Some(pre), Some(out)) = (pre.first_chunk::<G>(), dw.first_chunk_mut::<G>()) {
-                    let mut sums = products(&dy, pre, x);
-                    if b > 0 {
-                        let n = range.end - at;
-                        if n < G {
-                            sums &= mask(n);
-                        }
-                        sums += load(out);
-                    }
-                    store(out, sums);
-                } else {
-                    let rest = range.end - at;
-                    // The row's vectors anew: those above stay in registers, because nobody has their address.
-                    let group = |pre: &[u32; G]| products(&row_tile::<T>(all_dy, post * batch + b, n), pre, x);
-                    last_group(&pre[..rest], &mut dw[..rest], b, group);
-                }
+        each_row(self.p, self.start, self.dw, |post, range, dw| {
+            let lanes = &all_dy[post * batch + b..][..n];
+            let dy = row_tile::<T>(lanes);
+            let (pre, rest) = pre[range.start..].as_chunks::<G>();
+            let (out, out_rest) = dw[range.start..].as_chunks_mut::<G>();
+            let groups = pre.iter().zip(out).take(range.len().div_ceil(G));
+            if b == 0 {
+                groups.for_each(|(pre, out)| *out = products(&dy, pre, x));
+            } else {
+                // What the next row has of the last group stays as it is.
+                groups.enumerate().for_each(|(k, (pre, out))| add(out, &products(&dy, pre, x), range.len() - k * G));
+            }
+            if let left @ 1.. = range.len().saturating_sub(pre.len() * G) {
+                last_group(lanes, &rest[..left], &mut out_rest[..left], b, x);
             }
         });
     }
 }
 
-/// The at most `G` synapses `rest` at the end of a piece: the last one stands for those that lack.
-#[inline(never)]
-fn last_group(rest: &[u32], out: &mut [f32], b: usize, products: impl Fn(&[u32; G]) -> f32x16) {
-    let mut pre = [rest[rest.len() - 1]; G];
-    pre[..rest.len()].copy_from_slice(rest);
-    for (out, sum) in out.iter_mut().zip(products(&pre).to_array()) {
-        *out = if b == 0 { sum } else { sum + *out };
+/// `out += sums` for the first `n`, or for all there are.
+#[inline(always)]
+fn add(out: &mut [f32], sums: &[f32; G], n: usize) {
+    match out.first_chunk_mut::<G>() {
+        Some(out) if n >= G => out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum),
+        _ => out.iter_mut().zip(sums).take(n).for_each(|(out, sum)| *out += sum),
     }
 }
 
-/// Lanes `at ..` of a row of `dy`, `n` of them, then zeros.
+/// The fewer than `G` synapses `rest` at the end of a piece: the last one stands for those that lack. Takes the row's
+/// numbers and not its vectors, which have no address and stay in registers.
+#[inline(never)]
+fn last_group<const T: usize>(lanes: &[f32], rest: &[u32], out: &mut [f32], b: usize, x: impl Tile<T>) {
+    let mut pre = [rest[rest.len() - 1]; G];
+    pre[..rest.len()].copy_from_slice(rest);
+    let sums = products(&row_tile::<T>(lanes), &pre, x);
+    if b == 0 {
+        out.fill(0.0);
+    }
+    add(out, &sums, rest.len());
+}
+
+/// At most `T` vectors of a row of `dy`, then zeros.
 #[inline(always)]
-fn row_tile<const T: usize>(dy: &[f32], at: usize, n: usize) -> [f32x16; T] {
+fn row_tile<const T: usize>(lanes: &[f32]) -> [f32x16; T] {
     let mut tile = [f32x16::ZERO; T];
     for t in 0..T {
-        let at = at + t * LANES;
-        tile[t] = if n == T * LANES { load_whole(dy, at) } else { load_padded(dy, at, (n - t * LANES).min(LANES)) };
+        let at = t * LANES;
+        let n = (lanes.len() - at).min(LANES);
+        tile[t] = if lanes.len() == T * LANES { load_whole(lanes, at) } else { load_padded(lanes, at, n) };
     }
     tile
 }
 
 /// `dy · x[pre]` of `G` synapses.
 #[inline(always)]
-fn products<const T: usize>(dy: &[f32x16; T], pre: &[u32; G], x: impl Tile<T>) -> f32x16 {
+fn products<const T: usize>(dy: &[f32x16; T], pre: &[u32; G], x: impl Tile<T>) -> [f32; G] {
     let mut v = [f32x16::ZERO; G];
     for k in 0..G {
         let x = x.of(pre[k]);
