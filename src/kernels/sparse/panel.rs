@@ -5,7 +5,7 @@
 //! vectors of 4096 neurons is 512 KiB in one piece, each vector in a line of its own.
 
 use crate::kernels::lanes::{LANES, load};
-use crate::kernels::threads::{for_pieces, for_plane_pieces};
+use crate::kernels::threads::for_pieces;
 use std::cell::RefCell;
 use std::thread::LocalKey;
 use wide::f32x16;
@@ -13,6 +13,8 @@ use wide::f32x16;
 /// Reads of each neuron below which packing costs more than it gives. Eight vectors of a neuron, read together where they
 /// lie, fill whole lines; two at a time would leave most sets of the cache unused.
 const FEW: usize = 12;
+/// Neurons up to which a tile has four vectors instead of two: it stays in the second cache.
+const WIDE: usize = 5120;
 /// Neurons packed per piece of work.
 const NEURONS: usize = 512;
 
@@ -137,7 +139,7 @@ impl Panels<'_> {
 
     /// Number of tiles.
     pub(super) fn count(&self) -> usize {
-        self.batch.div_ceil(2 * LANES)
+        self.batch.div_ceil(width(self.n, self.batch) * LANES)
     }
 
     /// Hands each tile to `work`, in order.
@@ -146,12 +148,17 @@ impl Panels<'_> {
         let Some(packed) = self.packed else {
             return self.each_in_place(work);
         };
-        for b in (0..self.batch).step_by(2 * LANES) {
+        let mut b = 0;
+        while b < self.batch {
             let tile = &packed[b / LANES * self.n..];
-            match self.batch - b {
-                rest @ ..=LANES => work.tile::<1>(b, rest, tile.as_chunks().0),
-                rest => work.tile::<2>(b, rest.min(2 * LANES), tile.as_chunks().0),
+            let width = width(self.n, self.batch - b);
+            let n = (self.batch - b).min(width * LANES);
+            match width {
+                4 => work.tile::<4>(b, n, tile.as_chunks().0),
+                2 => work.tile::<2>(b, n, tile.as_chunks().0),
+                _ => work.tile::<1>(b, n, tile.as_chunks().0),
             }
+            b += n;
         }
     }
 
@@ -183,26 +190,38 @@ impl Panels<'_> {
     }
 }
 
+/// Vectors of the tile of `n` neurons that begins where `rest` lanes are left.
+fn width(n: usize, rest: usize) -> usize {
+    match rest {
+        ..=LANES => 1,
+        64.. if n <= WIDE => 4,
+        _ => 2,
+    }
+}
+
 /// Fills the tiles of `x (N, B)`.
 fn pack(n: usize, batch: usize, x: &[f32], packed: &mut [f32x16]) {
-    let wide = (batch + LANES - 1) / (2 * LANES);
-    let (pairs, single) = packed.split_at_mut(wide * 2 * n);
-    for_plane_pieces::<4, _>(pairs, 2 * n, 2 * NEURONS, 2 * x.len(), |group, piece, tiles| {
-        let (first, neurons) = (piece * NEURONS, tiles[0].len() / 2);
-        for k in 0..neurons {
-            let row = &x[(first + k) * batch..][..batch];
-            let row = row.get(group * 8 * LANES..).unwrap_or_default();
-            for (tile, lanes) in tiles.iter_mut().zip(row.chunks(2 * LANES)) {
-                let pair = &mut tile[2 * k..2 * k + 2];
-                pair[0] = load(lanes);
-                pair[1] = load(&lanes[LANES..]);
-            }
+    let mut b = 0;
+    while b < batch {
+        let tile = &mut packed[b / LANES * n..];
+        let width = width(n, batch - b);
+        match width {
+            4 => pack_tile::<4>(n, batch, b, x, tile),
+            2 => pack_tile::<2>(n, batch, b, x, tile),
+            _ => pack_tile::<1>(n, batch, b, x, tile),
         }
-    });
-    let b = wide * 2 * LANES;
-    for_pieces(single, NEURONS, x.len(), |piece, vectors| {
-        for (v, row) in vectors.iter_mut().zip(x[piece * NEURONS * batch..].chunks(batch)) {
-            *v = load(&row[b..]);
+        b += width * LANES;
+    }
+}
+
+/// Fills the tile of `x (N, B)` from lane `b`.
+fn pack_tile<const T: usize>(n: usize, batch: usize, b: usize, x: &[f32], tile: &mut [f32x16]) {
+    let tile = &mut tile.as_chunks_mut::<T>().0[..n];
+    for_pieces(tile, NEURONS, x.len(), |piece, tile| {
+        for (vectors, row) in tile.iter_mut().zip(x[piece * NEURONS * batch..].chunks(batch)) {
+            for t in 0..T {
+                vectors[t] = load(&row[b + t * LANES..]);
+            }
         }
     });
 }
