@@ -8,6 +8,7 @@
 mod outer;
 mod panel;
 mod product;
+mod stretch;
 mod transpose;
 
 pub(super) use outer::{each_row, outer, update_row};
@@ -187,7 +188,10 @@ pub(super) mod tests {
     fn many_pieces_agree() {
         let mut rng = Rng::stream(5, "sparse", &[]);
         // More rows and columns than a piece; columns of thousands of synapses; a transpose in blocks; blocks read ahead.
-        for (n_post, n_pre, density) in [(150, 300, 0.4), (4500, 3, 0.97), (900, 1000, 0.1), (1100, 1000, 0.97)] {
+        // Stretches of presynaptic neurons.
+        for (n_post, n_pre, density) in
+            [(150, 300, 0.4), (4500, 3, 0.97), (900, 1000, 0.1), (1100, 1000, 0.97), (70, 20_000, 0.05)]
+        {
             let mask = Mask::random(n_post, n_pre, density, &mut rng);
             let p = mask.view();
             for batch in [1, 16, 18, 32, 66] {

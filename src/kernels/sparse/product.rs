@@ -1,6 +1,7 @@
 //! The product of the rows of a pattern with activity: forward, and with the transpose's rows backward.
 
 use super::panel::{Panels, Tile, TileWork};
+use super::stretch::each_stretch;
 use crate::kernels::lanes::{LANES, load_padded, load_whole, store_first, store_whole};
 use crate::kernels::threads::for_pieces;
 use wide::{f32x8, f32x16};
@@ -32,9 +33,12 @@ pub(super) fn product(
         let rows = rows.div_ceil(2 * (work / (2 * reads)).clamp(1, 16)).max(1);
         for_pieces(y, rows * batch, work, |i, y| {
             let starts = &starts[i * rows..][..y.len() / batch + 1];
-            let (first, end) = (starts[0] as usize, starts[starts.len() - 1] as usize);
-            let (others, items) = (&others[first..end], &w[first..end]);
-            panels.each(&mut Rows { starts, others, items, weight: |&w: &f32| w, batch, y, accumulate });
+            let weight = |&w: &f32| w;
+            let mut accumulate = accumulate;
+            each_stretch(x.len() / batch, starts, others, |starts, ends| {
+                panels.each(&mut Rows { first: 0, starts, ends, others, items: w, weight, batch, y, accumulate });
+                accumulate = true;
+            });
         });
     });
 }
@@ -57,8 +61,12 @@ fn put<const T: usize>(y: &mut [f32], b: usize, n: usize, sums: &[f32x16; T], ac
 
 /// The rows of one piece.
 pub(super) struct Rows<'a, V, F> {
-    /// Start of each row `(R + 1)`; the first is where `others` and `items` begin.
+    /// Where `others` and `items` begin.
+    pub first: usize,
+    /// Start of each row `(R)`.
     pub starts: &'a [u32],
+    /// End of each row `(R)`.
+    pub ends: &'a [u32],
     /// Input of each synapse.
     pub others: &'a [u32],
     /// What tells the weight of each synapse.
@@ -74,10 +82,10 @@ pub(super) struct Rows<'a, V, F> {
 impl<V, F: Fn(&V) -> f32 + Copy> TileWork for Rows<'_, V, F> {
     #[inline(never)]
     fn tile<const T: usize>(&mut self, b: usize, n: usize, x: impl Tile<T>) {
-        let (first, weight) = (self.starts[0] as usize, self.weight);
-        for (ends, y) in self.starts.windows(2).zip(self.y.chunks_exact_mut(self.batch)) {
-            let row = ends[0] as usize - first..ends[1] as usize - first;
-            let sums = row_sums(&self.others[row.clone()], &self.items[row], x, weight);
+        let rows = self.starts.iter().zip(self.ends).zip(self.y.chunks_exact_mut(self.batch));
+        for ((&start, &end), y) in rows {
+            let row = start as usize - self.first..end as usize - self.first;
+            let sums = row_sums(&self.others[row.clone()], &self.items[row], x, self.weight);
             put(y, b, n, &sums, self.accumulate);
         }
     }

@@ -134,8 +134,9 @@ pub fn backward_input(
         for_pieces(dx, neurons * batch, work, |i, y| {
             for (block, starts) in t.blocks().enumerate() {
                 let starts = &starts[i * neurons..][..=y.len() / batch];
-                let range = starts[0] as usize..starts[starts.len() - 1] as usize;
-                let (others, order) = (&t.post[range.clone()], &t.order[range]);
+                let (first, end) = (starts[0] as usize, starts[starts.len() - 1] as usize);
+                let (others, order) = (&t.post[first..end], &t.order[first..end]);
+                let (starts, ends) = (&starts[..starts.len() - 1], &starts[1..]);
                 let accumulate = accumulate || block > 0;
                 if w.len() >= FAR {
                     let rows = p.row_starts[block * t.rows..].windows(2).take(t.rows);
@@ -143,13 +144,13 @@ pub fn backward_input(
                 }
                 if batch <= TILE {
                     let weight = |&s: &u32| w[s as usize];
-                    panels.each(&mut Rows { starts, others, items: order, weight, batch, y, accumulate });
+                    panels.each(&mut Rows { first, starts, ends, others, items: order, weight, batch, y, accumulate });
                 } else {
                     // Fetched once for all tiles.
                     with_weights(order.len(), |weights| {
                         fetch_all(order, w, weights);
                         let (items, weight) = (&*weights, |&w: &f32| w);
-                        panels.each(&mut Rows { starts, others, items, weight, batch, y, accumulate });
+                        panels.each(&mut Rows { first, starts, ends, others, items, weight, batch, y, accumulate });
                     });
                 }
             }
