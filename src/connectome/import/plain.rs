@@ -28,13 +28,9 @@ pub(super) fn read(path: &Path, cells: &Cells) -> Option<Synapses> {
     let middle = rows[..rows.len() / 2].iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
     let (first, second) = rows.split_at(middle);
     let (first, second) = threads::join(|| connections(first, cells), || connections(second, cells));
-    let (first, second) = (first?, second?);
-    if first.last().zip(second.first()).is_some_and(|(a, b)| (a.0, a.1) >= (b.0, b.1)) {
-        return None;
-    }
-    let all = first.into_iter().chain(second).map(|(post, pre, count)| (post as usize, pre as usize, count));
-    let synapses = Synapses::from_connections(cells.len(), cells.len(), all).ok()?;
-    (!synapses.is_empty()).then_some(synapses)
+    let mut list = first?;
+    list.extend(second?);
+    Synapses::from_ascending(cells.len(), cells.len(), &list).filter(|synapses| !synapses.is_empty())
 }
 
 /// The connections of the lines `text`, unless one of them is left to the general reader.
@@ -49,43 +45,61 @@ fn connections(text: &[u8], cells: &Cells) -> Option<Vec<(u32, u32, u32)>> {
 struct Rows<'a> {
     left: &'a [u8],
     neurons: Neurons<'a>,
-    /// Identifier of the last postsynaptic neuron, which most rows have in common with the one before, and the last pair,
-    /// postsynaptic neuron first.
-    last: Option<(&'a [u8], (u32, u32))>,
+    /// Identifier and index of the last postsynaptic neuron, which most rows have in common with the one before.
+    last: Option<(Id<'a>, u32)>,
 }
 
 impl Iterator for Rows<'_> {
     type Item = (u32, u32, u32);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (pre, rest) = split(self.left, b',')?;
-        let (post, rest) = split(rest, b',')?;
-        let (count, rest) = split(rest, b'\n')?;
+        let (pre, rest) = Id::before_comma(self.left)?;
+        let (post, rest) = Id::before_comma(rest)?;
+        let (count, rest) = number_before_end(rest)?;
         let at = match self.last {
-            Some((last, (at, _))) if last == post => at,
+            Some((last, at)) if last == post => at,
             _ => self.neurons.find(post)?,
         };
-        let pair = (at, self.neurons.find(pre)?);
-        let count = number(count)?;
-        if self.last.is_some_and(|(_, last)| last >= pair) {
-            return None;
-        }
-        (self.left, self.last) = (rest, Some((post, pair)));
-        Some((pair.0, pair.1, count))
+        let pre = self.neurons.find(pre)?;
+        (self.left, self.last) = (rest, Some((post, at)));
+        Some((at, pre, count))
     }
 }
 
-/// What comes before and after the first `end`.
-fn split(text: &[u8], end: u8) -> Option<(&[u8], &[u8])> {
-    let at = text.iter().position(|&b| b == end)?;
-    Some((&text[..at], &text[at + 1..]))
+/// An identifier as written.
+#[derive(Clone, Copy)]
+struct Id<'a> {
+    text: &'a [u8],
+    /// Its last eight bytes, which are all that most have.
+    key: u64,
+}
+
+impl<'a> Id<'a> {
+    /// What comes before and after the first comma of `text`.
+    fn before_comma(text: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let mut key = 0;
+        for (at, &b) in text.iter().enumerate() {
+            if b == b',' {
+                return Some((Self { text: &text[..at], key }, &text[at + 1..]));
+            }
+            key = key << 8 | u64::from(b);
+        }
+        None
+    }
+}
+
+impl PartialEq for Id<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        let same = self.key == other.key && self.text.len() == other.text.len();
+        same && (self.text.len() <= 8 || self.text == other.text)
+    }
 }
 
 /// Neurons by their identifiers. A table names each of them many times, so what was found is kept at hand.
 struct Neurons<'a> {
     cells: &'a Cells,
     /// Identifier and index, in the slot that [`Neurons::slot`] gives.
-    found: Vec<Option<(&'a [u8], u32)>>,
+    found: Vec<Option<(Id<'a>, u32)>>,
 }
 
 impl<'a> Neurons<'a> {
@@ -97,34 +111,37 @@ impl<'a> Neurons<'a> {
     }
 
     /// Index of the usable neuron with this plain identifier.
-    fn find(&mut self, id: &'a [u8]) -> Option<u32> {
+    fn find(&mut self, id: Id<'a>) -> Option<u32> {
         let slot = Self::slot(id);
         if let Some((_, at)) = self.found[slot].filter(|(known, _)| *known == id) {
             return Some(at);
         }
         let plain = |b: &u8| b.is_ascii_alphanumeric() || b"-_.".contains(b);
-        if !id.iter().all(plain) {
+        if !id.text.iter().all(plain) {
             return None;
         }
-        let at = self.cells.find(std::str::from_utf8(id).ok()?)??;
+        let at = self.cells.find(std::str::from_utf8(id.text).ok()?)??;
         self.found[slot] = Some((id, at));
         Some(at)
     }
 
-    /// Where `id` is kept: its last eight bytes by Fibonacci hashing (Knuth, volume 3, 6.4).
-    fn slot(id: &[u8]) -> usize {
-        let last = id.iter().rev().take(8).fold(0u64, |sum, &b| sum << 8 | u64::from(b));
-        (last.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - Self::KEPT.ilog2())) as usize
+    /// Where `id` is kept: its key by Fibonacci hashing (Knuth, volume 3, 6.4).
+    fn slot(id: Id) -> usize {
+        (id.key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - Self::KEPT.ilog2())) as usize
     }
 }
 
-/// A count of at least 1 and at most nine digits.
-fn number(digits: &[u8]) -> Option<u32> {
-    if digits.is_empty() || digits.len() > 9 || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
+/// A count of at least 1 and at most nine digits, and what comes after the end of its line.
+fn number_before_end(text: &[u8]) -> Option<(u32, &[u8])> {
+    let mut number = 0;
+    for (at, &b) in text.iter().take(10).enumerate() {
+        match b {
+            b'0'..=b'9' if at < 9 => number = 10 * number + u32::from(b - b'0'),
+            b'\n' if number > 0 => return Some((number, &text[at + 1..])),
+            _ => return None,
+        }
     }
-    let number = digits.iter().fold(0, |n, digit| 10 * n + u32::from(digit - b'0'));
-    (number > 0).then_some(number)
+    None
 }
 
 #[cfg(test)]
