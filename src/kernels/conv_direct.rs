@@ -153,7 +153,7 @@ pub(super) fn convolve_padded(
     let channels = (TAPS_IN_CACHE / (k * k)).clamp(1, c_in.max(1));
     let span = (LANES_IN_CACHE / (channels * k)).saturating_sub((k - 1) * batch) / (VECS * LANES);
     let span = span.max(1) * VECS * LANES;
-    for_plane_pieces::<GROUP, f32>(y, h * row, rows * row, shape.work() * batch, |group, piece, planes| {
+    for_plane_pieces::<GROUP>(y, h * row, rows * row, shape.work() * batch, |group, piece, planes| {
         for i in (0..c_in.max(1)).step_by(channels) {
             for r in 0..planes[0].len() / row {
                 for lane in (0..row).step_by(span) {

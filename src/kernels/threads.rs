@@ -84,12 +84,12 @@ pub fn for_piece_pairs<T: Send, U: Send>(
 /// As [`for_pieces`] over planes cut at the same places: calls `f(group, piece, planes)` for each group of up to `P`
 /// planes of `out`, each `plane_len` long, and each piece of the group; `planes[c]` is piece `piece` (`piece_len` long,
 /// the last may be shorter) of plane `group * P + c`.
-pub fn for_plane_pieces<const P: usize, T: Send>(
-    out: &mut [T],
+pub fn for_plane_pieces<const P: usize>(
+    out: &mut [f32],
     plane_len: usize,
     piece_len: usize,
     work: usize,
-    f: impl Fn(usize, usize, &mut [&mut [T]]) + Sync + Send,
+    f: impl Fn(usize, usize, &mut [&mut [f32]]) + Sync + Send,
 ) {
     let (plane_len, piece_len) = (plane_len.max(1), piece_len.max(1));
     let parallel = shared(work);
