@@ -75,10 +75,10 @@ fn point(criterion: &mut Criterion, n_post: usize, n_pre: usize, percent: usize,
     }
 }
 
-/// What a product reads: for every synapse its partner's activity, of a tile of at most 32 lanes; weight and index.
+/// What a product reads: for every synapse its partner's activity, of a tile of at most 64 lanes; weight and index.
 fn traffic(p: Pattern, n: usize, batch: usize) -> [Traffic; 2] {
     let s = p.synapses();
-    let activity = Traffic { bytes: (4 * s * batch) as f64, size: 4 * n * batch.min(32) };
+    let activity = Traffic { bytes: (4 * s * batch) as f64, size: 4 * n * batch.min(64) };
     [activity, Traffic { bytes: (8 * s) as f64, size: 8 * s }]
 }
 

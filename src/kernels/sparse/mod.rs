@@ -1,9 +1,9 @@
 //! Products with a masked weight matrix, stored only at its synapses: forward, transposed, and masked outer product.
 //!
 //! Activity is `(N, B)`, so one weight meets a contiguous run of lanes and nothing is gathered. The batch is cut into
-//! tiles of one or two vectors, packed neuron after neuron, or of up to eight where it is read in place because it is
-//! aligned already or seldom read; a tile of one output row stays in registers while the row's synapses stream past. The
-//! order of every sum follows from the shapes alone.
+//! tiles of one, two or four vectors, packed neuron after neuron, or of up to eight where it is read in place because it is
+//! aligned already or seldom read; a tile of one output row stays in registers while the row's synapses stream past. Large
+//! masks meet a stretch of their inputs at a time. The order of every sum follows from the shapes alone.
 
 mod outer;
 mod panel;
@@ -188,9 +188,9 @@ pub(super) mod tests {
     fn many_pieces_agree() {
         let mut rng = Rng::stream(5, "sparse", &[]);
         // More rows and columns than a piece; columns of thousands of synapses; a transpose in blocks; blocks read ahead.
-        // Stretches of presynaptic neurons.
+        // Stretches of presynaptic neurons in several pieces.
         for (n_post, n_pre, density) in
-            [(150, 300, 0.4), (4500, 3, 0.97), (900, 1000, 0.1), (1100, 1000, 0.97), (70, 20_000, 0.05)]
+            [(150, 300, 0.4), (4500, 3, 0.97), (900, 1000, 0.1), (1100, 1000, 0.97), (260, 16_500, 0.2)]
         {
             let mask = Mask::random(n_post, n_pre, density, &mut rng);
             let p = mask.view();
@@ -204,14 +204,17 @@ pub(super) mod tests {
     #[test]
     fn a_nan_stays_in_its_sample_and_neuron() {
         let mask = Mask::random(6, 9, 1.0, &mut Rng::stream(4, "sparse", &[]));
-        let (p, batch) = (mask.view(), 7);
-        let mut x = random("x", 9 * batch);
-        x[4 * batch] = f32::NAN;
-        let mut y = vec![0.0; 6 * batch];
-        forward(p, batch, &random("w", p.synapses()), &x, &mut y, false);
-        assert!((0..6).all(|i| (1..batch).all(|b| !y[i * batch + b].is_nan())));
-        let mut dw = vec![0.0; p.synapses()];
-        backward_weights(p, batch, &random("dy", 6 * batch), &x, &mut dw);
-        assert!(dw.iter().zip(p.pre).all(|(v, &pre)| v.is_nan() == (pre == 4)));
+        let p = mask.view();
+        // In one tile, and in the first and the last of several.
+        for (batch, nan) in [(7, 0), (39, 0), (39, 38), (66, 3), (66, 65)] {
+            let mut x = random("x", 9 * batch);
+            x[4 * batch + nan] = f32::NAN;
+            let mut y = vec![0.0; 6 * batch];
+            forward(p, batch, &random("w", p.synapses()), &x, &mut y, false);
+            assert!((0..6 * batch).all(|i| !y[i].is_nan() || i % batch == nan));
+            let mut dw = vec![0.0; p.synapses()];
+            backward_weights(p, batch, &random("dy", 6 * batch), &x, &mut dw);
+            assert!(dw.iter().zip(p.pre).all(|(v, &pre)| v.is_nan() == (pre == 4)), "batch {batch}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use super::Pattern;
 use super::panel::{Panels, Tile, TileWork};
 use super::product::fetch;
-use super::stretch::{each_stretch, stretched};
+use super::stretch::Stretches;
 use crate::kernels::lane_sums::lane_sums;
 use crate::kernels::lanes::{LANES, load_padded, load_whole};
 use crate::kernels::threads::for_pieces;
@@ -42,26 +42,28 @@ pub(in crate::kernels) fn outer(
             finish(first, piece);
         });
     }
+    let stretches = Stretches::of(p.n_pre, p.n_post, p.synapses());
     Panels::with(batch, x, p.synapses(), |panels| {
-        let stretched = stretched(p.n_pre);
-        let len = match panels.count() {
-            _ if stretched => 64 * p.n_pre,
-            ..=1 => SYNAPSES,
-            // Each piece fetches every tile anew: it must have many more synapses than the tile has neurons.
-            _ => (16 * p.n_pre).clamp(SYNAPSES, p.synapses().div_ceil(2).max(SYNAPSES)),
+        // Each piece fetches every tile and stretch anew: with several, it must have many more synapses than they have neurons.
+        let len = match (stretches.several(), panels.single()) {
+            (false, true) => SYNAPSES,
+            (false, false) => (16 * p.n_pre).clamp(SYNAPSES, p.synapses().div_ceil(2).max(SYNAPSES)),
+            (true, _) => p.synapses().div_ceil(16).clamp(16 * p.n_pre, 64 * p.n_pre),
         };
         let len = p.synapses().div_ceil(p.synapses().div_ceil(len).next_multiple_of(2).max(2)).max(1);
         for_pieces(dw, len, work, |i, piece| {
             let start = i * len;
-            if stretched {
-                let (first, starts) = rows_of(p, start, piece.len());
-                each_stretch(p.n_pre, &starts, p.pre, |starts, ends| {
-                    let rows = Stretch { first, starts, ends };
-                    panels.each(&mut Piece { p, start, batch, dy, dw: piece, rows });
-                });
-            } else {
-                panels.each(&mut Piece { p, start, batch, dy, dw: piece, rows: Whole });
-            }
+            let first = p.row_starts.partition_point(|&r| r as usize <= start) - 1;
+            let rows = p.row_starts[first..].partition_point(|&r| (r as usize) < start + piece.len());
+            let starts = &p.row_starts[first..=first + rows];
+            stretches.each(starts, p.pre, |starts, ends| {
+                let (pre, dw, dy) = (&p.pre[start..][..piece.len()], &mut *piece, &dy[first * batch..]);
+                if stretches.several() {
+                    panels.each(&mut Piece::<false> { start, starts, ends, pre, batch, dy, dw });
+                } else {
+                    panels.each(&mut Piece::<true> { start, starts, ends, pre, batch, dy, dw });
+                }
+            });
             finish(start, piece);
         });
     });
@@ -102,91 +104,49 @@ pub(in crate::kernels) fn each_row(
     }
 }
 
-/// The first of the rows, or parts of rows, that make up the `len` synapses from `start`, and where each begins `(R + 1)`.
-fn rows_of(p: Pattern, start: usize, len: usize) -> (usize, Vec<u32>) {
-    let (start, end) = (start as u32, (start + len) as u32);
-    let first = p.row_starts.partition_point(|&r| r <= start) - 1;
-    let last = p.row_starts.partition_point(|&r| r < end);
-    (first, p.row_starts[first..=last].iter().map(|&r| r.clamp(start, end)).collect())
-}
-
-/// Some synapses.
-struct Piece<'a, R> {
-    p: Pattern<'a>,
-    /// The first one.
+/// Some synapses, or those of them that rows find in a stretch. With `RUN_ON` the next row follows each: its last group
+/// may run on into that one, which comes after it and puts its own sums there.
+struct Piece<'a, const RUN_ON: bool> {
+    /// The first synapse.
     start: usize,
+    /// Where each row begins `(R)`, the first one and the last one maybe outside of the piece.
+    starts: &'a [u32],
+    /// Where it ends `(R)`.
+    ends: &'a [u32],
+    /// Input of each synapse.
+    pre: &'a [u32],
     batch: usize,
+    /// From the first row on.
     dy: &'a [f32],
     dw: &'a mut [f32],
-    rows: R,
 }
 
-/// Which part of its rows a piece takes up.
-trait Rows: Copy {
-    /// A row's last group of eight may run on into the next row, which comes after it.
-    const RUN_ON: bool;
-    /// Calls `f(post, range, dw)` for each row; `range` is of `dw`, the synapses from `start`.
-    fn each(self, p: Pattern, start: usize, dw: &mut [f32], f: impl FnMut(usize, Range<usize>, &mut [f32]));
-}
-
-/// All synapses.
-#[derive(Clone, Copy)]
-struct Whole;
-
-impl Rows for Whole {
-    const RUN_ON: bool = true;
-
-    #[inline(always)]
-    fn each(self, p: Pattern, start: usize, dw: &mut [f32], f: impl FnMut(usize, Range<usize>, &mut [f32])) {
-        each_row(p, start, dw, f);
-    }
-}
-
-/// The synapses from one stretch of inputs.
-#[derive(Clone, Copy)]
-struct Stretch<'a> {
-    /// The first row.
-    first: usize,
-    /// Where its synapses of each row begin `(R)`.
-    starts: &'a [u32],
-    /// Where they end `(R)`.
-    ends: &'a [u32],
-}
-
-impl Rows for Stretch<'_> {
-    const RUN_ON: bool = false;
-
-    #[inline(always)]
-    fn each(self, _: Pattern, start: usize, dw: &mut [f32], mut f: impl FnMut(usize, Range<usize>, &mut [f32])) {
-        for (r, (&from, &to)) in self.starts.iter().zip(self.ends).enumerate() {
-            f(self.first + r, from as usize - start..to as usize - start, dw);
-        }
-    }
-}
-
-impl<R: Rows> TileWork for Piece<'_, R> {
-    /// Eight synapses of a row at a time. The last group of a row runs on into the next one, which comes after it and
-    /// puts its own sums there.
+impl<const RUN_ON: bool> TileWork for Piece<'_, RUN_ON> {
+    /// Eight synapses of a row at a time.
     #[inline(never)]
     fn tile<const T: usize>(&mut self, b: usize, n: usize, x: impl Tile<T>) {
-        let (batch, all_dy, pre) = (self.batch, self.dy, &self.p.pre[self.start..][..self.dw.len()]);
-        let more = if R::RUN_ON { G - 1 } else { 0 };
-        self.rows.each(self.p, self.start, self.dw, |post, range, dw| {
-            let lanes = &all_dy[post * batch + b..][..n];
+        let (start, end) = (self.start, self.start + self.dw.len());
+        let more = if RUN_ON { G - 1 } else { 0 };
+        for ((&from, &to), dy) in self.starts.iter().zip(self.ends).zip(self.dy.chunks_exact(self.batch)) {
+            let (from, to) = ((from as usize).max(start), (to as usize).min(end));
+            if from >= to {
+                continue;
+            }
+            let (lanes, len) = (&dy[b..][..n], to - from);
             let dy = row_tile::<T>(lanes);
-            let (pre, dw) = (&pre[range.start..], &mut dw[range.start..]);
-            let groups = pre.as_chunks::<G>().0.iter().zip(dw.as_chunks_mut::<G>().0).take((range.len() + more) / G);
+            let (pre, dw) = (&self.pre[from - start..], &mut self.dw[from - start..]);
+            let groups = pre.as_chunks::<G>().0.iter().zip(dw.as_chunks_mut::<G>().0).take((len + more) / G);
             let done = groups.len() * G;
             if b == 0 {
                 groups.for_each(|(pre, out)| *out = products(&dy, pre, x));
             } else {
                 // What the next row has of the last group stays as it is.
-                groups.enumerate().for_each(|(k, (pre, out))| add(out, &products(&dy, pre, x), range.len() - k * G));
+                groups.enumerate().for_each(|(k, (pre, out))| add(out, &products(&dy, pre, x), len - k * G));
             }
-            if done < range.len() {
-                last_group(lanes, &pre[done..range.len()], &mut dw[done..range.len()], b, x);
+            if done < len {
+                last_group(lanes, &pre[done..len], &mut dw[done..len], b, x);
             }
-        });
+        }
     }
 }
 
@@ -199,17 +159,18 @@ fn add(out: &mut [f32], sums: &[f32; G], n: usize) {
     }
 }
 
-/// The fewer than `G` synapses `rest` at the end of a piece or of a row in a stretch: the last one stands for those that lack. Takes the row's
-/// numbers and not its vectors, which have no address and stay in registers.
+/// The fewer than `G` synapses `rest` at the end of a piece or of a row in a stretch: the last one stands for those that
+/// lack. Takes the row's numbers and not its vectors, which have no address and stay in registers.
 #[inline(never)]
 fn last_group<const T: usize>(lanes: &[f32], rest: &[u32], out: &mut [f32], b: usize, x: impl Tile<T>) {
     let mut pre = [rest[rest.len() - 1]; G];
     pre[..rest.len()].copy_from_slice(rest);
     let sums = products(&row_tile::<T>(lanes), &pre, x);
     if b == 0 {
-        out.fill(0.0);
+        out.copy_from_slice(&sums[..rest.len()]);
+    } else {
+        add(out, &sums, rest.len());
     }
-    add(out, &sums, rest.len());
 }
 
 /// At most `T` vectors of a row of `dy`, then zeros.

@@ -1,8 +1,8 @@
 //! Activity cut into tiles of lanes, each tile packed neuron after neuron.
 //!
 //! A row of `(N, B)` is `4 B` bytes from the next, so the lanes of one tile would share a few sets of the cache; and a
-//! vector that begins anywhere crosses a cache line, which halves what the second cache delivers. Packed, a tile of two
-//! vectors of 4096 neurons is 512 KiB in one piece, each vector in a line of its own.
+//! vector that begins anywhere crosses a cache line, which halves what the second cache delivers. Packed, a tile of four
+//! vectors of 4096 neurons is 1 MiB in one piece, each vector in a line of its own.
 
 use crate::kernels::lanes::{LANES, load};
 use crate::kernels::threads::for_pieces;
@@ -23,6 +23,8 @@ thread_local! {
     static VECTORS: RefCell<Vec<f32x16>> = const { RefCell::new(Vec::new()) };
     /// Weights, kept likewise.
     static WEIGHTS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    /// Places in rows, kept likewise.
+    static PLACES: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Calls `f` with `len` of whatever `spare` holds. A call within `f`, of another piece of work that this thread took
@@ -50,6 +52,11 @@ fn with_vectors<R>(len: usize, f: impl FnOnce(&mut [f32x16]) -> R) -> R {
 /// Calls `f` with room for `len` weights.
 pub(super) fn with_weights<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
     with_spare(&WEIGHTS, len, 0.0, f)
+}
+
+/// Calls `f` with room for `len` places in rows.
+pub(super) fn with_places<R>(len: usize, f: impl FnOnce(&mut [u32]) -> R) -> R {
+    with_spare(&PLACES, len, 0, f)
 }
 
 /// One tile of activity: `T` vectors of each neuron.
@@ -112,7 +119,7 @@ pub(super) trait TileWork {
     fn tile<const T: usize>(&mut self, b: usize, n: usize, x: impl Tile<T>);
 }
 
-/// Activity `(N, B)` as tiles of two vectors, or one at the end; up to eight where it is read in place.
+/// Activity `(N, B)` as tiles of four or two vectors, and one at the end; up to eight where it is read in place.
 #[derive(Clone, Copy)]
 pub(super) struct Panels<'a> {
     n: usize,
@@ -137,9 +144,9 @@ impl Panels<'_> {
         })
     }
 
-    /// Number of tiles.
-    pub(super) fn count(&self) -> usize {
-        self.batch.div_ceil(width(self.n, self.batch) * LANES)
+    /// True if the batch is one tile.
+    pub(super) fn single(&self) -> bool {
+        self.batch <= width(self.n, self.batch) * LANES
     }
 
     /// Hands each tile to `work`, in order.
@@ -148,17 +155,13 @@ impl Panels<'_> {
         let Some(packed) = self.packed else {
             return self.each_in_place(work);
         };
-        let mut b = 0;
-        while b < self.batch {
-            let tile = &packed[b / LANES * self.n..];
-            let width = width(self.n, self.batch - b);
-            let n = (self.batch - b).min(width * LANES);
+        for (b, width) in tiles(self.n, self.batch) {
+            let (tile, n) = (&packed[b / LANES * self.n..], (self.batch - b).min(width * LANES));
             match width {
                 4 => work.tile::<4>(b, n, tile.as_chunks().0),
                 2 => work.tile::<2>(b, n, tile.as_chunks().0),
                 _ => work.tile::<1>(b, n, tile.as_chunks().0),
             }
-            b += n;
         }
     }
 
@@ -199,18 +202,25 @@ fn width(n: usize, rest: usize) -> usize {
     }
 }
 
+/// First lane and vectors of each packed tile of `n` neurons.
+fn tiles(n: usize, batch: usize) -> impl Iterator<Item = (usize, usize)> {
+    let mut next = 0;
+    std::iter::from_fn(move || {
+        let (b, rest) = (next, batch.checked_sub(next).filter(|&rest| rest > 0)?);
+        next += width(n, rest) * LANES;
+        Some((b, width(n, rest)))
+    })
+}
+
 /// Fills the tiles of `x (N, B)`.
 fn pack(n: usize, batch: usize, x: &[f32], packed: &mut [f32x16]) {
-    let mut b = 0;
-    while b < batch {
+    for (b, width) in tiles(n, batch) {
         let tile = &mut packed[b / LANES * n..];
-        let width = width(n, batch - b);
         match width {
             4 => pack_tile::<4>(n, batch, b, x, tile),
             2 => pack_tile::<2>(n, batch, b, x, tile),
             _ => pack_tile::<1>(n, batch, b, x, tile),
         }
-        b += width * LANES;
     }
 }
 

@@ -1,7 +1,7 @@
 //! The product of the rows of a pattern with activity: forward, and with the transpose's rows backward.
 
 use super::panel::{Panels, Tile, TileWork};
-use super::stretch::each_stretch;
+use super::stretch::Stretches;
 use crate::kernels::lanes::{LANES, load_padded, load_whole, store_first, store_whole};
 use crate::kernels::threads::for_pieces;
 use wide::{f32x8, f32x16};
@@ -27,15 +27,16 @@ pub(super) fn product(
             single_rows(starts, others, w, x, y, accumulate);
         });
     }
+    let stretches = Stretches::of(x.len() / batch.max(1), rows, others.len());
     Panels::with(batch, x, others.len(), |panels| {
-        // Each piece fetches every tile anew: with several, it must have many more synapses than a tile has neurons.
-        let reads = if panels.count() == 1 { PIECE } else { (16 * x.len()).max(PIECE) };
+        // Each piece fetches every tile and stretch anew: with several, it must have many more synapses than they have neurons.
+        let once = panels.single() && !stretches.several();
+        let reads = if once { PIECE } else { (16 * x.len()).max(PIECE) };
         let rows = rows.div_ceil(2 * (work / (2 * reads)).clamp(1, 16)).max(1);
         for_pieces(y, rows * batch, work, |i, y| {
             let starts = &starts[i * rows..][..y.len() / batch + 1];
-            let weight = |&w: &f32| w;
-            let mut accumulate = accumulate;
-            each_stretch(x.len() / batch, starts, others, |starts, ends| {
+            let (weight, mut accumulate) = (|&w: &f32| w, accumulate);
+            stretches.each(starts, others, |starts, ends| {
                 panels.each(&mut Rows { first: 0, starts, ends, others, items: w, weight, batch, y, accumulate });
                 accumulate = true;
             });

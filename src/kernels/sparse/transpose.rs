@@ -27,8 +27,8 @@ const FAR: usize = 1 << 20;
 const FETCHED: usize = 65_536;
 /// Presynaptic neurons per piece of work, at least.
 const NEURONS: usize = 64;
-/// Samples of the widest packed tile.
-const TILE: usize = 2 * LANES;
+/// Samples up to which weights are fetched where they are met.
+const FEW: usize = 2 * LANES;
 
 /// The transpose of a mask: which synapses each presynaptic neuron makes, block by block of the postsynaptic neurons.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,7 +128,7 @@ pub fn backward_input(
     }
     let work = w.len() * batch;
     let share = p.n_pre.div_ceil(if sharing() { 2 * workers() } else { 1 });
-    let fetched = if batch <= TILE { share } else { FETCHED * (t.starts.len() - 1) / w.len().max(1) };
+    let fetched = if batch <= FEW { share } else { FETCHED * (t.starts.len() - 1) / w.len().max(1) };
     let neurons = share.min(fetched).max(NEURONS);
     Panels::with(batch, dy, t.post.len(), |panels| {
         for_pieces(dx, neurons * batch, work, |i, y| {
@@ -142,7 +142,7 @@ pub fn backward_input(
                     let rows = p.row_starts[block * t.rows..].windows(2).take(t.rows);
                     read_ahead(w, rows, i, p.n_pre.div_ceil(neurons));
                 }
-                if batch <= TILE {
+                if batch <= FEW {
                     let weight = |&s: &u32| w[s as usize];
                     panels.each(&mut Rows { first, starts, ends, others, items: order, weight, batch, y, accumulate });
                 } else {
