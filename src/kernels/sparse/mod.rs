@@ -52,7 +52,7 @@ pub fn forward(p: Pattern, batch: usize, w: &[f32], x: &[f32], y: &mut [f32], ac
     assert_eq!(w.len(), p.synapses(), "w must be (S)");
     assert_eq!(x.len(), p.n_pre * batch, "x must be (N_pre, B)");
     assert_eq!(y.len(), p.n_post * batch, "y must be (N_post, B)");
-    product(p.row_starts, p.pre, w, batch, x, y, accumulate);
+    product(p, batch, w, x, y, accumulate);
 }
 
 /// `dw[s] = Σ_b dy[post, b] x[pre, b]` at every stored synapse `s = (post, pre)`: the outer product under the mask.

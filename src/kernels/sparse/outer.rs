@@ -44,7 +44,7 @@ pub(in crate::kernels) fn outer(
     }
     let stretches = Stretches::of(p.n_pre, p.n_post, p.synapses());
     Panels::with(batch, x, p.synapses(), |panels| {
-        // Each piece fetches every tile and stretch anew: with several, it must have many more synapses than they have neurons.
+        // Each piece fetches every tile and stretch anew: with several, it must have many more synapses than neurons.
         let len = match (stretches.several(), panels.single()) {
             (false, true) => SYNAPSES,
             (false, false) => (16 * p.n_pre).clamp(SYNAPSES, p.synapses().div_ceil(2).max(SYNAPSES)),

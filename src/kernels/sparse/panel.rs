@@ -197,7 +197,7 @@ impl Panels<'_> {
 fn width(n: usize, rest: usize) -> usize {
     match rest {
         ..=LANES => 1,
-        64.. if n <= WIDE => 4,
+        rest if rest >= 4 * LANES && n <= WIDE => 4,
         _ => 2,
     }
 }

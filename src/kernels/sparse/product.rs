@@ -1,5 +1,6 @@
 //! The product of the rows of a pattern with activity: forward, and with the transpose's rows backward.
 
+use super::Pattern;
 use super::panel::{Panels, Tile, TileWork};
 use super::stretch::Stretches;
 use crate::kernels::lanes::{LANES, load_padded, load_whole, store_first, store_whole};
@@ -9,17 +10,10 @@ use wide::{f32x8, f32x16};
 /// Multiply-adds per piece of work, at least.
 const PIECE: usize = 100_000;
 
-/// One output row per index of `starts`: `y[r] (+)= Σ_s w[s] x[others[s]]` over `s` in the row's range.
-pub(super) fn product(
-    starts: &[u32],
-    others: &[u32],
-    w: &[f32],
-    batch: usize,
-    x: &[f32],
-    y: &mut [f32],
-    accumulate: bool,
-) {
-    let (rows, work) = (starts.len() - 1, others.len() * batch);
+/// As [`forward`](super::forward), shapes checked.
+pub(super) fn product(p: Pattern, batch: usize, w: &[f32], x: &[f32], y: &mut [f32], accumulate: bool) {
+    let (starts, others) = (p.row_starts, p.pre);
+    let (rows, work) = (p.n_post, others.len() * batch);
     if batch == 1 {
         let rows = rows.div_ceil((work / PIECE).clamp(1, 16));
         return for_pieces(y, rows, work, |i, y| {
@@ -27,9 +21,9 @@ pub(super) fn product(
             single_rows(starts, others, w, x, y, accumulate);
         });
     }
-    let stretches = Stretches::of(x.len() / batch.max(1), rows, others.len());
+    let stretches = Stretches::of(p.n_pre, rows, others.len());
     Panels::with(batch, x, others.len(), |panels| {
-        // Each piece fetches every tile and stretch anew: with several, it must have many more synapses than they have neurons.
+        // Each piece fetches every tile and stretch anew: with several, it must have many more synapses than neurons.
         let once = panels.single() && !stretches.several();
         let reads = if once { PIECE } else { (16 * x.len()).max(PIECE) };
         let rows = rows.div_ceil(2 * (work / (2 * reads)).clamp(1, 16)).max(1);

@@ -25,7 +25,7 @@ impl Stretches {
         self.count > 1
     }
 
-    /// For each stretch: `f(starts, ends)` with where the synapses of each row with inputs of the stretch begin and end `(R)`.
+    /// For each stretch: `f(starts, ends)` with where the synapses of each row from its inputs begin and end `(R)`.
     ///
     /// `starts (R + 1)` of some rows; `others` are the inputs of the synapses, ascending in a row.
     pub(super) fn each(self, starts: &[u32], others: &[u32], mut f: impl FnMut(&[u32], &[u32])) {
