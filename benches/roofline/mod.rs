@@ -63,7 +63,8 @@ pub struct Traffic {
 
 /// Floating-point operations per second of one core that does `flops` while it reads `traffic`, the slowest of all.
 fn roof(flops: f64, traffic: &[Traffic]) -> f64 {
-    let limits = [32 << 10, 1 << 20, 16 << 20, usize::MAX];
+    // A tile of four vectors of the most neurons that have one is in the second cache.
+    let limits = [32 << 10, 5 << 18, 16 << 20, usize::MAX];
     traffic.iter().fold(*PEAK_FLOPS, |roof, t| {
         let level = limits.iter().position(|&limit| t.size <= limit).unwrap_or(limits.len() - 1);
         roof.min(flops / t.bytes * READ_BYTES[level])
