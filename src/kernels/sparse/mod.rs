@@ -34,6 +34,11 @@ impl Pattern<'_> {
         self.pre.len()
     }
 
+    /// Postsynaptic neuron of synapse `s`.
+    fn post(&self, s: usize) -> usize {
+        self.row_starts.partition_point(|&start| start as usize <= s) - 1
+    }
+
     pub(super) fn check(&self) {
         let s = self.pre.len();
         assert_eq!(self.row_starts.len(), self.n_post + 1, "row_starts must be (N_post + 1)");

@@ -53,16 +53,11 @@ pub(in crate::kernels) fn outer(
         let len = p.synapses().div_ceil(p.synapses().div_ceil(len).next_multiple_of(2).max(2)).max(1);
         for_pieces(dw, len, work, |i, piece| {
             let start = i * len;
-            let first = p.row_starts.partition_point(|&r| r as usize <= start) - 1;
-            let rows = p.row_starts[first..].partition_point(|&r| (r as usize) < start + piece.len());
-            let starts = &p.row_starts[first..=first + rows];
-            stretches.each(starts, p.pre, |starts, ends| {
+            let (first, last) = (p.post(start), p.post(start + piece.len() - 1));
+            let more = if stretches.several() { 0 } else { G - 1 };
+            stretches.each(&p.row_starts[first..=last + 1], p.pre, |starts, ends| {
                 let (pre, dw, dy) = (&p.pre[start..][..piece.len()], &mut *piece, &dy[first * batch..]);
-                if stretches.several() {
-                    panels.each(&mut Piece::<false> { start, starts, ends, pre, batch, dy, dw });
-                } else {
-                    panels.each(&mut Piece::<true> { start, starts, ends, pre, batch, dy, dw });
-                }
+                panels.each(&mut Piece { start, starts, ends, more, pre, batch, dy, dw });
             });
             finish(start, piece);
         });
@@ -94,7 +89,7 @@ pub(in crate::kernels) fn each_row(
     mut f: impl FnMut(usize, Range<usize>, &mut [f32]),
 ) {
     let end = start + dw.len();
-    let mut post = p.row_starts.partition_point(|&r| r as usize <= start) - 1;
+    let mut post = p.post(start);
     let mut s = start;
     while s < end {
         let row_end = (p.row_starts[post + 1] as usize).min(end);
@@ -104,15 +99,17 @@ pub(in crate::kernels) fn each_row(
     }
 }
 
-/// Some synapses, or those of them that rows find in a stretch. With `RUN_ON` the next row follows each: its last group
-/// may run on into that one, which comes after it and puts its own sums there.
-struct Piece<'a, const RUN_ON: bool> {
+/// Some synapses, or those of them that rows find in a stretch.
+struct Piece<'a> {
     /// The first synapse.
     start: usize,
     /// Where each row begins `(R)`, the first one and the last one maybe outside of the piece.
     starts: &'a [u32],
     /// Where it ends `(R)`.
     ends: &'a [u32],
+    /// Synapses by which the last group of a row may run on: into the next row, which comes after it and puts its own sums
+    /// there. None in a stretch: those that follow may have their sums already.
+    more: usize,
     /// Input of each synapse.
     pre: &'a [u32],
     batch: usize,
@@ -121,12 +118,11 @@ struct Piece<'a, const RUN_ON: bool> {
     dw: &'a mut [f32],
 }
 
-impl<const RUN_ON: bool> TileWork for Piece<'_, RUN_ON> {
+impl TileWork for Piece<'_> {
     /// Eight synapses of a row at a time.
     #[inline(never)]
     fn tile<const T: usize>(&mut self, b: usize, n: usize, x: impl Tile<T>) {
         let (start, end) = (self.start, self.start + self.dw.len());
-        let more = if RUN_ON { G - 1 } else { 0 };
         for ((&from, &to), dy) in self.starts.iter().zip(self.ends).zip(self.dy.chunks_exact(self.batch)) {
             let (from, to) = ((from as usize).max(start), (to as usize).min(end));
             if from >= to {
@@ -135,7 +131,7 @@ impl<const RUN_ON: bool> TileWork for Piece<'_, RUN_ON> {
             let (lanes, len) = (&dy[b..][..n], to - from);
             let dy = row_tile::<T>(lanes);
             let (pre, dw) = (&self.pre[from - start..], &mut self.dw[from - start..]);
-            let groups = pre.as_chunks::<G>().0.iter().zip(dw.as_chunks_mut::<G>().0).take((len + more) / G);
+            let groups = pre.as_chunks::<G>().0.iter().zip(dw.as_chunks_mut::<G>().0).take((len + self.more) / G);
             let done = groups.len() * G;
             if b == 0 {
                 groups.for_each(|(pre, out)| *out = products(&dy, pre, x));

@@ -206,9 +206,12 @@ fn width(n: usize, rest: usize) -> usize {
 fn tiles(n: usize, batch: usize) -> impl Iterator<Item = (usize, usize)> {
     let mut next = 0;
     std::iter::from_fn(move || {
-        let (b, rest) = (next, batch.checked_sub(next).filter(|&rest| rest > 0)?);
-        next += width(n, rest) * LANES;
-        Some((b, width(n, rest)))
+        let b = next;
+        (b < batch).then(|| {
+            let width = width(n, batch - b);
+            next += width * LANES;
+            (b, width)
+        })
     })
 }
 
