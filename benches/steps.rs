@@ -1,6 +1,6 @@
 //! Whole training steps or classifications of one preset for a while, as one line of JSON: one side of `tools/speed.py`.
 //!
-//! `cargo bench --bench steps -- PRESET BATCH THREADS SECONDS train|infer`; every preset for half a second without them.
+//! `cargo bench --bench steps -- PRESET BATCH THREADS SECONDS train|infer [f32|bf16]`; every preset for half a second without them.
 //! `train`: drawn faces with augmentation, forward, backward, optimizer, Hebbian rule. `infer`: from bytes to classes.
 
 use bionic_cpu::config::Config;
@@ -22,19 +22,24 @@ fn main() {
         0 => {
             for preset in presets::PRESETS {
                 for mode in ["train", "infer"] {
-                    measure(preset.name, 32, 1, 0.5, mode);
+                    measure(preset.name, 32, 1, 0.5, mode, "f32");
                 }
             }
         }
-        5 => measure(&args[0], number(1) as usize, number(2) as usize, number(3), &args[4]),
-        _ => panic!("expected PRESET BATCH THREADS SECONDS train|infer"),
+        5 | 6 => {
+            let precision = args.get(5).map_or("f32", String::as_str);
+            measure(&args[0], number(1) as usize, number(2) as usize, number(3), &args[4], precision);
+        }
+        _ => panic!("expected PRESET BATCH THREADS SECONDS train|infer [f32|bf16]"),
     }
 }
 
-fn measure(preset: &str, batch: usize, threads: usize, seconds: f64, mode: &str) {
+fn measure(preset: &str, batch: usize, threads: usize, seconds: f64, mode: &str, precision: &str) {
     let mut config = presets::preset(preset).expect("a preset");
     config.threads = threads;
     config.batch = batch;
+    config.precision = precision.into();
+    config.validate().expect("f32 or bf16");
     config.data.demo_train = BATCHES * batch;
     config.data.demo_test = 1;
     let (mut times, processors) = match mode {

@@ -12,6 +12,9 @@ const fn key(path: &'static str, doc: &'static str) -> Key {
     Key { path, doc }
 }
 
+/// Keys that configurations of former builds lack; what they mean is the preset's value.
+pub const LATER: &[&str] = &["precision"];
+
 /// Every key of [`super::Config`], in the order of printing.
 pub const KEYS: &[Key] = &[
     key("preset", "preset that the values started from; `train --help` lists them"),
@@ -23,6 +26,10 @@ pub const KEYS: &[Key] = &[
     ),
     key("epochs", "passes over the training images"),
     key("batch", "images per step"),
+    key(
+        "precision",
+        "f32, or bf16: convolutions of 8 or more channels multiply numbers rounded to 8 significant bits and sum in f32",
+    ),
     key("stem", "layers in front of the column: layer = \"name\" and its parameters, in order"),
     key("data.source", "demo, a Kaggle CSV (also .gz) or a folder train|test/<class>/*.png|jpg"),
     key("data.standardize", "dataset (mean and deviation of the training pixels), image (each on its own) or none"),

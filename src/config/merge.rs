@@ -1,6 +1,6 @@
 //! From a preset, a file, `--set` and flags to one checked [`Config`], and back to commented TOML.
 
-use super::{Config, KEYS};
+use super::{Config, KEYS, keys::LATER};
 use crate::error::{Error, Result};
 use crate::input;
 use std::path::Path;
@@ -146,14 +146,15 @@ pub fn to_toml(config: &Config) -> Result<String> {
         .map_err(|e| Error::other(format!("the configuration does not serialise: {e}"), "report this as a bug"))
 }
 
-/// The first key that the TOML `text` lacks, if it is valid TOML: [`to_commented_toml`] writes every one.
+/// The first key that the TOML `text` lacks, if it is valid TOML: [`to_commented_toml`] writes every one, but former
+/// builds did not know all.
 pub fn missing_key(text: &str) -> Option<&'static str> {
     let table: Table = text.parse().ok()?;
     let missing = |path: &str| match path.split_once('.') {
         Some((group, name)) => table.get(group).and_then(|g| g.get(name)).is_none(),
         None => table.get(path).is_none(),
     };
-    KEYS.iter().map(|k| k.path).find(|path| missing(path))
+    KEYS.iter().map(|k| k.path).find(|path| missing(path) && !LATER.contains(path))
 }
 
 /// What differs between two configurations in TOML: `key was x, is y` for each key of [`KEYS`], or

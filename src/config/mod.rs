@@ -30,6 +30,8 @@ pub struct Config {
     pub epochs: usize,
     /// Images per step.
     pub batch: usize,
+    /// Factors of the products in convolutions: `f32` or `bf16`.
+    pub precision: String,
     /// Images.
     pub data: Data,
     /// Random changes to training images.
@@ -237,6 +239,7 @@ impl Config {
         within("commit_seconds", self.commit_seconds, 0.0, 1e6)?;
         positive("epochs", self.epochs)?;
         positive("batch", self.batch)?;
+        one_of("precision", &self.precision, &["f32", "bf16"])?;
         positive("data.demo_train", self.data.demo_train)?;
         positive("data.demo_test", self.data.demo_test)?;
         positive("connectome.min_synapses", self.connectome.min_synapses as usize)?;

@@ -81,11 +81,11 @@ impl ConvShape {
     }
 
     /// The same convolution seen from the gradient: input and output channels change places.
-    fn swapped(&self) -> Self {
+    pub(super) fn swapped(&self) -> Self {
         Self { c_in: self.c_out, c_out: self.c_in, ..*self }
     }
 
-    fn check(&self, batch: usize, x: &[f32], y: &[f32]) {
+    pub(super) fn check(&self, batch: usize, x: &[f32], y: &[f32]) {
         assert!(self.k % 2 == 1, "the kernel side must be odd");
         assert_eq!(x.len(), self.c_in * self.h * self.w * batch, "x must be (C_in, H, W, B)");
         assert_eq!(y.len(), self.c_out * self.h * self.w * batch, "y must be (C_out, H, W, B)");

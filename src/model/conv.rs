@@ -5,6 +5,7 @@ use super::{
 };
 use crate::aligned::Aligned;
 use crate::error::Error;
+use crate::kernels::bf16::conv as bf16;
 use crate::kernels::conv::{self as kernel, ConvShape};
 use crate::kernels::dense::backward_bias;
 use crate::kernels::{conv_channels, elementwise};
@@ -26,7 +27,8 @@ pub const KIND: LayerKind = LayerKind {
                 "mend the stem in the configuration",
             ));
         }
-        Ok(Box::new(Conv::new(input, filters, kernel)) as Box<dyn Layer>)
+        let conv = Conv::new(input, filters, kernel);
+        Ok(Box::new(if params.bf16() { conv.with_bf16() } else { conv }) as Box<dyn Layer>)
     },
 };
 
@@ -52,6 +54,8 @@ pub struct Conv {
     padded_images: usize,
     /// The weights as the kernel reads them, if they are held; one for all replicas.
     held: Option<Arc<Aligned>>,
+    /// Scratch, if factors are rounded to bf16.
+    bf16: Option<bf16::Scratch>,
 }
 
 impl Conv {
@@ -60,11 +64,25 @@ impl Conv {
     pub fn new(input: Shape, filters: usize, kernel: usize) -> Self {
         let shape = ConvShape { c_in: input.c, c_out: filters, h: input.h, w: input.w, k: kernel };
         let [scratch, partial, padded] = std::array::from_fn(|_| Aligned::default());
-        let mut layer =
-            Self { shape, weight: 0..0, bias: 0..0, scratch, partial, padded, padded_images: 0, held: None };
+        let mut layer = Self {
+            shape,
+            weight: 0..0,
+            bias: 0..0,
+            scratch,
+            partial,
+            padded,
+            padded_images: 0,
+            held: None,
+            bf16: None,
+        };
         let ranges = tensor_ranges(&layer.tensors());
         (layer.weight, layer.bias) = (ranges[0].clone(), ranges[1].clone());
         layer
+    }
+
+    /// The same with products of factors rounded to bf16, where that is faster.
+    pub fn with_bf16(self) -> Self {
+        Self { bf16: bf16::pays(&self.shape).then(bf16::Scratch::default), ..self }
     }
 
     /// Copies the input with its padding, for maps that go by after others.
@@ -131,6 +149,9 @@ impl Layer for Conv {
     fn forward(&mut self, pass: &Pass, weights: &[f32], _buffers: &[f32], x: &[f32], y: &mut [f32]) {
         self.padded_images = 0;
         let (weight, bias) = (&weights[self.weight.clone()], &weights[self.bias.clone()]);
+        if let Some(scratch) = &mut self.bf16 {
+            return bf16::forward(&self.shape, pass.batch, weight, bias, scratch, x, y);
+        }
         if let Some(packed) = &self.held {
             let tiles = self.scratch.prefix(self.shape.tiles_len(pass.batch));
             return kernel::forward_packed(&self.shape, pass.batch, packed, Some(bias), tiles, x, y);
@@ -140,7 +161,7 @@ impl Layer for Conv {
     }
 
     fn hold(&mut self, weights: Option<&[f32]>) {
-        self.held = weights.map(|weights| {
+        self.held = weights.filter(|_| self.bf16.is_none()).map(|weights| {
             let mut packed = Aligned::zeros(self.shape.packed_len());
             kernel::pack(&self.shape, &weights[self.weight.clone()], &mut packed);
             Arc::new(packed)
@@ -158,12 +179,20 @@ impl Layer for Conv {
         dweights: &mut [f32],
     ) {
         let (shape, batch) = (self.shape, pass.batch);
-        if let Some(dx) = dx {
-            let scratch = self.scratch.prefix(shape.backward_scratch_len(batch));
-            kernel::backward_input(&shape, batch, &weights[self.weight.clone()], scratch, dy, dx);
+        let (weight, dweight) = (&weights[self.weight.clone()], &mut dweights[self.weight.clone()]);
+        if let Some(scratch) = &mut self.bf16 {
+            if let Some(dx) = dx {
+                bf16::backward_input(&shape, batch, weight, scratch, dy, dx);
+            }
+            bf16::backward_weights(&shape, batch, dy, x, scratch, dweight);
+        } else {
+            if let Some(dx) = dx {
+                let scratch = self.scratch.prefix(shape.backward_scratch_len(batch));
+                kernel::backward_input(&shape, batch, weight, scratch, dy, dx);
+            }
+            let partial = self.partial.prefix(shape.partial_len(batch));
+            kernel::backward_weights(&shape, batch, dy, x, partial, dweight);
         }
-        let partial = self.partial.prefix(shape.partial_len(batch));
-        kernel::backward_weights(&shape, batch, dy, x, partial, &mut dweights[self.weight.clone()]);
         backward_bias(shape.c_out, shape.h * shape.w * batch, dy, &mut dweights[self.bias.clone()]);
     }
 

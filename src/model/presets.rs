@@ -64,6 +64,7 @@ fn bionic() -> Config {
         commit_seconds: 60.0,
         epochs: 48,
         batch: 32,
+        precision: "f32".into(),
         stem: vec![
             layer("conv", &[("filters", 8.0), ("kernel", 5.0)]),
             layer("lateral_inhibition", &[]),

@@ -162,6 +162,7 @@ pub fn tensors_len(tensors: &[TensorSpec]) -> usize {
 pub struct Params {
     layer: String,
     table: Table,
+    bf16: bool,
 }
 
 impl Params {
@@ -171,7 +172,7 @@ impl Params {
     /// `Usage` if the entry has no `layer = "name"`.
     pub fn new(mut table: Table) -> Result<Self> {
         match table.remove("layer") {
-            Some(Value::String(layer)) => Ok(Self { layer, table }),
+            Some(Value::String(layer)) => Ok(Self { layer, table, bf16: false }),
             _ => Err(Error::usage("stem: an entry has no `layer = \"name\"`", "see `train --print-config`")),
         }
     }
@@ -179,6 +180,16 @@ impl Params {
     /// Name of the layer.
     pub fn layer(&self) -> &str {
         &self.layer
+    }
+
+    /// With products of factors rounded to bf16 where a layer can, see `precision` of the configuration.
+    pub fn with_bf16(self, bf16: bool) -> Self {
+        Self { bf16, ..self }
+    }
+
+    /// What [`Params::with_bf16`] said; at first, no.
+    pub fn bf16(&self) -> bool {
+        self.bf16
     }
 
     /// Takes an integer of at least 1.

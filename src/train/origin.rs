@@ -99,5 +99,6 @@ fn deciding(config: &Config) -> Result<String> {
     let mut same = Config { threads: 0, commit_seconds: 0.0, ..config.clone() };
     same.data.source.clear();
     same.connectome.source.clear();
-    config::to_toml(&same)
+    // Former builds had no such key.
+    Ok(config::to_toml(&same)?.replace("precision = \"f32\"\n", ""))
 }
