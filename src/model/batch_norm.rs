@@ -2,9 +2,12 @@
 //!
 //! Ioffe and Szegedy 2015; momentum, eps and the unbiased running variance are those of PyTorch's `BatchNorm2d`.
 
-use super::{Init, Layer, LayerKind, Meeting, Operation, Params, Pass, Role, Shape, TensorSpec, tensor_ranges};
+use super::{
+    Init, Layer, LayerKind, MapWise, Meeting, Operation, Params, Pass, Role, Shape, TensorSpec, tensor_ranges,
+};
 use crate::error::Result;
 use crate::kernels::batch_norm::{Moments, input_gradient, merge_moments, normalise, tell_gradients, tell_moments};
+use std::ops::Range;
 
 /// The row of `LAYERS`.
 pub const KIND: LayerKind = LayerKind {
@@ -84,15 +87,15 @@ impl Layer for BatchNorm {
     }
 
     fn forward(&mut self, pass: &Pass, weights: &[f32], buffers: &[f32], x: &[f32], y: &mut [f32]) {
+        let maps = 0..self.shape.c;
         if pass.training {
-            let told = [self.tell_forward(x)];
-            return self.forward_with(&told, weights, x, y);
+            let mut told = Vec::new();
+            self.tell_forward(maps.clone(), x, &mut told);
+            self.hear_forward(&[told]);
+        } else {
+            self.recall(buffers);
         }
-        let var = tensor_ranges(&self.buffers())[1].start;
-        for (c, moments) in self.moments.iter_mut().enumerate() {
-            *moments = Moments { mean: buffers[c], var: buffers[var + c] };
-        }
-        self.normalise(weights, x, y);
+        self.forward_maps(maps, pass, weights, x, y);
     }
 
     fn follow(&self, buffers: &mut [f32]) {
@@ -106,19 +109,19 @@ impl Layer for BatchNorm {
         pass: &Pass,
         weights: &[f32],
         x: &[f32],
-        _y: &[f32],
+        y: &[f32],
         dy: &[f32],
         dx: Option<&mut [f32]>,
         dweights: &mut [f32],
     ) {
-        let told = [self.tell_backward(x, dy)];
-        if pass.training {
-            return self.backward_with(&told, 0, weights, x, dy, dx, dweights);
-        }
-        self.write_gradients(&told[0], dweights);
-        if let Some(dx) = dx {
-            input_gradient(&weights[..self.shape.c], EPS, &self.moments, None, x, dy, dx);
-        }
+        let (maps, mut told) = (0..self.shape.c, Vec::new());
+        self.tell_backward(maps.clone(), x, dy, &mut told);
+        self.hear_backward(&[told], 0, dweights);
+        self.backward_maps(maps, pass, weights, x, y, dy, dx, dweights);
+    }
+
+    fn map_wise(&mut self) -> Option<&mut dyn MapWise> {
+        Some(self)
     }
 
     fn meeting(&mut self) -> Option<&mut dyn Meeting> {
@@ -126,58 +129,66 @@ impl Layer for BatchNorm {
     }
 }
 
-impl Meeting for BatchNorm {
-    fn tell_forward(&self, x: &[f32]) -> Vec<f64> {
-        let mut told = vec![0.0; 3 * self.shape.c];
-        tell_moments(self.shape.c, x, &mut told);
-        told
+impl MapWise for BatchNorm {
+    fn reads_input(&self) -> bool {
+        true
     }
 
-    fn forward_with(&mut self, told: &[Vec<f64>], weights: &[f32], x: &[f32], y: &mut [f32]) {
-        merge_moments(told, &mut self.moments);
-        self.values = told.iter().map(|t| t[0]).sum::<f64>() as usize;
-        self.normalise(weights, x, y);
+    fn forward_maps(&mut self, maps: Range<usize>, _pass: &Pass, weights: &[f32], x: &[f32], y: &mut [f32]) {
+        let (gain, bias) = weights.split_at(tensor_ranges(&self.tensors())[1].start);
+        normalise(&gain[maps.clone()], &bias[maps.clone()], EPS, &self.moments[maps], x, y);
     }
 
-    fn tell_backward(&self, x: &[f32], dy: &[f32]) -> Vec<f64> {
-        let mut told = vec![0.0; 2 * self.shape.c];
-        tell_gradients(EPS, &self.moments, x, dy, &mut told);
-        told
-    }
-
-    fn backward_with(
+    fn backward_maps(
         &mut self,
-        told: &[Vec<f64>],
-        own: usize,
+        maps: Range<usize>,
+        pass: &Pass,
         weights: &[f32],
         x: &[f32],
+        _y: &[f32],
         dy: &[f32],
         dx: Option<&mut [f32]>,
-        dweights: &mut [f32],
+        _dweights: &mut [f32],
     ) {
-        for (c, sums) in self.sums.iter_mut().enumerate() {
-            *sums = [0, 1].map(|k| told.iter().map(|t| t[2 * c + k]).sum::<f64>() as f32);
-        }
-        self.write_gradients(&told[own], dweights);
         if let Some(dx) = dx {
-            let batch = Some((self.sums.as_slice(), self.values));
-            input_gradient(&weights[..self.shape.c], EPS, &self.moments, batch, x, dy, dx);
+            let batch = pass.training.then_some((&self.sums[maps.clone()], self.values));
+            input_gradient(&weights[maps.clone()], EPS, &self.moments[maps], batch, x, dy, dx);
         }
     }
 }
 
-impl BatchNorm {
-    fn normalise(&self, weights: &[f32], x: &[f32], y: &mut [f32]) {
-        let bias = tensor_ranges(&self.tensors())[1].clone();
-        normalise(&weights[..self.shape.c], &weights[bias], EPS, &self.moments, x, y);
+impl Meeting for BatchNorm {
+    fn tell_forward(&self, maps: Range<usize>, x: &[f32], told: &mut Vec<f64>) {
+        let before = told.len();
+        told.resize(before + 3 * maps.len(), 0.0);
+        tell_moments(maps.len(), x, &mut told[before..]);
     }
 
-    /// Writes this slice's gradients of gain and bias, `told (C, 2)`.
-    fn write_gradients(&self, told: &[f64], dweights: &mut [f32]) {
-        let bias = tensor_ranges(&self.tensors())[1].start;
-        for (c, told) in told.as_chunks::<2>().0.iter().enumerate() {
-            dweights[c] = told[0] as f32;
-            dweights[bias + c] = told[1] as f32;
+    fn hear_forward(&mut self, told: &[Vec<f64>]) {
+        merge_moments(told, &mut self.moments);
+        self.values = told.iter().map(|t| t[0]).sum::<f64>() as usize;
+    }
+
+    fn recall(&mut self, buffers: &[f32]) {
+        let (means, vars) = buffers.split_at(tensor_ranges(&self.buffers())[1].start);
+        for (moments, (&mean, &var)) in self.moments.iter_mut().zip(means.iter().zip(vars)) {
+            *moments = Moments { mean, var };
+        }
+    }
+
+    fn tell_backward(&self, maps: Range<usize>, x: &[f32], dy: &[f32], told: &mut Vec<f64>) {
+        let before = told.len();
+        told.resize(before + 2 * maps.len(), 0.0);
+        tell_gradients(EPS, &self.moments[maps], x, dy, &mut told[before..]);
+    }
+
+    fn hear_backward(&mut self, told: &[Vec<f64>], own: usize, dweights: &mut [f32]) {
+        for (c, sums) in self.sums.iter_mut().enumerate() {
+            *sums = [0, 1].map(|k| told.iter().map(|t| t[2 * c + k]).sum::<f64>() as f32);
+        }
+        let (gain, bias) = dweights.split_at_mut(tensor_ranges(&self.tensors())[1].start);
+        for ((told, gain), bias) in told[own].as_chunks().0.iter().zip(gain).zip(bias) {
+            [*gain, *bias] = told.map(|sum: f64| sum as f32);
         }
     }
 }

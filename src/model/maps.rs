@@ -20,13 +20,17 @@ const MADE_IN_CACHE: usize = 98_304;
 pub(super) struct Run {
     /// Which layers.
     pub(super) layers: Range<usize>,
+    /// The one where images meet, if there is one. What lies behind it has no tensors: it goes back twice, before they meet
+    /// and after.
+    pub(super) meeting: Option<usize>,
     /// What is done, in order.
     steps: Vec<Step>,
     /// Feature maps.
     maps: usize,
     /// Neurons of a feature map of the input, and of the output of each layer.
     neurons: Vec<usize>,
-    /// Whether the output of each layer is kept: a backward pass reads it, Hebbian rules, or a layer behind the run.
+    /// Whether the output of each layer is kept in training: a backward pass reads it, Hebbian rules, or a layer behind the
+    /// run. In evaluation the last one is.
     kept: Vec<bool>,
 }
 
@@ -47,21 +51,27 @@ impl Step {
 impl Run {
     /// The runs among `layers`, in order. The first layer is in none, or makes the maps of one.
     pub(super) fn all(layers: &mut [Box<dyn Layer>]) -> Vec<Self> {
-        let mut map_wise: Vec<bool> = layers.iter_mut().map(|layer| layer.map_wise().is_some()).collect();
-        let makes = layers.first_mut().is_some_and(|layer| layer.map_source().is_some());
-        if let Some(first) = map_wise.first_mut() {
-            *first = makes;
-        }
-        let mut runs = Vec::new();
-        let mut start = usize::from(!makes);
+        let (mut runs, mut start) = (Vec::new(), 0);
         while start < layers.len() {
-            let end = start + map_wise[start..].iter().take_while(|&&is| is).count();
-            if end > start + 1 {
-                runs.push(Self::new(layers, start..end));
+            let run = start..Self::end(layers, start);
+            if run.len() > 1 {
+                runs.push(Self::new(layers, run.clone()));
             }
-            start = end.max(start + 1);
+            start = run.end.max(start + 1);
         }
         runs
+    }
+
+    /// The end of the run from layer `start`, if it is in one.
+    fn end(layers: &mut [Box<dyn Layer>], start: usize) -> usize {
+        let mut met = false;
+        for (i, layer) in layers.iter_mut().enumerate().skip(start) {
+            if of_run(layer.as_mut(), i).is_none() || (met && !layer.tensors().is_empty()) {
+                return i;
+            }
+            met |= layer.meeting().is_some();
+        }
+        layers.len()
     }
 
     fn new(layers: &mut [Box<dyn Layer>], run: Range<usize>) -> Self {
@@ -93,7 +103,8 @@ impl Run {
                 kept[input] |= reads_input;
             }
         }
-        Self { layers: run, steps, maps, neurons, kept }
+        let meeting = run.clone().find(|&i| layers[i].meeting().is_some());
+        Self { layers: run, meeting, steps, maps, neurons, kept }
     }
 
     /// The groups of maps that go through together in a pass over `batch` images: all where the kernels share them out.
@@ -113,13 +124,13 @@ impl Run {
     }
 
     /// Whether the activity at `at`, as of [`Run::place`], is kept.
-    fn keeps(&self, at: usize) -> bool {
-        at == 0 || self.kept[at - 1]
+    fn keeps(&self, at: usize, pass: &Pass) -> bool {
+        at == 0 || at == self.layers.len() || (pass.training && self.kept[at - 1])
     }
 
     /// As [`Run::place`] of activity.
-    fn activity(&self, at: usize, maps: &Range<usize>, batch: usize) -> Range<usize> {
-        self.place(at, maps, batch, self.keeps(at))
+    fn activity(&self, at: usize, maps: &Range<usize>, pass: &Pass) -> Range<usize> {
+        self.place(at, maps, pass.batch, self.keeps(at, pass))
     }
 
     /// As [`Run::place`] of gradients, which only the ends of the run keep.
@@ -127,56 +138,99 @@ impl Run {
         self.place(at, maps, batch, at == 0 || at == self.layers.len())
     }
 
-    /// All layers of the run forward.
-    pub(super) fn forward(&self, replica: &mut Replica, pass: &Pass, w: Memory) {
+    /// The layers `part` of the run forward: all, those before the one where images meet, which is told of, or the others.
+    pub(super) fn forward(&self, replica: &mut Replica, part: Range<usize>, pass: &Pass, w: Memory, b: Memory) {
         let (begin, batch) = (self.layers.start, pass.batch);
-        let Replica { layers, x: input, outputs, .. } = replica;
+        let Replica { layers, x: input, outputs, told, .. } = replica;
+        if let Some(i) = self.meeting.filter(|_| !pass.training)
+            && let Some(layer) = layers[i].meeting()
+        {
+            layer.recall(b.of(i));
+        }
         for maps in self.groups(batch) {
-            for step in &self.steps {
+            for step in self.steps.iter().filter(|step| part.contains(&step.layer)) {
                 let &Step { layer: i, from, to } = step;
                 let (before, rest) = outputs.split_at_mut(begin + from);
                 let y = &mut rest[to - from - 1];
-                let whole = if self.keeps(to) { self.maps } else { maps.len() };
+                let whole = if self.keeps(to, pass) { self.maps } else { maps.len() };
                 y.resize(whole * self.neurons[to] * batch, 0.0);
                 let x = match before.last() {
                     None => input.as_slice(),
-                    Some(x) => &x[self.activity(from, &maps, batch)],
+                    Some(x) => &x[self.activity(from, &maps, pass)],
                 };
-                let y = &mut y[self.activity(to, &maps, batch)];
+                let y = &mut y[self.activity(to, &maps, pass)];
                 let Some(layer) = of_run(layers[i].as_mut(), i) else { continue };
                 match layer.with_relu().filter(|_| step.with_relu()) {
                     Some(both) => both.forward_relu(maps.clone(), pass, x, y),
                     None => layer.forward_maps(maps.clone(), pass, w.of(i), x, y),
                 }
             }
+            if let Some(layer) = layers[part.end..].first_mut().filter(|_| self.meeting == Some(part.end))
+                && let Some(layer) = layer.meeting()
+            {
+                let x = &outputs[part.end - 1][self.activity(part.end - begin, &maps, pass)];
+                layer.tell_forward(maps, x, told);
+            }
         }
     }
 
-    /// The layers of the run from `from` backward; the gradient of the input only of those above it.
+    /// The layers of the run from `from` backward; the gradient of the input only of those above it. Where images meet they
+    /// have.
     pub(super) fn backward(&self, replica: &mut Replica, from: usize, pass: &Pass, w: Memory) {
-        let (begin, batch, lowest) = (self.layers.start, pass.batch, from);
-        let Replica { layers, x: input, outputs, d_outputs, dweights, .. } = replica;
-        for maps in self.groups(batch) {
-            for &Step { layer: i, from, to } in self.steps.iter().rev().filter(|step| step.layer >= lowest) {
-                let (before, rest) = d_outputs.split_at_mut(begin + from);
-                let dx = before.last_mut().filter(|_| i > lowest).map(|dx| {
-                    let whole = if from == 0 { self.maps } else { maps.len() };
-                    dx.resize(whole * self.neurons[from] * batch, 0.0);
-                    &mut dx[self.gradient(from, &maps, batch)]
-                });
-                let dy = &rest[to - from - 1][self.gradient(to, &maps, batch)];
-                // What is not kept is not read, and is there for the last maps alone.
-                let read = |at: usize| match (begin + at, self.keeps(at)) {
-                    (0, _) => input,
-                    (end, true) => &outputs[end - 1][self.activity(at, &maps, batch)],
-                    _ => &[],
-                };
-                let (x, y) = (read(from), read(to));
-                let dw = &mut dweights[w.ranges[i].clone()];
-                if let Some(layer) = of_run(layers[i].as_mut(), i) {
-                    layer.backward_maps(maps.clone(), pass, w.of(i), x, y, dy, dx, dw);
-                }
+        for maps in self.groups(pass.batch) {
+            for step in self.steps.iter().rev().filter(|step| step.layer >= from) {
+                self.step_back(step, replica, &maps, from, pass, w);
             }
+        }
+    }
+
+    /// The layers behind the one where images meet backward, and what this slice tells there.
+    pub(super) fn tell_backward(&self, replica: &mut Replica, pass: &Pass, w: Memory) -> Vec<f64> {
+        let mut told = Vec::new();
+        let Some(meeting) = self.meeting else { return told };
+        let at = meeting - self.layers.start;
+        for maps in self.groups(pass.batch) {
+            for step in self.steps.iter().rev().filter(|step| step.layer > meeting) {
+                self.step_back(step, replica, &maps, meeting, pass, w);
+            }
+            let x = &replica.outputs[meeting - 1][self.activity(at, &maps, pass)];
+            let dy = &replica.d_outputs[meeting][self.gradient(at + 1, &maps, pass.batch)];
+            if let Some(layer) = replica.layers[meeting].meeting() {
+                layer.tell_backward(maps, x, dy, &mut told);
+            }
+        }
+        told
+    }
+
+    /// One step of the way back of `maps`; the gradient of its input if it is above layer `lowest`.
+    fn step_back(
+        &self,
+        step: &Step,
+        replica: &mut Replica,
+        maps: &Range<usize>,
+        lowest: usize,
+        pass: &Pass,
+        w: Memory,
+    ) {
+        let (begin, batch, &Step { layer: i, from, to }) = (self.layers.start, pass.batch, step);
+        let Replica { layers, x: input, outputs, d_outputs, dweights, .. } = replica;
+        let (before, rest) = d_outputs.split_at_mut(begin + from);
+        let dx = before.last_mut().filter(|_| i > lowest).map(|dx| {
+            let whole = if from == 0 { self.maps } else { maps.len() };
+            dx.resize(whole * self.neurons[from] * batch, 0.0);
+            &mut dx[self.gradient(from, maps, batch)]
+        });
+        let dy = &rest[to - from - 1][self.gradient(to, maps, batch)];
+        // What is not kept is not read, and is there for the last maps alone.
+        let read = |at: usize| match (begin + at, self.keeps(at, pass)) {
+            (0, _) => input,
+            (end, true) => &outputs[end - 1][self.activity(at, maps, pass)],
+            _ => &[],
+        };
+        let (x, y) = (read(from), read(to));
+        let dw = &mut dweights[w.ranges[i].clone()];
+        if let Some(layer) = of_run(layers[i].as_mut(), i) {
+            layer.backward_maps(maps.clone(), pass, w.of(i), x, y, dy, dx, dw);
         }
     }
 }
@@ -226,21 +280,34 @@ mod tests {
         assert_eq!((of(1).kept, of(1).neurons), (vec![true, false, true], vec![0, 64, 16, 16]));
     }
 
-    /// From the pooling, its ReLU and the layer behind: what lies before gets no gradient, and what lies behind the same.
+    /// Images meet once in a run, behind a convolution of the image or a layer of maps, or where it begins.
+    #[test]
+    fn a_run_meets_once_and_goes_back_twice_behind() {
+        let names =
+            ["conv", "batch_norm", "max_pool", "relu", "lateral_inhibition", "relu", "batch_norm", "batch_norm"];
+        let runs = Run::all(&mut layers(&names, Shape { c: 1, h: 8, w: 8 }));
+        let found: Vec<_> = runs.iter().map(|run| (run.layers.clone(), run.meeting)).collect();
+        assert_eq!(found, [(0..4, Some(1)), (4..7, Some(6))]);
+        assert_eq!(runs[0].kept, [true, false, false, true]);
+    }
+
+    /// From the pooling, its ReLU, the layer where images meet and those around: what lies before gets no gradient, and what
+    /// lies behind the same.
     #[test]
     fn a_run_may_be_left_alone_below_any_layer() {
         let shape = Shape { c: 2, h: 12, w: 12 };
-        let names = ["conv", "lateral_inhibition", "max_pool", "relu", "lateral_inhibition", "conv"];
+        let names =
+            ["conv", "lateral_inhibition", "max_pool", "relu", "lateral_inhibition", "batch_norm", "relu", "conv"];
         for from in 0..names.len() {
             let down = |by_layer| {
                 let mut network = Network::new(shape, layers(&names, shape));
-                let mut weights = vec![0.0; network.weights_len()];
-                network.initialise(1, &mut weights, &mut []);
+                let (mut weights, mut buffers) = (vec![0.0; network.weights_len()], vec![0.0; network.buffers_len()]);
+                network.initialise(1, &mut weights, &mut buffers);
                 if by_layer {
                     network.replicas.iter_mut().for_each(|replica| replica.runs.clear());
                 }
                 let pass = Pass { training: true, batch: 5, slice: 0, seed: 1, step: 1 };
-                let y = network.forward(&pass, &weights, &mut [], &random("x", shape.n() * 5));
+                let y = network.forward(&pass, &weights, &mut buffers, &random("x", shape.n() * 5));
                 let mut dweights = vec![0.0; weights.len()];
                 network.backward(&pass, &weights, &random("dy", y.len()), from, &mut dweights);
                 (y, dweights)
@@ -253,34 +320,49 @@ mod tests {
     /// each has a slice, all together.
     #[test]
     fn a_run_gives_the_bits_of_its_layers_one_by_one() {
-        for c in [1, 3] {
-            let bits = |threads, by_layer| pool(threads).unwrap().run(|| run(Shape { c, h: 48, w: 52 }, by_layer));
-            let expected = bits(1, true);
-            assert!(bits(1, false) == expected && bits(4, false) == expected, "{c} channels");
+        let plain = [
+            ["conv 11", "lateral_inhibition", "max_pool", "relu", "lateral_inhibition", "relu"].as_slice(),
+            ["conv", "max_pool", "relu", "conv"].as_slice(),
+        ];
+        let meeting = [
+            ["conv 11", "batch_norm", "max_pool", "relu", "conv", "batch_norm", "relu", "conv"].as_slice(),
+            ["relu", "lateral_inhibition", "batch_norm", "conv"].as_slice(),
+        ];
+        for (names, runs) in [(plain, 2), (meeting, 3)] {
+            for c in [1, 3] {
+                let shape = Shape { c, h: 48, w: 52 };
+                let bits = |threads, by_layer| {
+                    pool(threads).unwrap().run(|| {
+                        let network = Network::new(shape, layers(&names.concat(), shape));
+                        assert_eq!(network.replicas[0].runs.len(), runs);
+                        step(network, by_layer)
+                    })
+                };
+                let expected = bits(1, true);
+                assert!(bits(1, false) == expected && bits(4, false) == expected, "{c} channels of {names:?}");
+            }
         }
     }
 
-    /// Logits, gradients and their square after a step, in bits.
-    fn run(shape: Shape, by_layer: bool) -> (Vec<u32>, u64) {
-        let names = [
-            ["conv 11", "lateral_inhibition", "max_pool", "relu", "lateral_inhibition", "relu"].as_slice(),
-            ["conv", "max_pool", "relu", "conv"].as_slice(),
-        ]
-        .concat();
-        let mut network = Network::new(shape, layers(&names, shape));
-        assert_eq!(network.replicas[0].runs.len(), 2);
+    /// Logits and gradients of a step, their square, running statistics, and logits in evaluation after it, in bits.
+    fn step(mut network: Network, by_layer: bool) -> (Vec<u32>, u64) {
         let (mut weights, mut dweights) = (vec![0.0; network.weights_len()], vec![f32::NAN; network.weights_len()]);
-        network.initialise(1, &mut weights, &mut []);
-        let pass = Pass { training: true, batch: 33, slice: 0, seed: 1, step: 1 };
-        let x = random("x", shape.n() * 33);
-        let mut y = network.forward(&pass, &weights, &mut [], &x);
+        let mut buffers = vec![0.0; network.buffers_len()];
+        network.initialise(1, &mut weights, &mut buffers);
+        let mut pass = Pass { training: true, batch: 33, slice: 0, seed: 1, step: 1 };
+        let x = random("x", network.input().n() * 33);
+        let first = buffers.clone();
+        let mut y = network.forward(&pass, &weights, &mut buffers, &x);
         if by_layer {
             network.replicas.iter_mut().for_each(|replica| replica.runs.clear());
-            y = network.forward(&pass, &weights, &mut [], &x);
+            buffers = first;
+            y = network.forward(&pass, &weights, &mut buffers, &x);
         }
         let square = network.backward(&pass, &weights, &random("dy", y.len()), 0, &mut dweights);
-        let finite = dweights.iter().filter(|d| !d.is_nan()).map(|d| d.to_bits());
-        (y.iter().map(|v| v.to_bits()).chain(finite).collect(), square.to_bits())
+        pass.training = false;
+        let evaluated = network.forward(&pass, &weights, &mut buffers, &x);
+        let finite = dweights.into_iter().filter(|d| !d.is_nan());
+        (y.into_iter().chain(finite).chain(buffers).chain(evaluated).map(f32::to_bits).collect(), square.to_bits())
     }
 
     /// Up with all maps together, down with some after others.
@@ -292,13 +374,13 @@ mod tests {
         let mut weights = vec![0.0; network.weights_len()];
         network.initialise(1, &mut weights, &mut []);
         let x = random("x", shape.n() * 16);
-        let mut step = |threads: [usize; 2]| {
+        let mut gradient = |threads: [usize; 2]| {
             let [up, down] = threads.map(|n| pool(n).unwrap());
             let mut dweights = vec![0.0; weights.len()];
             let y = up.run(|| network.forward(&pass, &weights, &mut [], &x));
             down.run(|| network.backward(&pass, &weights, &random("dy", y.len()), 0, &mut dweights));
             dweights
         };
-        assert_eq!(step([2, 1]), step([1, 1]));
+        assert_eq!(gradient([2, 1]), gradient([1, 1]));
     }
 }

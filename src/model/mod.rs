@@ -212,29 +212,24 @@ pub trait WithRelu {
     fn forward_relu(&mut self, maps: Range<usize>, pass: &Pass, x: &[f32], y: &mut [f32]);
 }
 
-/// A layer that treats an image by the whole batch in training. Each slice tells what it has (`tell`), and each goes on
-/// with what all have told, in the order of the slices.
-pub trait Meeting {
-    /// What this slice adds to the batch before `forward_with`; `x (N, B)`.
-    fn tell_forward(&self, x: &[f32]) -> Vec<f64>;
+/// A map-wise layer that treats an image by the whole batch in training: each slice tells what it has, hears what all have
+/// told, in the order of the slices, and then goes by that.
+pub trait Meeting: MapWise {
+    /// Appends to `told` what this slice adds to the batch in the feature maps `maps`, whose input alone is `x`.
+    fn tell_forward(&self, maps: Range<usize>, x: &[f32], told: &mut Vec<f64>);
 
-    /// [`Layer::forward`] in training, given what all slices told.
-    fn forward_with(&mut self, told: &[Vec<f64>], weights: &[f32], x: &[f32], y: &mut [f32]);
+    /// Takes what all slices told of all maps: [`MapWise::forward_maps`] goes by it.
+    fn hear_forward(&mut self, told: &[Vec<f64>]);
 
-    /// What this slice adds to the batch before `backward_with`; `x`, `dy` `(N, B)`.
-    fn tell_backward(&self, x: &[f32], dy: &[f32]) -> Vec<f64>;
+    /// Takes the running statistics in place of what slices tell, in evaluation.
+    fn recall(&mut self, buffers: &[f32]);
 
-    /// [`Layer::backward`] in training, given what all slices told, of which the one at `own` is this slice's.
-    fn backward_with(
-        &mut self,
-        told: &[Vec<f64>],
-        own: usize,
-        weights: &[f32],
-        x: &[f32],
-        dy: &[f32],
-        dx: Option<&mut [f32]>,
-        dweights: &mut [f32],
-    );
+    /// As [`Meeting::tell_forward`] for the way back; `dy` is the gradient of these maps alone.
+    fn tell_backward(&self, maps: Range<usize>, x: &[f32], dy: &[f32], told: &mut Vec<f64>);
+
+    /// Takes what all slices told of all maps: [`MapWise::backward_maps`] goes by it. Of what this slice told, at `own`, it
+    /// overwrites `dweights`.
+    fn hear_backward(&mut self, told: &[Vec<f64>], own: usize, dweights: &mut [f32]);
 }
 
 /// A layer that begins with all-to-all projections of its input, `W x`. The network computes these products, and

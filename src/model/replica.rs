@@ -22,6 +22,8 @@ pub(super) struct Replica {
     pub(super) parts: Vec<Aligned>,
     /// This slice's part of the gradient of all weights, but for those of [`Layer::outer`].
     pub(super) dweights: Aligned,
+    /// What a run has told of the maps before images meet.
+    pub(super) told: Vec<f64>,
 }
 
 /// Where each layer's weights and buffers lie, and the values of the weights.
@@ -41,7 +43,8 @@ impl Replica {
     pub(super) fn new(mut layers: Vec<Box<dyn Layer>>) -> Self {
         let empty = vec![Aligned::default(); layers.len()];
         let (x, dweights, runs) = (Aligned::default(), Aligned::default(), Run::all(&mut layers));
-        Self { images: 0, x, outputs: empty.clone(), d_outputs: empty, parts: Vec::new(), dweights, layers, runs }
+        let (parts, told) = (Vec::new(), Vec::new());
+        Self { images: 0, x, outputs: empty.clone(), d_outputs: empty, parts, dweights, told, layers, runs }
     }
 
     pub(super) fn replicate(&self) -> Self {
@@ -55,83 +58,109 @@ impl Replica {
         (x, self.layers[i].as_mut(), &mut rest[0])
     }
 
+    /// The layers of `layers` forward; those where images meet have heard what all told, in training.
     pub(super) fn forward(&mut self, layers: Range<usize>, pass: &Pass, w: Memory, b: Memory) {
         let runs = std::mem::take(&mut self.runs);
         let mut i = layers.start;
         while i < layers.end {
-            if let Some(run) = runs.iter().find(|run| run.layers.start == i && run.layers.end <= layers.end) {
-                run.forward(self, pass, w);
-                i = run.layers.end;
+            if let Some(run) = runs.iter().find(|run| run.layers.contains(&i)) {
+                let part = i..run.layers.end.min(layers.end);
+                run.forward(self, part.clone(), pass, w, b);
+                i = part.end;
                 continue;
             }
             let (x, layer, y) = self.at(i);
+            let maps = 0..layer.output().c;
             y.resize(layer.output().n() * pass.batch, 0.0);
-            layer.forward(pass, w.of(i), b.of(i), x, y);
+            match layer.meeting() {
+                Some(layer) if pass.training => layer.forward_maps(maps, pass, w.of(i), x, y),
+                _ => layer.forward(pass, w.of(i), b.of(i), x, y),
+            }
             i += 1;
         }
         self.runs = runs;
     }
 
-    /// The layers of `layers` from the last to the first backward, as [`Replica::backward`] each.
+    /// The layers of `layers` from the last to the first backward, as [`Replica::backward`] each. A run in which images
+    /// have yet to meet goes back once they have.
     pub(super) fn backward_through(&mut self, layers: Range<usize>, from: usize, pass: &Pass, w: Memory) {
         let runs = std::mem::take(&mut self.runs);
         let mut end = layers.end;
         while end > layers.start {
             if let Some(run) = runs.iter().find(|run| run.layers.end == end) {
-                run.backward(self, from, pass, w);
+                if run.meeting.is_none_or(|meeting| meeting < from) {
+                    run.backward(self, from, pass, w);
+                }
                 end = run.layers.start.max(layers.start);
                 continue;
             }
             end -= 1;
-            self.backward(end, from, None, pass, w);
+            self.backward(end, from, pass, w);
         }
         self.runs = runs;
     }
 
-    /// Layer `i`, at which slices stopped, forward: with what all told, or with the products of its afferents.
-    pub(super) fn forward_with(&mut self, i: usize, told: &[Vec<f64>], pass: &Pass, w: Memory) {
+    /// What this slice tells of the input of layer `i`, if images meet there.
+    pub(super) fn tell_forward(&mut self, i: usize) -> Vec<f64> {
+        let mut told = std::mem::take(&mut self.told);
+        let (x, layer, _) = self.at(i);
+        let maps = 0..layer.output().c;
+        if let Some(layer) = layer.meeting().filter(|_| told.is_empty()) {
+            layer.tell_forward(maps, x, &mut told);
+        }
+        told
+    }
+
+    /// Layer `i`, at which slices stopped, goes on with what all told, or with the products of its afferents. Returns the
+    /// first layer that is still to go forward.
+    pub(super) fn forward_with(&mut self, i: usize, told: &[Vec<f64>], pass: &Pass, w: Memory) -> usize {
         let (x, layer, y) = self.at(i);
-        y.resize(layer.output().n() * pass.batch, 0.0);
         if let Some(layer) = layer.meeting() {
-            layer.forward_with(told, w.of(i), x, y);
-        } else if let Some(layer) = layer.afferents() {
+            layer.hear_forward(told);
+            return i;
+        }
+        y.resize(layer.output().n() * pass.batch, 0.0);
+        if let Some(layer) = layer.afferents() {
             layer.forward_after(pass, w.of(i), x, y);
         }
+        i + 1
     }
 
-    pub(super) fn tell_forward(&mut self, i: usize) -> Vec<f64> {
-        let (x, layer, _) = self.at(i);
-        layer.meeting().map_or_else(Vec::new, |layer| layer.tell_forward(x))
-    }
-
-    /// Layer `i` backward, with what all slices told where images meet; the gradient of its input only if it is above
-    /// layer `from`.
-    fn backward(&mut self, i: usize, from: usize, told: Option<(&[Vec<f64>], usize)>, pass: &Pass, w: Memory) {
+    /// Layer `i` backward; the gradient of its input only if it is above layer `from`. Where images meet they have.
+    fn backward(&mut self, i: usize, from: usize, pass: &Pass, w: Memory) {
         let x = if i == 0 { &self.x } else { &self.outputs[i - 1] };
         let (before, rest) = self.d_outputs.split_at_mut(i);
         let dx = before.last_mut().filter(|_| i > from).map(|dx| {
             dx.resize(x.len(), 0.0);
             dx.as_mut_slice()
         });
-        let (dy, dw) = (&rest[0], &mut self.dweights[w.ranges[i].clone()]);
-        match (told, self.layers[i].meeting()) {
-            (Some((told, own)), Some(layer)) => layer.backward_with(told, own, w.of(i), x, dy, dx, dw),
-            _ => self.layers[i].backward_part(pass, w.of(i), x, &self.outputs[i], dy, dx, dw),
+        let (y, dy, dw) = (&self.outputs[i], &rest[0], &mut self.dweights[w.ranges[i].clone()]);
+        let maps = 0..self.layers[i].output().c;
+        match self.layers[i].meeting() {
+            Some(layer) => layer.backward_maps(maps, pass, w.of(i), x, y, dy, dx, dw),
+            None => self.layers[i].backward_part(pass, w.of(i), x, y, dy, dx, dw),
         }
     }
 
     /// What this slice tells where images meet in layer `i`; elsewhere it does what precedes the products of the afferents.
     pub(super) fn stop_backward(&mut self, i: usize, pass: &Pass, w: Memory) -> Vec<f64> {
-        let x = if i == 0 { &self.x } else { &self.outputs[i - 1] };
-        if let Some(layer) = self.layers[i].meeting() {
-            return layer.tell_backward(x, &self.d_outputs[i]);
+        let runs = std::mem::take(&mut self.runs);
+        let mut told = Vec::new();
+        let maps = 0..self.layers[i].output().c;
+        if let Some(run) = runs.iter().find(|run| run.meeting == Some(i)) {
+            told = run.tell_backward(self, pass, w);
+        } else if let Some(layer) = self.layers[i].meeting() {
+            let x = if i == 0 { &self.x } else { &self.outputs[i - 1] };
+            layer.tell_backward(maps, x, &self.d_outputs[i], &mut told);
+        } else {
+            self.backward(i, i, pass, w);
         }
-        self.backward(i, i, None, pass, w);
-        Vec::new()
+        self.runs = runs;
+        told
     }
 
-    /// Layer `i`, at which slices stopped, backward: with what all told, this one's at `own`, or with the products of its
-    /// afferents.
+    /// Layer `i`, at which slices stopped, goes back with what all told, this one's at `own`, or with the products of its
+    /// afferents. Returns the lowest layer that has gone back.
     pub(super) fn backward_with(
         &mut self,
         i: usize,
@@ -140,11 +169,21 @@ impl Replica {
         own: usize,
         pass: &Pass,
         w: Memory,
-    ) {
-        match self.layers[i].meeting() {
-            Some(_) => self.backward(i, from, Some((told, own)), pass, w),
-            None => self.add_parts(i),
+    ) -> usize {
+        let Some(layer) = self.layers[i].meeting() else {
+            self.add_parts(i);
+            return i;
+        };
+        layer.hear_backward(told, own, &mut self.dweights[w.ranges[i].clone()]);
+        let runs = std::mem::take(&mut self.runs);
+        let run = runs.iter().find(|run| run.meeting == Some(i));
+        match run {
+            Some(run) => run.backward(self, from, pass, w),
+            None => self.backward(i, from, pass, w),
         }
+        let lowest = run.map_or(i, |run| run.layers.start);
+        self.runs = runs;
+        lowest
     }
 
     /// Products of the weight gradient that layer `i` left to the network.

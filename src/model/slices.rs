@@ -85,7 +85,7 @@ impl Network {
         results
     }
 
-    /// One pass down after [`Network::ascend`] of the same batch: overwrites `dweights` of the layers from `from` to the
+    /// One pass down after [`Network::ascend`] of the same batch in training: overwrites `dweights` of the layers from `from` to the
     /// last with the gradient and returns the sum of its squares. Layers before `from` are not touched.
     pub fn descend(&mut self, pass: &Pass, weights: &[f32], from: usize, dweights: &mut [f32]) -> f64 {
         let (count, len) = (self.cut(pass.batch), self.weights_len());
@@ -94,7 +94,7 @@ impl Network {
         let part = |i: usize, images: usize| Pass { batch: images, slice: i as u64, ..*pass };
         // Where nobody wants the gradient of the input, nothing is left to compute for all slices.
         let wanted = |stop: &Stop| stop.layer > from || (stop.meeting && stop.layer == from);
-        let stops = self.stops.iter().rev().filter(|stop| pass.training && stop.stops(count) && wanted(stop));
+        let stops = self.stops.iter().rev().filter(|stop| stop.stops(count) && wanted(stop));
         let mut stopped: Option<(usize, Vec<Vec<f64>>)> = None;
         let last = replicas[0].layers.len();
         let go_on = |i: usize, replica: &mut Replica, stopped: &Option<(usize, Vec<Vec<f64>>)>, down_to: usize| {
@@ -105,10 +105,7 @@ impl Network {
             }
             let above = match stopped {
                 None => last,
-                Some((at, told)) => {
-                    replica.backward_with(*at, from, told, i, &pass, w);
-                    *at
-                }
+                Some((at, told)) => replica.backward_with(*at, from, told, i, &pass, w),
             };
             replica.backward_through(down_to..above, from, &pass, w);
         };
@@ -288,10 +285,7 @@ impl Up<'_> {
                     fill(i * SLICE..i * SLICE + replica.images, &mut replica.x);
                     0
                 }
-                Some((at, told)) => {
-                    replica.forward_with(*at, told, &pass, self.w);
-                    at + 1
-                }
+                Some((at, told)) => replica.forward_with(*at, told, &pass, self.w),
             };
             replica.forward(start..to, &pass, self.w, self.b);
         };

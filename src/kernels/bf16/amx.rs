@@ -91,9 +91,9 @@ mod native {
             }
         }
 
-        /// See [`super::super::Unit::sums`].
-        pub(in super::super) fn sums(&mut self) -> [[Sums; 2]; 2] {
-            let mut sums = [[Sums::ZERO; 2]; 2];
+        /// See [`super::super::Unit::read`].
+        #[inline(always)]
+        pub(in super::super) fn read(&mut self, sums: &mut [[Sums; 2]; 2]) {
             // SAFETY: each store writes 16 rows of 64 bytes, STRIDE apart, which is all of a `Sums`, and the four follow each
             // other in `sums`; shapes as in `clear`.
             unsafe {
@@ -102,12 +102,11 @@ mod native {
                     "tilestored [{sums} + 1*{stride} + 1024], tmm1",
                     "tilestored [{sums} + 1*{stride} + 2048], tmm2",
                     "tilestored [{sums} + 1*{stride} + 3072], tmm3",
-                    sums = in(reg) &raw mut sums,
+                    sums = in(reg) sums,
                     stride = in(reg) STRIDE,
                     options(nostack, preserves_flags)
                 );
             }
-            sums
         }
     }
 
@@ -159,7 +158,7 @@ mod nowhere {
             match *self {}
         }
 
-        pub(in super::super) fn sums(&mut self) -> [[Sums; 2]; 2] {
+        pub(in super::super) fn read(&mut self, _: &mut [[Sums; 2]; 2]) {
             match *self {}
         }
     }

@@ -6,7 +6,7 @@
 use super::{LANES, ROWS, Row, Sums, TERMS, Unit, pair, tile};
 use crate::kernels::conv::ConvShape;
 use crate::kernels::lanes::{load_padded, store_first};
-use crate::kernels::threads::for_pieces;
+use crate::kernels::threads::{for_piece_pairs, for_pieces, sharing, workers};
 use crate::kernels::winograd_turn::turn_tile;
 use wide::f32x16;
 
@@ -104,6 +104,8 @@ impl Grid {
 }
 
 /// `y[o] = bias[o] + sum over i and taps of weight(o, i, tap) * x[i, shifted]`, factors rounded.
+///
+/// Threads share out the output channels and pack the input each for themselves, the rows under a row of outputs at a time.
 fn convolve(
     shape: &ConvShape,
     batch: usize,
@@ -115,11 +117,14 @@ fn convolve(
 ) {
     shape.check(batch, x, y);
     let ConvShape { c_in, c_out, h, w, k } = *shape;
-    let (side, blocks, grid) = (k * k, c_in.div_ceil(TERMS), Grid::new(shape, batch));
+    let (side, grid) = (k * k, Grid::new(shape, batch));
     let (plane, work) = (h * w * batch, shape.work() * batch);
+    let (blocks, groups) = (c_in.div_ceil(TERMS), c_out.div_ceil(GROUP));
     let per_tile = blocks * side * ROWS;
-    let map = grid.high * grid.wide * ROWS;
-    let [left, right] = scratch.rows(c_out.div_ceil(GROUP) * 2 * per_tile, blocks * map);
+    let pieces = if sharing() { groups.min(workers()).max(1) } else { 1 };
+    let channels = groups.div_ceil(pieces) * GROUP;
+    let line = blocks * grid.wide * ROWS;
+    let [left, right] = scratch.rows(groups * 2 * per_tile, pieces * k * line);
     for_pieces(left, per_tile, c_out * c_in * side, |o, rows| {
         for (t, rows) in rows.as_chunks_mut::<ROWS>().0.iter_mut().enumerate() {
             let (block, tap) = (t / side, t % side);
@@ -131,53 +136,64 @@ fn convolve(
             }
         }
     });
-    for_pieces(right, grid.wide * ROWS, work, |i, rows| {
-        let (block, top) = (i / grid.high, i % grid.high);
-        rows.fill(Row::ZERO);
-        if !(k / 2..h + k / 2).contains(&top) {
-            return;
+    let left = &*left;
+    for_piece_pairs(y, channels * plane, right, k * line, work, |piece, y, lines| {
+        let (mut unit, mut sums) = (Unit::new(), [[Sums::ZERO; 2]; 2]);
+        lines.fill(Row::ZERO);
+        for top in 0..k - 1 {
+            pack_line(shape, batch, &grid, x, top, &mut lines[top * line..][..line]);
         }
-        let channels = block * TERMS..c_in.min((block + 1) * TERMS);
-        for (p, c) in channels.step_by(2).enumerate() {
-            let line = |c: usize| &x[(c * h + top - k / 2) * w * batch..][..w * batch];
-            let (low, high) = (line(c), (c + 1 < c_in).then(|| line(c + 1)));
-            grid.each(shape, |column, pixel, image| {
-                let (at, n) = (pixel * batch + image, LANES.min(batch - image));
-                let high = high.map_or(f32x16::ZERO, |high| load_padded(high, at, n));
-                rows[column * ROWS + p] = Row::of(load_padded(low, at, n).as_array(), high.as_array());
-            });
-        }
-    });
-    let (left, right) = (&*left, &*right);
-    for_pieces(y, GROUP * plane, work, |group, planes| {
-        let mut unit = Unit::new();
-        let weights = &left[group * 2 * per_tile..][..2 * per_tile];
         for oy in 0..h {
-            for column in (0..grid.columns).step_by(2) {
-                unit.clear();
-                for (t, at) in (0..per_tile).step_by(ROWS).enumerate() {
-                    let (block, tap) = (t / side, t % side);
-                    let under = (oy + tap / k) * grid.wide + column + tap % k * grid.vectors;
-                    let under = block * map + under * ROWS;
-                    let weights = [tile(weights, at), tile(weights, per_tile + at)];
-                    unit.add(weights, [tile(right, under), tile(right, under + ROWS)]);
-                }
-                for (i, sums) in unit.sums().iter().enumerate() {
-                    let first = i * LANES;
-                    for (r, plane) in planes.chunks_exact_mut(plane).skip(first).take(LANES).enumerate() {
-                        let bias = f32x16::splat(bias.map_or(0.0, |bias| bias[group * GROUP + first + r]));
-                        for (j, Sums(sums)) in sums.iter().enumerate() {
-                            let (pixel, image) = ((column + j) / grid.vectors, (column + j) % grid.vectors * LANES);
-                            if pixel < w {
-                                let (at, n) = ((oy * w + pixel) * batch + image, LANES.min(batch - image));
-                                store_first(plane, at, n, f32x16::new(sums[r]) + bias);
+            let top = oy + k - 1;
+            pack_line(shape, batch, &grid, x, top, &mut lines[top % k * line..][..line]);
+            for (group, planes) in y.chunks_mut(GROUP * plane).enumerate() {
+                let first = piece * channels + group * GROUP;
+                let weights = left[first / LANES * per_tile..][..2 * per_tile].split_at(per_tile);
+                for column in (0..grid.columns).step_by(2) {
+                    unit.clear();
+                    let mut at = 0;
+                    for block in 0..blocks {
+                        for ky in 0..k {
+                            let line = &lines[(oy + ky) % k * line + block * grid.wide * ROWS..];
+                            for kx in 0..k {
+                                let under = (column + kx * grid.vectors) * ROWS;
+                                let weights = [tile(weights.0, at), tile(weights.1, at)];
+                                unit.add(weights, [tile(line, under), tile(line, under + ROWS)]);
+                                at += ROWS;
                             }
+                        }
+                    }
+                    unit.read(&mut sums);
+                    for j in (0..2).take_while(|j| column + j < w * grid.vectors) {
+                        let (pixel, image) = ((column + j) / grid.vectors, (column + j) % grid.vectors * LANES);
+                        let (at, n) = ((oy * w + pixel) * batch + image, LANES.min(batch - image));
+                        for (r, plane) in planes.chunks_exact_mut(plane).enumerate() {
+                            let bias = f32x16::splat(bias.map_or(0.0, |bias| bias[first + r]));
+                            store_first(plane, at, n, f32x16::new(sums[r / LANES][j].0[r % LANES]) + bias);
                         }
                     }
                 }
             }
         }
     });
+}
+
+/// The padded row `top` of `x` for [`convolve`] `(C_in / 32, grid.wide)` tiles; its padding on both sides is zero already.
+fn pack_line(shape: &ConvShape, batch: usize, grid: &Grid, x: &[f32], top: usize, tiles: &mut [Row]) {
+    let ConvShape { c_in, h, w, k, .. } = *shape;
+    if !(k / 2..h + k / 2).contains(&top) {
+        return tiles.fill(Row::ZERO);
+    }
+    let line = |c: usize| &x[(c * h + top - k / 2) * w * batch..][..w * batch];
+    for c in (0..c_in).step_by(2) {
+        let (low, high) = (line(c), (c + 1 < c_in).then(|| line(c + 1)));
+        let rows = &mut tiles[c / TERMS * grid.wide * ROWS + c % TERMS / 2..];
+        grid.each(shape, |column, pixel, image| {
+            let (at, n) = (pixel * batch + image, LANES.min(batch - image));
+            let high = high.map_or(f32x16::ZERO, |high| load_padded(high, at, n));
+            rows[column * ROWS] = Row::of(load_padded(low, at, n).as_array(), high.as_array());
+        });
+    }
 }
 
 /// [`crate::kernels::conv::backward_weights`] with `dy` and `x` rounded to bf16.
@@ -229,7 +245,7 @@ pub fn backward_weights(shape: &ConvShape, batch: usize, dy: &[f32], x: &[f32], 
     });
     let (left, right) = (&*left, &*right);
     for_pieces(dw, GROUP * taps, work, |group, dw| {
-        let mut unit = Unit::new();
+        let (mut unit, mut sums) = (Unit::new(), [[Sums::ZERO; 2]; 2]);
         let gradients = left[group * 2 * gradients..][..2 * gradients].split_at(gradients);
         for first in (0..c_in).step_by(GROUP) {
             let maps = right[first / LANES * map..][..2 * map].split_at(map);
@@ -243,7 +259,8 @@ pub fn backward_weights(shape: &ConvShape, batch: usize, dy: &[f32], x: &[f32], 
                         unit.add([tile(gradients.0, at), tile(gradients.1, at)], maps);
                     }
                 }
-                for (i, sums) in unit.sums().iter().enumerate() {
+                unit.read(&mut sums);
+                for (i, sums) in sums.iter().enumerate() {
                     for (r, dw) in dw.chunks_exact_mut(taps).skip(i * LANES).take(LANES).enumerate() {
                         for (j, Sums(sums)) in sums.iter().enumerate() {
                             let channels = dw.chunks_exact_mut(side).skip(first + j * LANES);

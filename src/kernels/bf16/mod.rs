@@ -85,11 +85,12 @@ impl Unit {
         }
     }
 
-    /// The sums `[left][right]`.
-    fn sums(&mut self) -> [[Sums; 2]; 2] {
+    /// Writes the sums, `[left][right]`.
+    #[inline(always)]
+    fn read(&mut self, sums: &mut [[Sums; 2]; 2]) {
         match self {
-            Self::Amx(unit) => unit.sums(),
-            Self::Emulated(unit) => unit.sums,
+            Self::Amx(unit) => unit.read(sums),
+            Self::Emulated(unit) => *sums = unit.sums,
         }
     }
 }
@@ -140,6 +141,12 @@ mod tests {
         assert_eq!(pair(1.0, -2.0), 0xc000_3f80);
     }
 
+    fn sums(unit: &mut Unit) -> [[Sums; 2]; 2] {
+        let mut sums = [[Sums([[f32::NAN; LANES]; LANES]); 2]; 2];
+        unit.read(&mut sums);
+        sums
+    }
+
     fn tiles(rng: &mut Rng, exponents: std::ops::Range<i32>) -> [Tile; 4] {
         let mut number = || {
             let size = exponents.start + rng.below(exponents.len()) as i32;
@@ -160,7 +167,7 @@ mod tests {
         for exponents in [0..1, -3..3, -20..20, -70..-60, -64..-62, -130..-120, 60..66] {
             for unit in [&mut native, &mut emulated] {
                 unit.clear();
-                assert!(unit.sums().as_flattened().iter().all(|sums| *sums == Sums::ZERO));
+                assert!(sums(unit).as_flattened().iter().all(|sums| *sums == Sums::ZERO));
             }
             for _ in 0..40 {
                 let [a, b, c, d] = tiles(&mut rng, exponents.clone());
@@ -170,7 +177,7 @@ mod tests {
             // Sums beyond all numbers end as NaN, whose other bits mean nothing.
             let bits = |x: f32| if x.is_nan() { f32::NAN.to_bits() } else { x.to_bits() };
             let all = |sums: [[Sums; 2]; 2]| sums.map(|two| two.map(|sums| sums.0.map(|row| row.map(bits))));
-            assert!(all(native.sums()) == all(emulated.sums()), "exponents {exponents:?}");
+            assert!(all(sums(&mut native)) == all(sums(&mut emulated)), "exponents {exponents:?}");
         }
     }
 
@@ -182,7 +189,7 @@ mod tests {
         unit.clear();
         unit.add([&a, &b], [&c, &d]);
         unit.add([&a, &b], [&c, &d]);
-        for (sums, left) in unit.sums().iter().zip([a, b]) {
+        for (sums, left) in sums(&mut unit).iter().zip([a, b]) {
             for (sums, right) in sums.iter().zip([c, d]) {
                 for (m, n) in (0..LANES).flat_map(|m| (0..LANES).map(move |n| (m, n))) {
                     let product = |k: usize| term(left[m].0[k / 2], k) * term(right[k / 2].0[n], k);
