@@ -2,10 +2,12 @@
 //!
 //! `y`, `dx`, `dw` are what the layers call: by Winograd's tiles for 3 x 3 kernels between eight channels or more, where
 //! the rate counts the products of the direct sum (effective GFLOP/s) and can pass the peak. `taps` is the direct sum at
-//! the same shape, `packed` the forward pass with weights packed before.
+//! the same shape, `packed` the forward pass with weights packed before, `bf16` the same products of rounded factors: by the
+//! matrix unit where the CPU has one.
 
 mod roofline;
 
+use bionic_cpu::kernels::bf16::conv as bf16;
 use bionic_cpu::kernels::conv::{self, ConvShape};
 use bionic_cpu::kernels::{conv_direct, conv_weights};
 use roofline::{bench, numbers, same, short};
@@ -53,6 +55,16 @@ fn main() {
                 let mut partial = vec![0.0; conv_weights::scratch_len(&shape, batch)];
                 bench(&mut criterion, &format!("conv {label} dw taps"), flops, || {
                     conv_weights::backward_weights(&shape, batch, &dy, &x, &mut partial, &mut dw);
+                });
+                let (bias, mut tiles) = (vec![0.0; c_out], bf16::Scratch::default());
+                bench(&mut criterion, &format!("conv {label} y bf16"), flops, || {
+                    bf16::forward(&shape, batch, &w, &bias, &mut tiles, &x, &mut y);
+                });
+                bench(&mut criterion, &format!("conv {label} dx bf16"), flops, || {
+                    bf16::backward_input(&shape, batch, &w, &mut tiles, &dy, &mut dx);
+                });
+                bench(&mut criterion, &format!("conv {label} dw bf16"), flops, || {
+                    bf16::backward_weights(&shape, batch, &dy, &x, &mut tiles, &mut dw);
                 });
             }
         }

@@ -225,6 +225,21 @@ fn a_run_whose_configuration_was_changed_or_cut_off() {
     refused(folder.path(), &["train", "--quiet", "--resume", "--out", "run"], 5, &["config.toml", "lacks the key"]);
 }
 
+/// A run of before there was a precision to choose.
+#[test]
+fn a_configuration_without_a_later_key_is_read() {
+    let folder = folder();
+    let path = copied_run(folder.path()).join("config.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    let former: String = text.lines().filter(|line| !line.starts_with("precision")).map(|l| format!("{l}\n")).collect();
+    assert_eq!(former.lines().count() + 1, text.lines().count());
+    fs::write(&path, former).unwrap();
+    for call in [&["eval", "run"][..], &["train", "--quiet", "--resume", "--out", "run"]] {
+        let outcome = bionic(folder.path(), call);
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    }
+}
+
 #[test]
 fn a_flag_that_would_change_the_result_of_a_resumed_run() {
     let folder = folder();
@@ -234,6 +249,7 @@ fn a_flag_that_would_change_the_result_of_a_resumed_run() {
         (["--epochs", "7"], "epochs was "),
         (["--preset", "deep"], "configuration ("),
         (["--set", "learning.clip_norm=2.5"], "learning.clip_norm was 1.0, is 2.5"),
+        (["--set", "precision=bf16"], "precision was \"f32\", is \"bf16\""),
         (["--set", "data.demo_seed=5"], "another data set (was demo, "),
         (["--set", "connectome.seed=5"], "another connectome (was "),
     ] {

@@ -15,8 +15,13 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-/// Presets with what makes them small.
-const SMALL: [(&str, &[&str]); 3] = [("bionic", &[]), ("bionic-ei", &[]), ("deep", &["batch=16", SHRUNKEN_DEEP])];
+/// Names, presets and what makes these small, or other.
+const SMALL: [(&str, &str, &[&str]); 4] = [
+    ("bionic", "bionic", &[]),
+    ("bionic-ei", "bionic-ei", &[]),
+    ("deep", "deep", &["batch=16", SHRUNKEN_DEEP]),
+    ("bf16", "bionic", &["precision=bf16"]),
+];
 
 /// Resumes to the end.
 fn finish(out: &Path, n: usize) {
@@ -26,18 +31,18 @@ fn finish(out: &Path, n: usize) {
 #[test]
 fn one_and_two_threads_end_with_the_same_bits() {
     let place = Place::new();
-    for (preset, sets) in SMALL {
-        let (one, summary) = place.train(&format!("{preset}-1"), &place.config(preset, sets));
+    for (name, preset, sets) in SMALL {
+        let (one, summary) = place.train(&format!("{name}-1"), &place.config(preset, sets));
         let two = place.config(preset, &[sets, &["threads=2"]].concat());
-        let (two, _) = place.train(&format!("{preset}-2"), &two);
+        let (two, _) = place.train(&format!("{name}-2"), &two);
         assert_same_bits(&one, &two);
-        assert_eq!(timeless_metrics(&one), timeless_metrics(&two), "{preset}");
+        assert_eq!(timeless_metrics(&one), timeless_metrics(&two), "{name}");
 
         // Scoring what was kept gives what was reported, with any number of threads.
         let scored =
             [1, 2].map(|threads| evaluate(&one, None, EvalSplit::Public, false, threads, &mut |_| {}).unwrap());
-        assert_eq!(scored[0].scores.accuracy, summary.val_accuracy, "{preset}");
-        assert_eq!(scored[0].to_text(), scored[1].to_text(), "{preset}");
+        assert_eq!(scored[0].scores.accuracy, summary.val_accuracy, "{name}");
+        assert_eq!(scored[0].to_text(), scored[1].to_text(), "{name}");
     }
 }
 
@@ -54,18 +59,18 @@ fn the_embedded_column_trains_with_the_same_bits_on_one_and_two_threads() {
 #[test]
 fn a_stopped_and_resumed_run_ends_with_the_bits_of_one_never_stopped() {
     let place = Place::new();
-    for (preset, sets) in SMALL {
+    for (name, preset, sets) in SMALL {
         let config = place.config(preset, sets);
-        let (straight, _) = place.train(&format!("{preset}-straight"), &config);
+        let (straight, _) = place.train(&format!("{name}-straight"), &config);
         // In the first epoch, before it is scored, and in the second; six steps make an epoch.
         for steps in [1, 4, 6, 9] {
-            let out = place.run(&format!("{preset}-stopped-{steps}"));
+            let out = place.run(&format!("{name}-stopped-{steps}"));
             let error = train_and_stop(&config, &out, steps).unwrap_err();
             assert_eq!(error.kind(), Kind::Stopped(75), "{error}");
             assert_eq!(fs::read_to_string(out.join("metrics.jsonl")).unwrap().lines().count(), (steps - 1) / 6);
             finish(&out, 2);
             assert_same_bits(&straight, &out);
-            assert_eq!(timeless_metrics(&straight), timeless_metrics(&out), "{preset}, stopped after {steps}");
+            assert_eq!(timeless_metrics(&straight), timeless_metrics(&out), "{name}, stopped after {steps}");
         }
     }
 }
@@ -191,10 +196,11 @@ fn edit(path: &Path, old: &str, new: &str) {
 }
 
 /// A `--set` that must change the trained network, and what it needs beside it (in the run compared with, too).
-const SWITCHES: [(&str, &[&str]); 42] = [
+const SWITCHES: [(&str, &[&str]); 43] = [
     ("seed=2", &[]),
     ("epochs=2", &[]),
     ("batch=8", &[]),
+    ("precision=bf16", &[]),
     ("data.standardize=dataset", &[]),
     ("data.standardize=none", &[]),
     ("data.demo_seed=2", &[]),

@@ -31,7 +31,7 @@ RATES = [
     ("train `bionic`, batch 32, 2 threads", "bionic", 32, 2, "train", "torch", 6),
     ("train `baseline`, batch 32, 2 threads", "baseline", 32, 2, "train", "torch", 5),
     ("train `deep`, batch 64, 2 threads", "deep", 64, 2, "train", "torch", 1.4),
-    ("train `deep`, batch 64, 2 threads, peer in bf16", "deep", 64, 2, "train", "torch-bf16", 1),
+    ("train `deep`, batch 64, 2 threads, both in bf16", "deep", 64, 2, "train", "torch-bf16", 1),
     ("classify with `bionic`, batch 1, 1 thread", "bionic", 1, 1, "infer", "torch", 12),
     ("the same", "bionic", 1, 1, "infer", "onnx", 2),
     ("classify with `bionic`, batch 128, 2 threads", "bionic", 128, 2, "infer", "torch", 6),
@@ -64,8 +64,8 @@ class Sides:
     def __init__(self, args, program, steps):
         self.args, self.program, self.steps = args, program, steps
 
-    def ours(self, preset, batch, threads, mode, seconds):
-        return json.loads(run([self.steps, preset, str(batch), str(threads), str(seconds), mode]))
+    def ours(self, preset, batch, threads, mode, seconds, precision="f32"):
+        return json.loads(run([self.steps, preset, str(batch), str(threads), str(seconds), mode, precision]))
 
     def peer(self, kind, preset, batch, threads, mode, seconds, settings=(), heap=False):
         environment = dict(os.environ, OMP_NUM_THREADS=str(threads), **({"GLIBC_TUNABLES": HEAP} if heap else {}))
@@ -108,9 +108,10 @@ def rates(sides, args):
         if args.only and args.only not in name:
             continue
         kind, settings, heap = sides.fastest(peer, preset, batch, threads, mode)
+        precision = "bf16" if peer == "torch-bf16" else "f32"
         ours, theirs = [], []
         for _ in range(args.pairs):
-            ours.append(sides.ours(preset, batch, threads, mode, args.seconds)["median"])
+            ours.append(sides.ours(preset, batch, threads, mode, args.seconds, precision)["median"])
             theirs.append(sides.peer(kind, preset, batch, threads, mode, args.seconds, settings, heap)["median"])
         yield row(name, goal, ours, theirs, "images/s", peer=kind, settings=settings + (["heap"] if heap else []))
 

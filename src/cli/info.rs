@@ -2,6 +2,7 @@
 
 use super::output;
 use crate::error::Result;
+use crate::kernels::bf16;
 use serde::Serialize;
 
 /// Flags of `info`.
@@ -42,11 +43,13 @@ pub fn run(args: &Args) -> Result<()> {
         return output::json(&info);
     }
     let mut text = format!(
-        "bionic-cpu       {}\ntarget features  {}\nCPU features     {}\nf32 lanes        {}\nthreads          {}",
+        "bionic-cpu       {}\ntarget features  {}\nCPU features     {}\nf32 lanes        {}\nbf16 products    {}\n\
+         threads          {}",
         info.version,
         info.target_features.join(" "),
         info.cpu_features.join(" "),
         info.lanes_f32,
+        if bf16::is_native() { "by AMX" } else { "emulated" },
         info.threads,
     );
     if let Some(warning) = width_warning() {
@@ -58,6 +61,12 @@ pub fn run(args: &Args) -> Result<()> {
 /// A warning if the build uses narrower f32 vectors than the CPU has, or wider ones.
 pub fn width_warning() -> Option<String> {
     compare(&built().collect::<Vec<_>>(), &usable().collect::<Vec<_>>())
+}
+
+/// A warning where the configured products are slower on this CPU than those of f32.
+pub fn precision_warning(precision: &str) -> Option<String> {
+    (precision == "bf16" && !bf16::is_native())
+        .then(|| "this CPU has no AMX: products in bf16 are emulated and slower than in f32".to_string())
 }
 
 fn compare(built: &[&str], usable: &[&str]) -> Option<String> {

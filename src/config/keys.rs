@@ -28,7 +28,7 @@ pub const KEYS: &[Key] = &[
     key("batch", "images per step"),
     key(
         "precision",
-        "f32, or bf16: convolutions of 8 or more channels multiply numbers rounded to 8 significant bits and sum in f32",
+        "f32, or bf16: in training, convolutions of 8 or more channels multiply numbers rounded to 8 significant bits",
     ),
     key("stem", "layers in front of the column: layer = \"name\" and its parameters, in order"),
     key("data.source", "demo, a Kaggle CSV (also .gz) or a folder train|test/<class>/*.png|jpg"),

@@ -30,7 +30,7 @@ pub struct Config {
     pub epochs: usize,
     /// Images per step.
     pub batch: usize,
-    /// Factors of the products in convolutions: `f32` or `bf16`.
+    /// Factors of the products in convolutions, in training: `f32` or `bf16`.
     pub precision: String,
     /// Images.
     pub data: Data,

@@ -7,6 +7,7 @@
 
 use super::replica::{Memory, Replica};
 use super::{Layer, MapWise, Operation, Pass};
+use crate::aligned::Aligned;
 use crate::kernels::threads;
 use std::ops::Range;
 
@@ -123,6 +124,22 @@ impl Run {
         start..start + maps.len() * len
     }
 
+    /// Where `maps` lie in `buffer`, as of [`Run::place`], which is as long as all maps if they are kept and else long enough.
+    fn room<'a>(
+        &self,
+        buffer: &'a mut Aligned,
+        at: usize,
+        whole: bool,
+        maps: &Range<usize>,
+        batch: usize,
+    ) -> &'a mut [f32] {
+        let place = self.place(at, maps, batch, whole);
+        if whole {
+            buffer.resize(self.maps * self.neurons[at] * batch, 0.0);
+        }
+        &mut buffer.prefix(place.end)[place]
+    }
+
     /// Whether the activity at `at`, as of [`Run::place`], is kept.
     fn keeps(&self, at: usize, pass: &Pass) -> bool {
         at == 0 || at == self.layers.len() || (pass.training && self.kept[at - 1])
@@ -151,14 +168,11 @@ impl Run {
             for step in self.steps.iter().filter(|step| part.contains(&step.layer)) {
                 let &Step { layer: i, from, to } = step;
                 let (before, rest) = outputs.split_at_mut(begin + from);
-                let y = &mut rest[to - from - 1];
-                let whole = if self.keeps(to, pass) { self.maps } else { maps.len() };
-                y.resize(whole * self.neurons[to] * batch, 0.0);
+                let y = self.room(&mut rest[to - from - 1], to, self.keeps(to, pass), &maps, batch);
                 let x = match before.last() {
                     None => input.as_slice(),
                     Some(x) => &x[self.activity(from, &maps, pass)],
                 };
-                let y = &mut y[self.activity(to, &maps, pass)];
                 let Some(layer) = of_run(layers[i].as_mut(), i) else { continue };
                 match layer.with_relu().filter(|_| step.with_relu()) {
                     Some(both) => both.forward_relu(maps.clone(), pass, x, y),
@@ -215,11 +229,7 @@ impl Run {
         let (begin, batch, &Step { layer: i, from, to }) = (self.layers.start, pass.batch, step);
         let Replica { layers, x: input, outputs, d_outputs, dweights, .. } = replica;
         let (before, rest) = d_outputs.split_at_mut(begin + from);
-        let dx = before.last_mut().filter(|_| i > lowest).map(|dx| {
-            let whole = if from == 0 { self.maps } else { maps.len() };
-            dx.resize(whole * self.neurons[from] * batch, 0.0);
-            &mut dx[self.gradient(from, maps, batch)]
-        });
+        let dx = before.last_mut().filter(|_| i > lowest).map(|dx| self.room(dx, from, from == 0, maps, batch));
         let dy = &rest[to - from - 1][self.gradient(to, maps, batch)];
         // What is not kept is not read, and is there for the last maps alone.
         let read = |at: usize| match (begin + at, self.keeps(at, pass)) {

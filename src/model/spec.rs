@@ -182,7 +182,7 @@ impl Params {
         &self.layer
     }
 
-    /// With products of factors rounded to bf16 where a layer can, see `precision` of the configuration.
+    /// With products of factors rounded to bf16 in training where a layer can, see `precision` of the configuration.
     pub fn with_bf16(self, bf16: bool) -> Self {
         Self { bf16, ..self }
     }
