@@ -76,6 +76,7 @@ fn main() {
 fn check(shape: &ConvShape, batch: usize) {
     let pixels = shape.h * shape.w * batch;
     let (w, x, dy) = (numbers(shape.weights_len()), numbers(shape.c_in * pixels), numbers(shape.c_out * pixels));
+    check_bf16(shape, batch, [&w, &x, &dy]);
     let (mut scratch, mut partial) = (vec![0.0; shape.scratch_len(batch)], vec![0.0; shape.partial_len(batch)]);
     let (mut got, mut expected) = (vec![f32::NAN; dy.len()], vec![0.0; dy.len()]);
     conv::forward(shape, batch, &w, None, &mut scratch, &x, &mut got);
@@ -90,4 +91,23 @@ fn check(shape: &ConvShape, batch: usize) {
     conv::backward_weights(shape, batch, &dy, &x, &mut partial, &mut got);
     conv::backward_weights_reference(shape, batch, &dy, &x, &mut expected);
     same("dw", &got, &expected);
+}
+
+/// The same in bf16, of numbers that are so already.
+fn check_bf16(shape: &ConvShape, batch: usize, exact: [&[f32]; 3]) {
+    let short = |x: &f32| f32::from_bits(x.to_bits() & 0xffff_0000);
+    let [w, x, dy] = exact.map(|numbers| numbers.iter().map(short).collect::<Vec<f32>>());
+    let mut tiles = bf16::Scratch::default();
+    let (mut got, mut expected) = (vec![f32::NAN; dy.len()], vec![0.0; dy.len()]);
+    bf16::forward(shape, batch, &w, &vec![0.0; shape.c_out], &mut tiles, &x, &mut got);
+    conv::forward_reference(shape, batch, &w, None, &x, &mut expected);
+    same("y in bf16", &got, &expected);
+    let (mut got, mut expected) = (vec![f32::NAN; x.len()], vec![0.0; x.len()]);
+    bf16::backward_input(shape, batch, &w, &mut tiles, &dy, &mut got);
+    conv::backward_input_reference(shape, batch, &w, &dy, &mut expected);
+    same("dx in bf16", &got, &expected);
+    let (mut got, mut expected) = (vec![f32::NAN; w.len()], vec![0.0; w.len()]);
+    bf16::backward_weights(shape, batch, &dy, &x, &mut tiles, &mut got);
+    conv::backward_weights_reference(shape, batch, &dy, &x, &mut expected);
+    same("dw in bf16", &got, &expected);
 }

@@ -20,7 +20,7 @@ const SMALL: [(&str, &str, &[&str]); 4] = [
     ("bionic", "bionic", &[]),
     ("bionic-ei", "bionic-ei", &[]),
     ("deep", "deep", &["batch=16", SHRUNKEN_DEEP]),
-    ("bf16", "bionic", &["precision=bf16"]),
+    ("bf16", "bionic", &["precision=bf16", WIDE]),
 ];
 
 /// Resumes to the end.
@@ -200,7 +200,7 @@ const SWITCHES: [(&str, &[&str]); 43] = [
     ("seed=2", &[]),
     ("epochs=2", &[]),
     ("batch=8", &[]),
-    ("precision=bf16", &[]),
+    ("precision=bf16", &[WIDE]),
     ("data.standardize=dataset", &[]),
     ("data.standardize=none", &[]),
     ("data.demo_seed=2", &[]),

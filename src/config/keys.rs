@@ -12,8 +12,8 @@ const fn key(path: &'static str, doc: &'static str) -> Key {
     Key { path, doc }
 }
 
-/// Keys that configurations of former builds lack; what they mean is the preset's value.
-pub const LATER: &[&str] = &["precision"];
+/// Keys at the top that configurations of former builds lack, and the value by which those went.
+pub const LATER: &[(&str, &str)] = &[("precision", "f32")];
 
 /// Every key of [`super::Config`], in the order of printing.
 pub const KEYS: &[Key] = &[
@@ -28,7 +28,7 @@ pub const KEYS: &[Key] = &[
     key("batch", "images per step"),
     key(
         "precision",
-        "f32, or bf16: in training, convolutions of 8 or more channels multiply numbers rounded to 8 significant bits",
+        "f32, or bf16: in training, convolutions between 32 or more channels multiply numbers rounded to 8 significant bits",
     ),
     key("stem", "layers in front of the column: layer = \"name\" and its parameters, in order"),
     key("data.source", "demo, a Kaggle CSV (also .gz) or a folder train|test/<class>/*.png|jpg"),

@@ -146,6 +146,18 @@ pub fn to_toml(config: &Config) -> Result<String> {
         .map_err(|e| Error::other(format!("the configuration does not serialise: {e}"), "report this as a bug"))
 }
 
+/// [`to_toml`] as of former builds, where the keys that they lacked have the value by which they went.
+///
+/// # Errors
+/// `Other` if a value cannot be written as TOML.
+pub fn to_former_toml(config: &Config) -> Result<String> {
+    let text = to_toml(config)?;
+    let later: Vec<String> = LATER.iter().map(|(key, value)| format!("{key} = \"{value}\"\n")).collect();
+    let (top, sections) = text.split_at(text.find("\n[").unwrap_or(text.len()));
+    let top = top.split_inclusive('\n').filter(|line| !later.iter().any(|l| l == line));
+    Ok(top.chain([sections]).collect())
+}
+
 /// The first key that the TOML `text` lacks, if it is valid TOML: [`to_commented_toml`] writes every one, but former
 /// builds did not know all.
 pub fn missing_key(text: &str) -> Option<&'static str> {
@@ -154,7 +166,7 @@ pub fn missing_key(text: &str) -> Option<&'static str> {
         Some((group, name)) => table.get(group).and_then(|g| g.get(name)).is_none(),
         None => table.get(path).is_none(),
     };
-    KEYS.iter().map(|k| k.path).find(|path| missing(path) && !LATER.contains(path))
+    KEYS.iter().map(|k| k.path).find(|path| missing(path) && !LATER.iter().any(|(later, _)| later == path))
 }
 
 /// What differs between two configurations in TOML: `key was x, is y` for each key of [`KEYS`], or

@@ -8,7 +8,8 @@ mod merge;
 
 pub use keys::{KEYS, Key};
 pub use merge::{
-    Overrides, differences, effective, missing_key, nearest, read_file, to_commented_toml, to_toml, toml_fault,
+    Overrides, differences, effective, missing_key, nearest, read_file, to_commented_toml, to_former_toml, to_toml,
+    toml_fault,
 };
 
 use crate::error::{Error, Result};

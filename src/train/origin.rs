@@ -82,9 +82,7 @@ pub(super) fn fingerprints(material: &Material) -> Result<Fingerprints> {
 /// # Errors
 /// `Other` if a value cannot be written as TOML.
 pub fn configuration_fingerprint(config: &Config) -> Result<u64> {
-    // Former builds computed so and had no key for it.
-    let text = deciding(config)?.replace("precision = \"f32\"\n", "");
-    Ok(xxh3_64(text.as_bytes()))
+    config::to_former_toml(&without_places(config)).map(|text| xxh3_64(text.as_bytes()))
 }
 
 /// What differs between two configurations of what decides the result: one text `key was x, is y` each.
@@ -95,11 +93,16 @@ pub fn deciding_differences(was: &Config, is: &Config) -> Result<Vec<String>> {
     Ok(config::differences(&deciding(was)?, &deciding(is)?))
 }
 
+/// TOML of what decides the result.
+fn deciding(config: &Config) -> Result<String> {
+    config::to_toml(&without_places(config))
+}
+
 /// The configuration without what does not decide the result: threads, commits, and where data and wiring lie (they have
 /// fingerprints of their own).
-fn deciding(config: &Config) -> Result<String> {
+fn without_places(config: &Config) -> Config {
     let mut same = Config { threads: 0, commit_seconds: 0.0, ..config.clone() };
     same.data.source.clear();
     same.connectome.source.clear();
-    config::to_toml(&same)
+    same
 }

@@ -17,6 +17,10 @@ pub const SHRUNKEN_DEEP: &str = "stem=[{layer=\"conv\", filters=4}, {layer=\"bat
      {layer=\"relu\"}, {layer=\"dropout\", p=0.1}, {layer=\"conv\", filters=8}, {layer=\"batch_norm\"}, \
      {layer=\"max_pool\"}, {layer=\"relu\"}, {layer=\"dropout\", p=0.1}]";
 
+/// Convolutions between as many channels as are rounded to bf16.
+pub const WIDE: &str = "stem=[{layer=\"conv\", filters=32, kernel=3}, {layer=\"max_pool\", size=4}, {layer=\"relu\"}, \
+     {layer=\"conv\", filters=32, kernel=3}, {layer=\"max_pool\"}, {layer=\"relu\"}]";
+
 /// Every fourth neuron of the embedded column: the same laminae and densities, quickly loaded.
 pub static QUARTER: LazyLock<Connectome> = LazyLock::new(|| {
     let whole = connectome::generate(1);

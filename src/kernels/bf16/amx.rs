@@ -13,24 +13,35 @@ mod native {
     use super::super::{Row, Sums, Tile};
     use std::arch::asm;
     use std::arch::x86_64::__cpuid_count;
+    use std::cell::Cell;
     use std::marker::PhantomData;
     use std::sync::OnceLock;
+
+    thread_local! {
+        /// Whether there is an [`Amx`] of this thread.
+        static TAKEN: Cell<bool> = const { Cell::new(false) };
+    }
 
     /// Bytes from one row of a tile to the next.
     const STRIDE: usize = size_of::<Row>();
 
-    /// The tile registers of this thread: sums in 0 to 3, factors in 4 to 7. The compiler itself never uses them. There
-    /// should be one at a time: a second one of the same thread has the same registers.
+    /// The tile registers of this thread, one at a time: sums in 0 to 3, factors in 4 to 7. They keep their values from one
+    /// call to the next since nothing else uses tiles: the compiler does for AMX intrinsics alone, and the system saves them.
     pub(in super::super) struct Amx {
         /// Registers belong to a thread.
         _stays: PhantomData<*const ()>,
     }
 
     impl Amx {
-        /// `None` where the CPU has none or the system does not lend them.
-        pub(in super::super) fn new() -> Option<Self> {
+        /// Whether the CPU has them and the system lends them, for which it is asked once.
+        pub(in super::super) fn is_there() -> bool {
             static LENT: OnceLock<bool> = OnceLock::new();
-            if !*LENT.get_or_init(|| exists() && lent()) {
+            *LENT.get_or_init(|| exists() && lent())
+        }
+
+        /// `None` where there are none or this thread's are taken.
+        pub(in super::super) fn new() -> Option<Self> {
+            if !Self::is_there() || TAKEN.replace(true) {
                 return None;
             }
             /// Operand of LDTILECFG: eight registers of 16 rows of 64 bytes.
@@ -45,8 +56,8 @@ mod native {
             let mut shapes = Shapes { palette: 1, start_row: 0, reserved: [0; 14], bytes: [0; 16], rows: [0; 16] };
             shapes.bytes[..8].fill(64);
             shapes.rows[..8].fill(16);
-            // SAFETY: a CPU or system without the instruction would end the process; LENT says that both have it. It reads
-            // the 64 bytes that `Shapes` is laid out as.
+            // SAFETY: without the instruction the process would end; `is_there` says that CPU and system have it. Another `Amx`
+            // of this thread would lose its sums; TAKEN says that there is none. It reads the 64 bytes that `Shapes` is.
             unsafe {
                 asm!("ldtilecfg [{}]", in(reg) &raw const shapes, options(nostack, readonly, preserves_flags));
             }
@@ -55,13 +66,18 @@ mod native {
 
         /// See [`super::super::Unit::clear`].
         pub(in super::super) fn clear(&mut self) {
-            // SAFETY: `new` has set the shapes of the registers of this thread, which `_stays` keeps `self` on.
+            // SAFETY: without shapes the process would end; `new` has set those of the registers of this thread, which `_stays`
+            // keeps `self` on, and only `drop` takes them away.
             unsafe {
                 asm!(
                     "tilezero tmm0",
                     "tilezero tmm1",
                     "tilezero tmm2",
                     "tilezero tmm3",
+                    out("tmm0") _,
+                    out("tmm1") _,
+                    out("tmm2") _,
+                    out("tmm3") _,
                     options(nostack, nomem, preserves_flags)
                 );
             }
@@ -86,6 +102,14 @@ mod native {
                     right_0 = in(reg) right[0],
                     right_1 = in(reg) right[1],
                     stride = in(reg) STRIDE,
+                    out("tmm0") _,
+                    out("tmm1") _,
+                    out("tmm2") _,
+                    out("tmm3") _,
+                    out("tmm4") _,
+                    out("tmm5") _,
+                    out("tmm6") _,
+                    out("tmm7") _,
                     options(nostack, readonly, preserves_flags)
                 );
             }
@@ -113,8 +137,9 @@ mod native {
     impl Drop for Amx {
         /// Without it every switch of threads would save 8 KiB more.
         fn drop(&mut self) {
-            // SAFETY: there is an `Amx`, so the CPU has the instruction.
+            // SAFETY: without the instruction the process would end; there is an `Amx`, so the CPU has it.
             unsafe { asm!("tilerelease", options(nostack, nomem, preserves_flags)) }
+            TAKEN.set(false);
         }
     }
 
@@ -128,12 +153,13 @@ mod native {
         unsafe { __cpuid_count(0, 0).eax >= FEATURES && __cpuid_count(FEATURES, 0).edx & (TILE | BF16) == TILE | BF16 }
     }
 
-    /// Asks the system for the registers, which it has to save: for all threads, now and later.
+    /// Asks the system for the registers, which it has to save: for all threads, now and later. It refuses where a thread's
+    /// stack for signals is too small for them; those of Rust's own threads are not.
     fn lent() -> bool {
         const ARCH_REQ_XCOMP_PERM: libc::c_int = 0x1023;
         const XFEATURE_XTILEDATA: libc::c_ulong = 18;
-        // SAFETY: arch_prctl could write through its second argument; this code takes it as a number. An older system answers
-        // with an error.
+        // SAFETY: some requests write where their argument points; this one takes a number, and a system that does not know
+        // it answers with an error.
         unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0 }
     }
 }
@@ -146,6 +172,10 @@ mod nowhere {
     pub(in super::super) enum Amx {}
 
     impl Amx {
+        pub(in super::super) fn is_there() -> bool {
+            false
+        }
+
         pub(in super::super) fn new() -> Option<Self> {
             None
         }

@@ -8,6 +8,7 @@ use crate::kernels::conv::ConvShape;
 use crate::kernels::lanes::{load_padded, store_first};
 use crate::kernels::threads::{for_piece_pairs, for_pieces, sharing, workers};
 use crate::kernels::winograd_turn::turn_tile;
+use std::ops::Range;
 use wide::f32x16;
 
 /// Channels of the two tiles that a unit takes at once.
@@ -31,9 +32,9 @@ impl Scratch {
     }
 }
 
-/// Whether the tiles of this convolution are full enough: fewer channels take longer than in f32.
+/// Whether tiles are full: with half of the channels, on either side, the three products take longer than in f32.
 pub fn pays(shape: &ConvShape) -> bool {
-    shape.c_in >= 8
+    shape.c_in.min(shape.c_out) >= TERMS
 }
 
 /// [`crate::kernels::conv::forward`] with `weights` and `x` rounded to bf16.
@@ -52,7 +53,7 @@ pub fn forward(
     let (taps, side) = (shape.taps(), shape.k * shape.k);
     assert_eq!(weights.len(), shape.weights_len(), "weights must be (C_out, C_in, k, k)");
     assert_eq!(bias.len(), shape.c_out, "bias must be (C_out)");
-    convolve(shape, batch, |o, i, tap| weights[o * taps + i * side + tap], Some(bias), scratch, x, y);
+    convolve::<false>(shape, batch, |o, i| &weights[o * taps + i * side..][..side], Some(bias), scratch, x, y);
 }
 
 /// [`crate::kernels::conv::backward_input`] with `weights` and `dy` rounded to bf16.
@@ -69,92 +70,104 @@ pub fn backward_input(
 ) {
     let (taps, side) = (shape.taps(), shape.k * shape.k);
     assert_eq!(weights.len(), shape.weights_len(), "weights must be (C_out, C_in, k, k)");
-    let turned = |i: usize, o: usize, tap: usize| weights[o * taps + i * side + side - 1 - tap];
-    convolve(&shape.swapped(), batch, turned, None, scratch, dy, dx);
+    convolve::<true>(&shape.swapped(), batch, |i, o| &weights[o * taps + i * side..][..side], None, scratch, dy, dx);
 }
 
-/// Where the pixels of a packed image lie: columns of 16 images, those of a pixel beside each other, rows a whole number of
-/// pairs of columns wide behind the padding.
-struct Grid {
+/// Where the pixels of packed maps lie: columns of 16 images, those of a pixel beside each other, behind the padding.
+struct Grid<'a> {
+    shape: &'a ConvShape,
+    batch: usize,
     /// Columns of a pixel.
     vectors: usize,
-    /// Columns of a row of pixels, even.
+    /// Columns of a row of pixels, and one more if they are odd.
     columns: usize,
     /// Columns of a padded row.
     wide: usize,
-    /// Padded rows.
-    high: usize,
 }
 
-impl Grid {
-    fn new(shape: &ConvShape, batch: usize) -> Self {
+impl<'a> Grid<'a> {
+    fn new(shape: &'a ConvShape, batch: usize) -> Self {
         let vectors = batch.div_ceil(LANES);
         let columns = (shape.w * vectors).next_multiple_of(2);
-        Self { vectors, columns, wide: columns + (shape.k - 1) * vectors, high: shape.h + shape.k - 1 }
+        Self { shape, batch, vectors, columns, wide: columns + (shape.k - 1) * vectors }
     }
 
-    /// Calls `f(column, pixel, image)` for the columns of a row with their padding.
-    fn each(&self, shape: &ConvShape, mut f: impl FnMut(usize, usize, usize)) {
-        for pixel in 0..shape.w {
-            for vector in 0..self.vectors {
-                f((pixel + shape.k / 2) * self.vectors + vector, pixel, vector * LANES);
-            }
-        }
+    /// Numbers of a map.
+    fn plane(&self) -> usize {
+        self.shape.h * self.row()
+    }
+
+    /// Numbers of a row of a map.
+    fn row(&self) -> usize {
+        self.shape.w * self.batch
+    }
+
+    /// The row of maps that padded row `top` is, unless it is padding.
+    fn inside(&self, top: usize) -> Option<usize> {
+        top.checked_sub(self.shape.k / 2).filter(|&y| y < self.shape.h)
+    }
+
+    /// The columns of a row of pixels.
+    fn pixels(&self) -> Range<usize> {
+        0..self.shape.w * self.vectors
+    }
+
+    /// The first column of a padded row that is not padding.
+    fn padding(&self) -> usize {
+        self.shape.k / 2 * self.vectors
+    }
+
+    /// Where the images of a column lie in a row of a map: from where, and how many.
+    fn images(&self, column: usize) -> (usize, usize) {
+        let (pixel, image) = (column / self.vectors, column % self.vectors * LANES);
+        (pixel * self.batch + image, LANES.min(self.batch - image))
     }
 }
 
-/// `y[o] = bias[o] + sum over i and taps of weight(o, i, tap) * x[i, shifted]`, factors rounded.
+/// `y[o] = bias[o] + sum over i and taps of kernel(o, i)[tap] * x[i, shifted]`, factors rounded, kernels turned by 180
+/// degrees if `TURNED`.
 ///
 /// Threads share out the output channels and pack the input each for themselves, the rows under a row of outputs at a time.
-fn convolve(
+fn convolve<'a, const TURNED: bool>(
     shape: &ConvShape,
     batch: usize,
-    weight: impl Fn(usize, usize, usize) -> f32 + Sync + Send,
+    kernel: impl Fn(usize, usize) -> &'a [f32] + Sync + Send,
     bias: Option<&[f32]>,
     scratch: &mut Scratch,
     x: &[f32],
     y: &mut [f32],
 ) {
     shape.check(batch, x, y);
-    let ConvShape { c_in, c_out, h, w, k } = *shape;
-    let (side, grid) = (k * k, Grid::new(shape, batch));
-    let (plane, work) = (h * w * batch, shape.work() * batch);
-    let (blocks, groups) = (c_in.div_ceil(TERMS), c_out.div_ceil(GROUP));
-    let per_tile = blocks * side * ROWS;
+    let (k, grid, work) = (shape.k, Grid::new(shape, batch), shape.work() * batch);
+    let (blocks, groups) = (shape.c_in.div_ceil(TERMS), shape.c_out.div_ceil(GROUP));
     let pieces = if sharing() { groups.min(workers()).max(1) } else { 1 };
     let channels = groups.div_ceil(pieces) * GROUP;
-    let line = blocks * grid.wide * ROWS;
+    // Rows of the weights of a tile of outputs; of a padded row of one block of inputs, and of all.
+    let (per_tile, block) = (blocks * k * k * ROWS, grid.wide * ROWS);
+    let line = blocks * block;
     let [left, right] = scratch.rows(groups * 2 * per_tile, pieces * k * line);
-    for_pieces(left, per_tile, c_out * c_in * side, |o, rows| {
-        for (t, rows) in rows.as_chunks_mut::<ROWS>().0.iter_mut().enumerate() {
-            let (block, tap) = (t / side, t % side);
-            for (r, row) in rows.iter_mut().enumerate() {
-                let o = o * LANES + r;
-                let weight = |i: usize| if o < c_out && i < c_in { weight(o, i, tap) } else { 0.0 };
-                let first = |p: usize| block * TERMS + 2 * p;
-                *row = Row(std::array::from_fn(|p| pair(weight(first(p)), weight(first(p) + 1))));
-            }
-        }
+    for_pieces(left, per_tile, shape.weights_len(), |tile, rows| {
+        pack_weights::<TURNED>(shape, tile * LANES, &kernel, rows);
     });
     let left = &*left;
-    for_piece_pairs(y, channels * plane, right, k * line, work, |piece, y, lines| {
+    for_piece_pairs(y, channels * grid.plane(), right, k * line, work, |piece, y, lines| {
         let (mut unit, mut sums) = (Unit::new(), [[Sums::ZERO; 2]; 2]);
         lines.fill(Row::ZERO);
         for top in 0..k - 1 {
-            pack_line(shape, batch, &grid, x, top, &mut lines[top * line..][..line]);
+            pack_line(&grid, x, top, &mut lines[top * line..][..line]);
         }
-        for oy in 0..h {
+        for oy in 0..shape.h {
             let top = oy + k - 1;
-            pack_line(shape, batch, &grid, x, top, &mut lines[top % k * line..][..line]);
-            for (group, planes) in y.chunks_mut(GROUP * plane).enumerate() {
+            pack_line(&grid, x, top, &mut lines[top % k * line..][..line]);
+            for (group, planes) in y.chunks_mut(GROUP * grid.plane()).enumerate() {
                 let first = piece * channels + group * GROUP;
                 let weights = left[first / LANES * per_tile..][..2 * per_tile].split_at(per_tile);
                 for column in (0..grid.columns).step_by(2) {
                     unit.clear();
                     let mut at = 0;
-                    for block in 0..blocks {
+                    for b in 0..blocks {
                         for ky in 0..k {
-                            let line = &lines[(oy + ky) % k * line + block * grid.wide * ROWS..];
+                            let line = &lines[(oy + ky) % k * line + b * block..][..block];
                             for kx in 0..k {
                                 let under = (column + kx * grid.vectors) * ROWS;
                                 let weights = [tile(weights.0, at), tile(weights.1, at)];
@@ -164,12 +177,12 @@ fn convolve(
                         }
                     }
                     unit.read(&mut sums);
-                    for j in (0..2).take_while(|j| column + j < w * grid.vectors) {
-                        let (pixel, image) = ((column + j) / grid.vectors, (column + j) % grid.vectors * LANES);
-                        let (at, n) = ((oy * w + pixel) * batch + image, LANES.min(batch - image));
-                        for (r, plane) in planes.chunks_exact_mut(plane).enumerate() {
+                    for j in (0..2).take_while(|j| grid.pixels().contains(&(column + j))) {
+                        let (at, n) = grid.images(column + j);
+                        for (r, plane) in planes.chunks_exact_mut(grid.plane()).enumerate() {
                             let bias = f32x16::splat(bias.map_or(0.0, |bias| bias[first + r]));
-                            store_first(plane, at, n, f32x16::new(sums[r / LANES][j].0[r % LANES]) + bias);
+                            let sums = f32x16::new(sums[r / LANES][j].0[r % LANES]);
+                            store_first(plane, oy * grid.row() + at, n, sums + bias);
                         }
                     }
                 }
@@ -178,23 +191,45 @@ fn convolve(
     });
 }
 
-/// The padded row `top` of `x` for [`convolve`] `(C_in / 32, grid.wide)` tiles; its padding on both sides is zero already.
-fn pack_line(shape: &ConvShape, batch: usize, grid: &Grid, x: &[f32], top: usize, tiles: &mut [Row]) {
-    let ConvShape { c_in, h, w, k, .. } = *shape;
-    if !(k / 2..h + k / 2).contains(&top) {
-        return tiles.fill(Row::ZERO);
-    }
-    let line = |c: usize| &x[(c * h + top - k / 2) * w * batch..][..w * batch];
-    for c in (0..c_in).step_by(2) {
-        let (low, high) = (line(c), (c + 1 < c_in).then(|| line(c + 1)));
-        let rows = &mut tiles[c / TERMS * grid.wide * ROWS + c % TERMS / 2..];
-        grid.each(shape, |column, pixel, image| {
-            let (at, n) = (pixel * batch + image, LANES.min(batch - image));
-            let high = high.map_or(f32x16::ZERO, |high| load_padded(high, at, n));
-            rows[column * ROWS] = Row::of(load_padded(low, at, n).as_array(), high.as_array());
-        });
+/// `rows (C_in / 32, k, k)` tiles: the weights of the 16 output channels from `first`.
+fn pack_weights<'a, const TURNED: bool>(
+    shape: &ConvShape,
+    first: usize,
+    kernel: &impl Fn(usize, usize) -> &'a [f32],
+    rows: &mut [Row],
+) {
+    let side = shape.k * shape.k;
+    rows.fill(Row::ZERO);
+    for r in 0..LANES.min(shape.c_out.saturating_sub(first)) {
+        for i in (0..shape.c_in).step_by(2) {
+            let low = kernel(first + r, i);
+            let high = if i + 1 < shape.c_in { kernel(first + r, i + 1) } else { &[] };
+            let tiles = rows[i / TERMS * side * ROWS..].chunks_exact_mut(ROWS).take(side);
+            for (tap, tile) in tiles.enumerate() {
+                let tap = if TURNED { side - 1 - tap } else { tap };
+                tile[r].0[i % TERMS / 2] = pair(low[tap], high.get(tap).copied().unwrap_or(0.0));
+            }
+        }
     }
 }
+
+/// `rows (C_in / 32, grid.wide)` tiles: the padded row `top` of `x`. The padding on both sides is zero already.
+fn pack_line(grid: &Grid, x: &[f32], top: usize, rows: &mut [Row]) {
+    let Some(y) = grid.inside(top) else { return rows.fill(Row::ZERO) };
+    let line = |c: usize| &x[c * grid.plane() + y * grid.row()..][..grid.row()];
+    for c in (0..grid.shape.c_in).step_by(2) {
+        let (low, high) = (line(c), (c + 1 < grid.shape.c_in).then(|| line(c + 1)));
+        let rows = &mut rows[(c / TERMS * grid.wide + grid.padding()) * ROWS + c % TERMS / 2..];
+        for column in grid.pixels() {
+            let (at, n) = grid.images(column);
+            let high = high.map_or(f32x16::ZERO, |high| load_padded(high, at, n));
+            rows[column * ROWS] = Row::of(load_padded(low, at, n).as_array(), high.as_array());
+        }
+    }
+}
+
+/// Rows of a column of 16 images: pairs of them.
+const PAIRS: usize = LANES / 2;
 
 /// [`crate::kernels::conv::backward_weights`] with `dy` and `x` rounded to bf16.
 ///
@@ -203,69 +238,34 @@ fn pack_line(shape: &ConvShape, batch: usize, grid: &Grid, x: &[f32], top: usize
 pub fn backward_weights(shape: &ConvShape, batch: usize, dy: &[f32], x: &[f32], scratch: &mut Scratch, dw: &mut [f32]) {
     shape.check(batch, x, dy);
     assert_eq!(dw.len(), shape.weights_len(), "dw must be (C_out, C_in, k, k)");
-    let ConvShape { c_in, c_out, h, w, k } = *shape;
-    let (taps, side, grid) = (shape.taps(), k * k, Grid::new(shape, batch));
-    let (plane, work) = (h * w * batch, shape.work() * batch);
-    // Rows of a column of 16 images on the right: pairs of images.
-    const HALF: usize = ROWS / 2;
-    let (gradients, line) = (h * grid.columns * HALF, grid.wide * HALF);
-    let map = grid.high * line;
-    let [left, right] = scratch.rows(c_out.div_ceil(GROUP) * 2 * gradients, c_in.div_ceil(GROUP) * 2 * map);
-    for_pieces(left, gradients, work, |o, rows| {
-        rows.fill(Row::ZERO);
-        for (oy, tiles) in rows.chunks_exact_mut(grid.columns * HALF).enumerate() {
-            for (r, dy) in dy.chunks_exact(plane).skip(o * LANES).take(LANES).enumerate() {
-                let dy = &dy[oy * w * batch..][..w * batch];
-                for column in 0..w * grid.vectors {
-                    let (pixel, image) = (column / grid.vectors, column % grid.vectors * LANES);
-                    let lanes = load_padded(dy, pixel * batch + image, LANES.min(batch - image)).to_array();
-                    let row = &mut tiles[column / 2 * ROWS + r].0[column % 2 * HALF..][..HALF];
-                    for (p, two) in row.iter_mut().zip(lanes.as_chunks::<2>().0) {
-                        *p = pair(two[0], two[1]);
-                    }
-                }
-            }
-        }
-    });
-    for_pieces(right, line, work, |i, rows| {
-        let (channel, top) = (i / grid.high * LANES, i % grid.high);
-        rows.fill(Row::ZERO);
-        if channel >= c_in || !(k / 2..h + k / 2).contains(&top) {
-            return;
-        }
-        let planes = &x[channel * plane..c_in.min(channel + LANES) * plane];
-        grid.each(shape, |column, pixel, image| {
-            // Images by channels.
-            let mut turned = [[0.0; LANES]; LANES];
-            turn_tile::<1, 0>(shape, batch, planes, top - k / 2, pixel, image, &mut turned);
-            for (row, [low, high]) in rows[column * HALF..].iter_mut().zip(turned.as_chunks::<2>().0) {
-                *row = Row::of(low, high);
-            }
-        });
-    });
+    let ConvShape { c_in, c_out, h, k, .. } = *shape;
+    let (taps, side, grid, work) = (shape.taps(), k * k, Grid::new(shape, batch), shape.work() * batch);
+    // Rows of the gradients of a tile of outputs; of a padded row of a tile of inputs, and of all its rows.
+    let (per_tile, line) = (h * grid.columns * PAIRS, grid.wide * PAIRS);
+    let maps = (h + k - 1) * line;
+    let [left, right] = scratch.rows(c_out.div_ceil(GROUP) * 2 * per_tile, c_in.div_ceil(GROUP) * 2 * maps);
+    for_pieces(left, per_tile, work, |tile, rows| pack_gradients(&grid, dy, tile * LANES, rows));
+    for_pieces(right, line, work, |i, rows| pack_turned(&grid, x, i / (h + k - 1) * LANES, i % (h + k - 1), rows));
     let (left, right) = (&*left, &*right);
     for_pieces(dw, GROUP * taps, work, |group, dw| {
         let (mut unit, mut sums) = (Unit::new(), [[Sums::ZERO; 2]; 2]);
-        let gradients = left[group * 2 * gradients..][..2 * gradients].split_at(gradients);
+        let gradients = left[group * 2 * per_tile..][..2 * per_tile].split_at(per_tile);
         for first in (0..c_in).step_by(GROUP) {
-            let maps = right[first / LANES * map..][..2 * map].split_at(map);
+            let maps = right[first / LANES * maps..][..2 * maps].split_at(maps);
             for tap in 0..side {
                 unit.clear();
                 for oy in 0..h {
                     for column in (0..grid.columns).step_by(2) {
-                        let at = (oy * grid.columns + column) * HALF;
-                        let under = (oy + tap / k) * line + (column + tap % k * grid.vectors) * HALF;
+                        let at = (oy * grid.columns + column) * PAIRS;
+                        let under = (oy + tap / k) * line + (column + tap % k * grid.vectors) * PAIRS;
                         let maps = [tile(maps.0, under), tile(maps.1, under)];
                         unit.add([tile(gradients.0, at), tile(gradients.1, at)], maps);
                     }
                 }
                 unit.read(&mut sums);
-                for (i, sums) in sums.iter().enumerate() {
-                    for (r, dw) in dw.chunks_exact_mut(taps).skip(i * LANES).take(LANES).enumerate() {
-                        for (j, Sums(sums)) in sums.iter().enumerate() {
-                            let channels = dw.chunks_exact_mut(side).skip(first + j * LANES);
-                            channels.zip(&sums[r]).for_each(|(dw, sum)| dw[tap] = *sum);
-                        }
+                for (r, dw) in dw.chunks_exact_mut(taps).enumerate() {
+                    for (c, dw) in dw.chunks_exact_mut(side).skip(first).take(GROUP).enumerate() {
+                        dw[tap] = sums[r / LANES][c / LANES].0[r % LANES][c % LANES];
                     }
                 }
             }
@@ -273,11 +273,46 @@ pub fn backward_weights(shape: &ConvShape, batch: usize, dy: &[f32], x: &[f32], 
     });
 }
 
+/// `rows (H, grid.columns / 2)` tiles: `dy` of the 16 output channels from `first`, each with two columns in a row.
+fn pack_gradients(grid: &Grid, dy: &[f32], first: usize, rows: &mut [Row]) {
+    rows.fill(Row::ZERO);
+    for (r, dy) in dy.chunks_exact(grid.plane()).skip(first).take(LANES).enumerate() {
+        for (dy, rows) in dy.chunks_exact(grid.row()).zip(rows.chunks_exact_mut(grid.columns * PAIRS)) {
+            for column in grid.pixels() {
+                let (at, n) = grid.images(column);
+                let lanes = load_padded(dy, at, n).to_array();
+                let row = &mut rows[column / 2 * ROWS + r].0[column % 2 * PAIRS..][..PAIRS];
+                for (p, two) in row.iter_mut().zip(lanes.as_chunks::<2>().0) {
+                    *p = pair(two[0], two[1]);
+                }
+            }
+        }
+    }
+}
+
+/// `rows (grid.wide, 8)`: the padded row `top` of the 16 input channels of `x` from `first`, pairs of images by channels.
+fn pack_turned(grid: &Grid, x: &[f32], first: usize, top: usize, rows: &mut [Row]) {
+    rows.fill(Row::ZERO);
+    let Some(y) = grid.inside(top).filter(|_| first < grid.shape.c_in) else { return };
+    let planes = &x[first * grid.plane()..grid.shape.c_in.min(first + LANES) * grid.plane()];
+    for column in grid.pixels() {
+        let (pixel, image) = (column / grid.vectors, column % grid.vectors * LANES);
+        // Images by channels.
+        let mut turned = [[0.0; LANES]; LANES];
+        turn_tile::<1, 0>(grid.shape, grid.batch, planes, y, pixel, image, &mut turned);
+        let rows = &mut rows[(grid.padding() + column) * PAIRS..][..PAIRS];
+        for (row, [low, high]) in rows.iter_mut().zip(turned.as_chunks::<2>().0) {
+            *row = Row::of(low, high);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::kernels::conv::{backward_input_reference, backward_weights_reference, forward_reference};
     use crate::kernels::parity::{check, random};
+    use crate::kernels::threads::pool;
 
     /// Channels and images that fill no tile and more than one, kernels larger than the image, odd rows.
     fn shapes() -> Vec<(ConvShape, usize)> {
@@ -335,21 +370,31 @@ mod tests {
         }
     }
 
-    /// What an earlier, larger convolution left is not read.
+    /// The three products, on scratch in which somebody left NaN.
+    fn products(s: &ConvShape, b: usize, w: &[f32], x: &[f32], dy: &[f32]) -> [Vec<f32>; 3] {
+        let left = || vec![Row([0x7fc0_7fc0; LANES]); 9000];
+        let mut scratch = [(); 3].map(|()| Scratch { left: left(), right: left() });
+        let (mut y, mut dx, mut dw) = (vec![f32::NAN; dy.len()], vec![f32::NAN; x.len()], vec![f32::NAN; w.len()]);
+        forward(s, b, w, &random("bias", s.c_out), &mut scratch[0], x, &mut y);
+        backward_input(s, b, w, &mut scratch[1], dy, &mut dx);
+        backward_weights(s, b, dy, x, &mut scratch[2], &mut dw);
+        [y, dx, dw]
+    }
+
+    /// With more workers than pieces of outputs, too.
     #[test]
-    fn scratch_may_be_used_again() {
-        let mut scratch = Scratch::default();
-        for (s, b) in shapes().into_iter().rev() {
+    fn neither_scratch_nor_threads_change_a_bit() {
+        for (s, b) in shapes().into_iter().chain([(ConvShape { c_in: 40, c_out: 150, h: 3, w: 3, k: 3 }, 16)]) {
             let pixels = s.h * s.w * b;
-            let (w, x, bias) = (random("w", s.weights_len()), random("x", s.c_in * pixels), random("bias", s.c_out));
-            let mut y = [vec![f32::NAN; s.c_out * pixels], vec![f32::NAN; s.c_out * pixels]];
-            let mut dw = [vec![f32::NAN; w.len()], vec![f32::NAN; w.len()]];
-            forward(&s, b, &w, &bias, &mut scratch, &x, &mut y[0]);
-            backward_weights(&s, b, &y[0], &x, &mut scratch, &mut dw[0]);
-            forward(&s, b, &w, &bias, &mut Scratch::default(), &x, &mut y[1]);
-            backward_weights(&s, b, &y[0], &x, &mut Scratch::default(), &mut dw[1]);
-            assert_eq!(y[0], y[1]);
-            assert_eq!(dw[0], dw[1]);
+            let (w, x, dy) =
+                (random("w", s.weights_len()), random("x", s.c_in * pixels), random("dy", s.c_out * pixels));
+            let bits = |threads| {
+                let products = pool(threads).unwrap().run(|| products(&s, b, &w, &x, &dy));
+                products.map(|p| p.into_iter().map(f32::to_bits).collect::<Vec<_>>())
+            };
+            let one = bits(1);
+            assert!(one.iter().flatten().all(|bits| !f32::from_bits(*bits).is_nan()), "{s:?} B{b}");
+            assert!([2, 3, 4, 5].into_iter().all(|threads| bits(threads) == one), "{s:?} B{b}");
         }
     }
 
@@ -357,10 +402,15 @@ mod tests {
     #[test]
     fn nan_stays() {
         let s = ConvShape { c_in: 8, c_out: 8, h: 2, w: 2, k: 3 };
-        let (w, mut x) = (random("w", s.weights_len()), random("x", 8 * 4));
-        x[3] = f32::from_bits(0xffff_ffff);
-        let mut y = vec![0.0; 8 * 4];
-        forward(&s, 1, &w, &[0.0; 8], &mut Scratch::default(), &x, &mut y);
-        assert!(y.iter().all(|y| y.is_nan()));
+        let all: [Vec<f32>; 3] = [random("w", s.weights_len()), random("x", 8 * 4), random("dy", 8 * 4)];
+        // In the weights, the input and the gradient; which of the three products each is in.
+        for (which, reached) in [[true, true, false], [true, false, true], [false, true, true]].into_iter().enumerate()
+        {
+            let mut numbers = all.clone();
+            numbers[which][3] = f32::from_bits(0xffff_ffff);
+            let [w, x, dy] = &numbers;
+            let found = products(&s, 1, w, x, dy).map(|p| p.iter().any(|v| v.is_nan()));
+            assert_eq!(found, reached);
+        }
     }
 }

@@ -62,7 +62,7 @@ enum Unit {
 }
 
 impl Unit {
-    /// The fastest that this machine has.
+    /// The fastest that this machine has; one of a thread at a time has its matrix unit.
     fn new() -> Self {
         Amx::new().map_or_else(|| Self::Emulated(Box::default()), Self::Amx)
     }
@@ -97,7 +97,7 @@ impl Unit {
 
 /// Whether this machine multiplies tiles by a matrix unit of its own.
 pub fn is_native() -> bool {
-    Amx::new().is_some()
+    Amx::is_there()
 }
 
 /// The bits of the bf16 nearest to `x`, of two the even one, as an f32; NaN stays NaN.
@@ -162,7 +162,8 @@ mod tests {
             eprintln!("skipped: this machine has no AMX");
             return;
         };
-        let (mut native, mut emulated) = (Unit::Amx(amx), Unit::Emulated(Box::default()));
+        let (mut native, mut emulated) = (Unit::Amx(amx), Unit::new());
+        assert!(matches!(emulated, Unit::Emulated(_)), "the tiles of this thread are taken");
         let mut rng = Rng::stream(1, "tiles", &[]);
         for exponents in [0..1, -3..3, -20..20, -70..-60, -64..-62, -130..-120, 60..66] {
             for unit in [&mut native, &mut emulated] {
@@ -179,6 +180,26 @@ mod tests {
             let all = |sums: [[Sums; 2]; 2]| sums.map(|two| two.map(|sums| sums.0.map(|row| row.map(bits))));
             assert!(all(sums(&mut native)) == all(sums(&mut emulated)), "exponents {exponents:?}");
         }
+    }
+
+    /// A second one of a thread leaves the first one's sums alone, and so does asking.
+    #[test]
+    fn the_tiles_of_a_thread_are_taken_once() {
+        let [a, b, c, d] = tiles(&mut Rng::stream(3, "tiles", &[]), 0..1);
+        let product = |among: &dyn Fn()| {
+            let mut unit = Unit::new();
+            unit.clear();
+            unit.add([&a, &b], [&c, &d]);
+            among();
+            unit.add([&a, &b], [&c, &d]);
+            sums(&mut unit)
+        };
+        let plain = product(&|| ());
+        let asking = || assert_eq!(is_native(), Amx::is_there());
+        let two = || assert!(product(&asking) == plain);
+        let three = || assert!(product(&two) == plain);
+        assert!(product(&three) == plain);
+        assert_eq!(matches!(Unit::new(), Unit::Amx(_)), is_native(), "given back");
     }
 
     #[test]
