@@ -27,6 +27,8 @@ const MOMENTUM: f32 = 0.1;
 #[derive(Clone)]
 struct BatchNorm {
     shape: Shape,
+    /// Where the bias begins in the weights, and the variances in the buffers.
+    second: usize,
     /// Moments used by the last forward pass `(C)`: of the whole batch in training.
     moments: Vec<Moments>,
     /// Values per channel in the whole batch of the last training pass.
@@ -41,8 +43,16 @@ struct BatchNorm {
 /// `Usage` for an unknown parameter.
 fn build(params: &mut Params, input: Shape) -> Result<Box<dyn Layer>> {
     params.finish()?;
-    let (moments, sums) = (vec![Moments::default(); input.c], vec![[0.0; 2]; input.c]);
-    Ok(Box::new(BatchNorm { shape: input, moments, values: 0, sums }))
+    Ok(Box::new(BatchNorm::new(input)))
+}
+
+impl BatchNorm {
+    fn new(shape: Shape) -> Self {
+        let (moments, sums) = (vec![Moments::default(); shape.c], vec![[0.0; 2]; shape.c]);
+        let mut layer = Self { shape, second: 0, moments, values: 0, sums };
+        layer.second = tensor_ranges(&layer.tensors())[1].start;
+        layer
+    }
 }
 
 /// Moves the running statistics towards those of a batch of `m` values per channel; `mean (C)`, `var (C)`. The
@@ -100,7 +110,7 @@ impl Layer for BatchNorm {
 
     fn follow(&self, buffers: &mut [f32]) {
         let c = self.shape.c;
-        let (mean, var) = buffers.split_at_mut(tensor_ranges(&self.buffers())[1].start);
+        let (mean, var) = buffers.split_at_mut(self.second);
         follow(&self.moments, self.values, &mut mean[..c], &mut var[..c]);
     }
 
@@ -135,7 +145,7 @@ impl MapWise for BatchNorm {
     }
 
     fn forward_maps(&mut self, maps: Range<usize>, _pass: &Pass, weights: &[f32], x: &[f32], y: &mut [f32]) {
-        let (gain, bias) = weights.split_at(tensor_ranges(&self.tensors())[1].start);
+        let (gain, bias) = weights.split_at(self.second);
         normalise(&gain[maps.clone()], &bias[maps.clone()], EPS, &self.moments[maps], x, y);
     }
 
@@ -170,7 +180,7 @@ impl Meeting for BatchNorm {
     }
 
     fn recall(&mut self, buffers: &[f32]) {
-        let (means, vars) = buffers.split_at(tensor_ranges(&self.buffers())[1].start);
+        let (means, vars) = buffers.split_at(self.second);
         for (moments, (&mean, &var)) in self.moments.iter_mut().zip(means.iter().zip(vars)) {
             *moments = Moments { mean, var };
         }
@@ -186,7 +196,7 @@ impl Meeting for BatchNorm {
         for (c, sums) in self.sums.iter_mut().enumerate() {
             *sums = [0, 1].map(|k| told.iter().map(|t| t[2 * c + k]).sum::<f64>() as f32);
         }
-        let (gain, bias) = dweights.split_at_mut(tensor_ranges(&self.tensors())[1].start);
+        let (gain, bias) = dweights.split_at_mut(self.second);
         for ((told, gain), bias) in told[own].as_chunks().0.iter().zip(gain).zip(bias) {
             [*gain, *bias] = told.map(|sum: f64| sum as f32);
         }
@@ -200,8 +210,7 @@ mod tests {
 
     #[test]
     fn running_statistics_follow_the_formula_of_pytorch() {
-        let mut layer =
-            BatchNorm { shape: Shape::flat(1), moments: vec![Moments::default()], values: 0, sums: vec![[0.0; 2]] };
+        let mut layer = BatchNorm::new(Shape::flat(1));
         let mut buffers = vec![0.0; spec::tensors_len(&layer.buffers())];
         let var = tensor_ranges(&layer.buffers())[1].start;
         buffers[var] = 1.0;

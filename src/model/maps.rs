@@ -67,7 +67,8 @@ impl Run {
     fn end(layers: &mut [Box<dyn Layer>], start: usize) -> usize {
         let mut met = false;
         for (i, layer) in layers.iter_mut().enumerate().skip(start) {
-            if of_run(layer.as_mut(), i).is_none() || (met && !layer.tensors().is_empty()) {
+            let again = layer.meeting().is_some() || !layer.tensors().is_empty();
+            if of_run(layer.as_mut(), i).is_none() || (met && again) {
                 return i;
             }
             met |= layer.meeting().is_some();
@@ -155,10 +156,18 @@ impl Run {
         self.place(at, maps, batch, at == 0 || at == self.layers.len())
     }
 
-    /// The layers `part` of the run forward: all, those before the one where images meet, which is told of, or the others.
-    pub(super) fn forward(&self, replica: &mut Replica, part: Range<usize>, pass: &Pass, w: Memory, b: Memory) {
-        let (begin, batch) = (self.layers.start, pass.batch);
-        let Replica { layers, x: input, outputs, told, .. } = replica;
+    /// The layers `part` of the run forward: all, those before the one where images meet, or the others. Returns what this
+    /// slice tells where images meet behind `part`.
+    pub(super) fn forward(
+        &self,
+        replica: &mut Replica,
+        part: Range<usize>,
+        pass: &Pass,
+        w: Memory,
+        b: Memory,
+    ) -> Vec<f64> {
+        let (begin, batch, mut told) = (self.layers.start, pass.batch, Vec::new());
+        let Replica { layers, x: input, outputs, .. } = replica;
         if let Some(i) = self.meeting.filter(|_| !pass.training)
             && let Some(layer) = layers[i].meeting()
         {
@@ -183,9 +192,10 @@ impl Run {
                 && let Some(layer) = layer.meeting()
             {
                 let x = &outputs[part.end - 1][self.activity(part.end - begin, &maps, pass)];
-                layer.tell_forward(maps, x, told);
+                layer.tell_forward(maps, x, &mut told);
             }
         }
+        told
     }
 
     /// The layers of the run from `from` backward; the gradient of the input only of those above it. Where images meet they
@@ -302,27 +312,38 @@ mod tests {
     }
 
     /// From the pooling, its ReLU, the layer where images meet and those around: what lies before gets no gradient, and what
-    /// lies behind the same.
+    /// lies behind the same. Maps go by in groups, or with four workers together.
     #[test]
     fn a_run_may_be_left_alone_below_any_layer() {
-        let shape = Shape { c: 2, h: 12, w: 12 };
         let names =
             ["conv", "lateral_inhibition", "max_pool", "relu", "lateral_inhibition", "batch_norm", "relu", "conv"];
-        for from in 0..names.len() {
-            let down = |by_layer| {
-                let mut network = Network::new(shape, layers(&names, shape));
-                let (mut weights, mut buffers) = (vec![0.0; network.weights_len()], vec![0.0; network.buffers_len()]);
-                network.initialise(1, &mut weights, &mut buffers);
-                if by_layer {
-                    network.replicas.iter_mut().for_each(|replica| replica.runs.clear());
-                }
-                let pass = Pass { training: true, batch: 5, slice: 0, seed: 1, step: 1 };
-                let y = network.forward(&pass, &weights, &mut buffers, &random("x", shape.n() * 5));
-                let mut dweights = vec![0.0; weights.len()];
-                network.backward(&pass, &weights, &random("dy", y.len()), from, &mut dweights);
-                (y, dweights)
-            };
-            assert_eq!(down(false), down(true), "from {from}");
+        let behind = ["conv", "batch_norm", "max_pool", "relu", "conv"];
+        for (c, names) in [(2, &names[..]), (1, &names[..]), (1, &behind[..])] {
+            let shape = Shape { c, h: 48, w: 40 };
+            for from in 0..names.len() {
+                let down = |threads: usize, by_layer: bool| {
+                    let mut network = Network::new(shape, layers(names, shape));
+                    pool(threads).unwrap().run(|| {
+                        let [y, dweights, ..] = step(&mut network, by_layer, 33, from);
+                        [y, dweights]
+                    })
+                };
+                let expected = down(1, true);
+                assert!(down(1, false) == expected && down(4, false) == expected, "from {from} of {names:?}");
+            }
+        }
+    }
+
+    /// Batches of one slice, of several and of parts of them, training and evaluation of other sizes in turn.
+    #[test]
+    fn batches_of_any_size_may_follow_each_other() {
+        let shape = Shape { c: 1, h: 48, w: 40 };
+        let names = ["conv 5", "batch_norm", "max_pool", "relu", "lateral_inhibition", "conv", "batch_norm", "relu"];
+        let mut network = Network::new(shape, layers(&names, shape));
+        for batch in [33, 5, 40, 1, 17] {
+            let found = step(&mut network, false, batch, 0);
+            let fresh = step(&mut Network::new(shape, layers(&names, shape)), true, batch, 0);
+            assert!(found == fresh, "batch {batch}");
         }
     }
 
@@ -342,11 +363,9 @@ mod tests {
             for c in [1, 3] {
                 let shape = Shape { c, h: 48, w: 52 };
                 let bits = |threads, by_layer| {
-                    pool(threads).unwrap().run(|| {
-                        let network = Network::new(shape, layers(&names.concat(), shape));
-                        assert_eq!(network.replicas[0].runs.len(), runs);
-                        step(network, by_layer)
-                    })
+                    let mut network = Network::new(shape, layers(&names.concat(), shape));
+                    assert_eq!(network.replicas[0].runs.len(), runs);
+                    pool(threads).unwrap().run(|| step(&mut network, by_layer, 33, 0))
                 };
                 let expected = bits(1, true);
                 assert!(bits(1, false) == expected && bits(4, false) == expected, "{c} channels of {names:?}");
@@ -354,25 +373,25 @@ mod tests {
         }
     }
 
-    /// Logits and gradients of a step, their square, running statistics, and logits in evaluation after it, in bits.
-    fn step(mut network: Network, by_layer: bool) -> (Vec<u32>, u64) {
-        let (mut weights, mut dweights) = (vec![0.0; network.weights_len()], vec![f32::NAN; network.weights_len()]);
-        let mut buffers = vec![0.0; network.buffers_len()];
+    /// Logits and gradients of a step, its running statistics, and logits in evaluation after it, in bits.
+    fn step(network: &mut Network, by_layer: bool, batch: usize, from: usize) -> [Vec<u32>; 4] {
+        let mut weights = vec![0.0; network.weights_len()];
+        let (mut dweights, mut buffers) = (weights.clone(), vec![0.0; network.buffers_len()]);
         network.initialise(1, &mut weights, &mut buffers);
-        let mut pass = Pass { training: true, batch: 33, slice: 0, seed: 1, step: 1 };
-        let x = random("x", network.input().n() * 33);
-        let first = buffers.clone();
-        let mut y = network.forward(&pass, &weights, &mut buffers, &x);
+        let pass = Pass { training: true, batch, slice: 0, seed: 1, step: 1 };
+        let x = random("x", network.input().n() * batch);
         if by_layer {
+            // What is replicated makes its runs anew.
+            network.forward(&pass, &weights, &mut buffers.clone(), &x);
             network.replicas.iter_mut().for_each(|replica| replica.runs.clear());
-            buffers = first;
-            y = network.forward(&pass, &weights, &mut buffers, &x);
         }
-        let square = network.backward(&pass, &weights, &random("dy", y.len()), 0, &mut dweights);
-        pass.training = false;
-        let evaluated = network.forward(&pass, &weights, &mut buffers, &x);
-        let finite = dweights.into_iter().filter(|d| !d.is_nan());
-        (y.into_iter().chain(finite).chain(buffers).chain(evaluated).map(f32::to_bits).collect(), square.to_bits())
+        let y = network.forward(&pass, &weights, &mut buffers, &x);
+        let square = network.backward(&pass, &weights, &random("dy", y.len()), from, &mut dweights);
+        dweights.push(square as f32);
+        let (evaluation, more) =
+            (Pass { training: false, batch: batch + 3, ..pass }, random("x", network.input().n() * (batch + 3)));
+        let evaluated = network.forward(&evaluation, &weights, &mut buffers, &more);
+        [y, dweights, buffers, evaluated].map(|numbers| numbers.into_iter().map(f32::to_bits).collect())
     }
 
     /// Up with all maps together, down with some after others.

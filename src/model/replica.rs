@@ -22,8 +22,6 @@ pub(super) struct Replica {
     pub(super) parts: Vec<Aligned>,
     /// This slice's part of the gradient of all weights, but for those of [`Layer::outer`].
     pub(super) dweights: Aligned,
-    /// What a run has told of the maps before images meet.
-    pub(super) told: Vec<f64>,
 }
 
 /// Where each layer's weights and buffers lie, and the values of the weights.
@@ -43,8 +41,7 @@ impl Replica {
     pub(super) fn new(mut layers: Vec<Box<dyn Layer>>) -> Self {
         let empty = vec![Aligned::default(); layers.len()];
         let (x, dweights, runs) = (Aligned::default(), Aligned::default(), Run::all(&mut layers));
-        let (parts, told) = (Vec::new(), Vec::new());
-        Self { images: 0, x, outputs: empty.clone(), d_outputs: empty, parts, dweights, told, layers, runs }
+        Self { images: 0, x, outputs: empty.clone(), d_outputs: empty, parts: Vec::new(), dweights, layers, runs }
     }
 
     pub(super) fn replicate(&self) -> Self {
@@ -58,14 +55,15 @@ impl Replica {
         (x, self.layers[i].as_mut(), &mut rest[0])
     }
 
-    /// The layers of `layers` forward; those where images meet have heard what all told, in training.
-    pub(super) fn forward(&mut self, layers: Range<usize>, pass: &Pass, w: Memory, b: Memory) {
+    /// The layers of `layers` forward; those where images meet have heard what all told, in training. Returns what the last
+    /// run tells of its maps, if images meet in it next.
+    pub(super) fn forward(&mut self, layers: Range<usize>, pass: &Pass, w: Memory, b: Memory) -> Vec<f64> {
         let runs = std::mem::take(&mut self.runs);
-        let mut i = layers.start;
+        let (mut i, mut told) = (layers.start, Vec::new());
         while i < layers.end {
             if let Some(run) = runs.iter().find(|run| run.layers.contains(&i)) {
                 let part = i..run.layers.end.min(layers.end);
-                run.forward(self, part.clone(), pass, w, b);
+                told = run.forward(self, part.clone(), pass, w, b);
                 i = part.end;
                 continue;
             }
@@ -79,6 +77,7 @@ impl Replica {
             i += 1;
         }
         self.runs = runs;
+        told
     }
 
     /// The layers of `layers` from the last to the first backward, as [`Replica::backward`] each. A run in which images
@@ -100,9 +99,8 @@ impl Replica {
         self.runs = runs;
     }
 
-    /// What this slice tells of the input of layer `i`, if images meet there.
-    pub(super) fn tell_forward(&mut self, i: usize) -> Vec<f64> {
-        let mut told = std::mem::take(&mut self.told);
+    /// What this slice tells of the input of layer `i`, if images meet there and `told` is not that already.
+    pub(super) fn tell_forward(&mut self, i: usize, mut told: Vec<f64>) -> Vec<f64> {
         let (x, layer, _) = self.at(i);
         let maps = 0..layer.output().c;
         if let Some(layer) = layer.meeting().filter(|_| told.is_empty()) {
@@ -178,7 +176,9 @@ impl Replica {
         let runs = std::mem::take(&mut self.runs);
         let run = runs.iter().find(|run| run.meeting == Some(i));
         match run {
-            Some(run) => run.backward(self, from, pass, w),
+            Some(run) if from < i => run.backward(self, from, pass, w),
+            // Behind the layer where images meet there are no weights.
+            Some(_) => (),
             None => self.backward(i, from, pass, w),
         }
         let lowest = run.map_or(i, |run| run.layers.start);

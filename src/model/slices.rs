@@ -287,12 +287,12 @@ impl Up<'_> {
                 }
                 Some((at, told)) => replica.forward_with(*at, told, &pass, self.w),
             };
-            replica.forward(start..to, &pass, self.w, self.b);
+            replica.forward(start..to, &pass, self.w, self.b)
         };
         for stop in self.stops.iter().filter(|s| stop(s)) {
             let told = threads::map_slices(replicas, |i, replica| {
-                go_on(i, replica, &stopped, stop.layer);
-                replica.tell_forward(stop.layer)
+                let told = go_on(i, replica, &stopped, stop.layer);
+                replica.tell_forward(stop.layer, told)
             });
             if !stop.meeting {
                 afferents::project(replicas, stop.layer, &self.tensors[stop.tensors.clone()], self.w.weights);
