@@ -63,12 +63,6 @@ pub fn width_warning() -> Option<String> {
     compare(&built().collect::<Vec<_>>(), &usable().collect::<Vec<_>>())
 }
 
-/// A warning where the configured products are slower on this CPU than those of f32.
-pub fn precision_warning(precision: &str) -> Option<String> {
-    (precision == "bf16" && !bf16::is_native())
-        .then(|| "this CPU has no AMX: products in bf16 are emulated and slower than in f32".to_string())
-}
-
 fn compare(built: &[&str], usable: &[&str]) -> Option<String> {
     let rebuild = "build it on this machine: cargo build --release";
     if let Some(missing) = built.iter().find(|f| !usable.contains(f)) {

@@ -104,9 +104,6 @@ pub fn run(args: Args, quiet: bool) -> Result<()> {
         return if args.json { output::json(&plan) } else { output::result(&plan.to_text()) };
     }
     let mut progress = start(quiet);
-    if let Some(warning) = info::precision_warning(&config.precision) {
-        progress.warning(&warning);
-    }
     let stop = signals::listen()?;
     let summary = train(&config, &out, &mut |event| progress.event(event), stop)?;
     drop(progress);

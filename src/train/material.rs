@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::connectome::{self, Connectome};
 use crate::data::{self, Dataset, Split};
 use crate::error::{Error, Result};
-use crate::kernels::threads;
+use crate::kernels::{bf16, threads};
 use crate::learning::{Hebbian, Optimizer, Schedule};
 use crate::model::Network;
 
@@ -44,6 +44,10 @@ impl Material {
                 c.neurons.len(),
                 c.synapses.len()
             )));
+        }
+        if config.precision == "bf16" && !bf16::is_native() {
+            let slow = "this CPU has no AMX: products in bf16 are emulated and slower than in f32";
+            observer(Event::Warning(slow.to_string()));
         }
         let network = Network::build(config, connectome.as_ref())?;
         let mut dataset = dataset?;
