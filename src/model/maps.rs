@@ -188,8 +188,8 @@ impl Run {
                     None => layer.forward_maps(maps.clone(), pass, w.of(i), x, y),
                 }
             }
-            if let Some(layer) = layers[part.end..].first_mut().filter(|_| self.meeting == Some(part.end))
-                && let Some(layer) = layer.meeting()
+            if self.meeting == Some(part.end)
+                && let Some(layer) = layers[part.end].meeting()
             {
                 let x = &outputs[part.end - 1][self.activity(part.end - begin, &maps, pass)];
                 layer.tell_forward(maps, x, &mut told);

@@ -1,5 +1,5 @@
 //! The matrix unit of x86-64 CPUs with AMX (Sapphire Rapids and later), under Linux. Stable Rust has no functions for it,
-//! hence the assembler. In safe code the products take as long as in f32, 15 times as long as here: `benches/README.md`.
+//! hence the assembler. In safe code (AVX512-BF16) such products make 89 GFLOP/s, here 2,790: `benches/README.md`.
 
 #![allow(unsafe_code)]
 
