@@ -1,4 +1,5 @@
-//! Plain functions on slices: no neurons, no files, no allocation, no global state.
+//! Plain functions on slices: no neurons, no files, no allocation, no global state. [`bf16`] has scratch that grows, and the
+//! tile registers of its thread.
 //!
 //! Activity is `(N, B)`, batch innermost: `x[n * batch + b]`. Images are `(C, H, W, B)`. Every output element is
 //! summed by one thread in an order fixed by the shapes alone, so any number of threads gives the same bits.
