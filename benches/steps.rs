@@ -1,6 +1,7 @@
 //! Whole training steps or classifications of one preset for a while, as one line of JSON: one side of `tools/speed.py`.
 //!
-//! `cargo bench --bench steps -- PRESET BATCH THREADS SECONDS train|infer [f32|bf16]`; every preset for half a second without them.
+//! `cargo bench --bench steps -- PRESET BATCH THREADS SECONDS train|infer [f32|bf16]`; every preset for half a second
+//! without them.
 //! `train`: drawn faces with augmentation, forward, backward, optimizer, Hebbian rule. `infer`: from bytes to classes.
 
 use bionic_cpu::config::Config;

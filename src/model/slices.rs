@@ -85,8 +85,8 @@ impl Network {
         results
     }
 
-    /// One pass down after [`Network::ascend`] of the same batch in training: overwrites `dweights` of the layers from `from` to the
-    /// last with the gradient and returns the sum of its squares. Layers before `from` are not touched.
+    /// One pass down after [`Network::ascend`] of the same batch in training: overwrites `dweights` of the layers from
+    /// `from` to the last with the gradient and returns the sum of its squares. Layers before `from` are not touched.
     pub fn descend(&mut self, pass: &Pass, weights: &[f32], from: usize, dweights: &mut [f32]) -> f64 {
         let (count, len) = (self.cut(pass.batch), self.weights_len());
         let w = Memory { ranges: &self.weights, weights };

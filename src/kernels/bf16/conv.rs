@@ -117,9 +117,14 @@ impl<'a> Grid<'a> {
         self.shape.k / 2 * self.vectors
     }
 
+    /// The pixel of a column, and its first image.
+    fn place(&self, column: usize) -> (usize, usize) {
+        (column / self.vectors, column % self.vectors * LANES)
+    }
+
     /// Where the images of a column lie in a row of a map: from where, and how many.
     fn images(&self, column: usize) -> (usize, usize) {
-        let (pixel, image) = (column / self.vectors, column % self.vectors * LANES);
+        let (pixel, image) = self.place(column);
         (pixel * self.batch + image, LANES.min(self.batch - image))
     }
 }
@@ -142,9 +147,8 @@ fn convolve<'a, const TURNED: bool>(
     let (blocks, groups) = (shape.c_in.div_ceil(TERMS), shape.c_out.div_ceil(GROUP));
     let pieces = if sharing() { groups.min(workers()).max(1) } else { 1 };
     let channels = groups.div_ceil(pieces) * GROUP;
-    // Rows of the weights of a tile of outputs; of a padded row of one block of inputs, and of all.
-    let (per_tile, block) = (blocks * k * k * ROWS, grid.wide * ROWS);
-    let line = blocks * block;
+    // Rows of the weights of a tile of outputs; of a padded row of all inputs.
+    let (per_tile, line) = (blocks * k * k * ROWS, blocks * grid.wide * ROWS);
     let [left, right] = scratch.rows(groups * 2 * per_tile, pieces * k * line);
     for_pieces(left, per_tile, shape.weights_len(), |tile, rows| {
         pack_weights::<TURNED>(shape, tile * LANES, &kernel, rows);
@@ -164,31 +168,45 @@ fn convolve<'a, const TURNED: bool>(
                 let weights = left[first / LANES * per_tile..][..2 * per_tile].split_at(per_tile);
                 for column in (0..grid.columns).step_by(2) {
                     unit.clear();
-                    let mut at = 0;
-                    for b in 0..blocks {
-                        for ky in 0..k {
-                            let line = &lines[(oy + ky) % k * line + b * block..][..block];
-                            for kx in 0..k {
-                                let under = (column + kx * grid.vectors) * ROWS;
-                                let weights = [tile(weights.0, at), tile(weights.1, at)];
-                                unit.add(weights, [tile(line, under), tile(line, under + ROWS)]);
-                                at += ROWS;
-                            }
-                        }
-                    }
+                    add_taps(&grid, weights, lines, oy, column, &mut unit);
                     unit.read(&mut sums);
-                    for j in (0..2).take_while(|j| grid.pixels().contains(&(column + j))) {
-                        let (at, n) = grid.images(column + j);
-                        for (r, plane) in planes.chunks_exact_mut(grid.plane()).enumerate() {
-                            let bias = f32x16::splat(bias.map_or(0.0, |bias| bias[first + r]));
-                            let sums = f32x16::new(sums[r / LANES][j].0[r % LANES]);
-                            store_first(plane, oy * grid.row() + at, n, sums + bias);
-                        }
-                    }
+                    write(&grid, &sums, bias.map(|bias| &bias[first..]), oy, column, planes);
                 }
             }
         }
     });
+}
+
+/// Adds the products of all taps and input channels for the outputs in columns `column` and `column + 1` of row `oy`. Padded
+/// row `top` is at `top % k` in `lines`.
+#[inline(always)]
+fn add_taps(grid: &Grid, weights: (&[Row], &[Row]), lines: &[Row], oy: usize, column: usize, unit: &mut Unit) {
+    let (k, line) = (grid.shape.k, lines.len() / grid.shape.k);
+    let mut at = 0;
+    for block in (0..line).step_by(grid.wide * ROWS) {
+        for ky in 0..k {
+            let line = &lines[(oy + ky) % k * line + block..][..grid.wide * ROWS];
+            for kx in 0..k {
+                let under = (column + kx * grid.vectors) * ROWS;
+                let weights = [tile(weights.0, at), tile(weights.1, at)];
+                unit.add(weights, [tile(line, under), tile(line, under + ROWS)]);
+                at += ROWS;
+            }
+        }
+    }
+}
+
+/// Writes `sums` and `bias` to columns `column` and `column + 1` of row `oy` of `planes`, up to 32 of them.
+#[inline(always)]
+fn write(grid: &Grid, sums: &[[Sums; 2]; 2], bias: Option<&[f32]>, oy: usize, column: usize, planes: &mut [f32]) {
+    for j in (0..2).take_while(|j| grid.pixels().contains(&(column + j))) {
+        let (at, n) = grid.images(column + j);
+        for (r, plane) in planes.chunks_exact_mut(grid.plane()).enumerate() {
+            let bias = f32x16::splat(bias.map_or(0.0, |bias| bias[r]));
+            let sums = f32x16::new(sums[r / LANES][j].0[r % LANES]);
+            store_first(plane, oy * grid.row() + at, n, sums + bias);
+        }
+    }
 }
 
 /// `rows (C_in / 32, k, k)` tiles: the weights of the 16 output channels from `first`.
@@ -296,7 +314,7 @@ fn pack_turned(grid: &Grid, x: &[f32], first: usize, top: usize, rows: &mut [Row
     let Some(y) = grid.inside(top).filter(|_| first < grid.shape.c_in) else { return };
     let planes = &x[first * grid.plane()..grid.shape.c_in.min(first + LANES) * grid.plane()];
     for column in grid.pixels() {
-        let (pixel, image) = (column / grid.vectors, column % grid.vectors * LANES);
+        let (pixel, image) = grid.place(column);
         // Images by channels.
         let mut turned = [[0.0; LANES]; LANES];
         turn_tile::<1, 0>(grid.shape, grid.batch, planes, y, pixel, image, &mut turned);
