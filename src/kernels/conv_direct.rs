@@ -6,7 +6,7 @@
 
 use super::conv::ConvShape;
 use super::dense::ROWS;
-use super::lanes::{LANES, load_at, store, store_whole};
+use super::lanes::{LANES, ONE_REGISTER, load_at, store, store_whole};
 use super::threads::{for_pieces, for_plane_pieces};
 use std::ops::Range;
 use wide::f32x16;
@@ -21,12 +21,12 @@ const TAPS_IN_CACHE: usize = 144;
 const LANES_IN_CACHE: usize = 5120;
 
 /// Vectors side by side: 8 x 3 sums, three inputs and one weight fill 28 of 32 registers of AVX-512.
-const VECS: usize = if cfg!(target_feature = "avx512f") { 3 } else { 1 };
+const VECS: usize = if ONE_REGISTER { 3 } else { 1 };
 
 /// Vectors side by side of two output channels and of one, where the span has as many: three would be too few sums to hide
 /// the latency of a multiply-add.
-const TWO: usize = if cfg!(target_feature = "avx512f") { 8 } else { 2 };
-const ONE: usize = if cfg!(target_feature = "avx512f") { 8 } else { 4 };
+const TWO: usize = if ONE_REGISTER { 8 } else { 2 };
+const ONE: usize = if ONE_REGISTER { 8 } else { 4 };
 
 /// Length of the scratch of [`forward`]: packed weights and the padded input.
 pub fn scratch_len(shape: &ConvShape, batch: usize) -> usize {

@@ -7,13 +7,12 @@
 use super::conv::ConvShape;
 use super::conv_direct::{pad, padded_len, padded_plane, padded_row, tile_rows};
 use super::dense::ROWS;
-use super::lanes::{LANES, load_padded};
+use super::lanes::{REGISTER, Register};
 use super::threads::for_pieces;
 use std::ops::Range;
-use wide::f32x16;
 
-/// Taps beside each other (`kx`) in the register tile: 8 channels x 3 taps or 4 x 5 of 32 registers.
-const WIDE_TAPS: usize = if cfg!(target_feature = "avx512f") { 5 } else { 1 };
+/// Taps beside each other (`kx`) in the register tile: 8 channels x 3 taps or 4 x 5 of 32 registers, half of each of 16.
+const WIDE_TAPS: usize = 5;
 
 /// Lanes of `dy` between two sums over lanes: 8 channels x 2048 lanes = 64 KiB, which the second-level cache holds;
 /// with 512, for the first, the sums took as long as a third of the products.
@@ -95,7 +94,7 @@ fn accumulate(shape: &ConvShape, batch: usize, dy: &[f32], x: &[f32], o: usize, 
                         3.. => 3,
                         _ => 1,
                     };
-                    let most = if wide == 5 { 4 } else { ROWS };
+                    let most = if wide == 5 { ROWS / 2 } else { ROWS };
                     let mut r = 0;
                     while r < ROWS.min(c_out - o) {
                         let tile = tile_rows((c_out - o).min(ROWS) - r).min(most);
@@ -124,6 +123,13 @@ fn accumulate(shape: &ConvShape, batch: usize, dy: &[f32], x: &[f32], o: usize, 
     }
 }
 
+/// Less than a vector of `x`, then zeros.
+fn padded(x: &[f32]) -> Register {
+    let mut lanes = [0.0; REGISTER];
+    lanes[..x.len()].copy_from_slice(x);
+    Register::new(lanes)
+}
+
 /// One register tile: output channels from `o`, input channel `i`, taps from `(ky, kx)`, over a block of image rows.
 struct Place {
     o: usize,
@@ -145,38 +151,38 @@ impl Place {
         sums: &mut [f32],
     ) {
         let row = shape.w * batch;
-        let vectors = row / LANES;
-        let mut acc = [[f32x16::ZERO; T]; R];
+        let vectors = row / REGISTER;
+        let mut acc = [[Register::ZERO; T]; R];
         for oy in self.rows.clone() {
             let x_row = &x[self.i * padded_plane(shape, batch) + (oy + self.ky) * padded_row(shape, batch)..];
             let dy_rows: [&[f32]; R] = std::array::from_fn(|r| &dy[((self.o + r) * shape.h + oy) * row..][..row]);
             let x_rows: [&[f32]; T] = std::array::from_fn(|t| &x_row[(self.kx + t) * batch..][..row]);
             // Slices of one length known to the compiler: no check of bounds is left in the loop.
-            let mut dys: [&[[f32; LANES]]; R] = [&[]; R];
+            let mut dys: [&[[f32; REGISTER]]; R] = [&[]; R];
             for r in 0..R {
                 dys[r] = &dy_rows[r].as_chunks().0[..vectors];
             }
-            let mut xs: [&[[f32; LANES]]; T] = [&[]; T];
+            let mut xs: [&[[f32; REGISTER]]; T] = [&[]; T];
             for t in 0..T {
                 xs[t] = &x_rows[t].as_chunks().0[..vectors];
             }
             for l in 0..vectors {
-                let mut taps = [f32x16::ZERO; T];
+                let mut taps = [Register::ZERO; T];
                 for t in 0..T {
-                    taps[t] = f32x16::new(xs[t][l]);
+                    taps[t] = Register::new(xs[t][l]);
                 }
                 for r in 0..R {
-                    let dys = f32x16::new(dys[r][l]);
+                    let dys = Register::new(dys[r][l]);
                     for t in 0..T {
                         acc[r][t] = dys.mul_add(taps[t], acc[r][t]);
                     }
                 }
             }
-            let (whole, left) = (vectors * LANES, row % LANES);
-            if left > 0 {
-                let taps: [f32x16; T] = std::array::from_fn(|t| load_padded(x_rows[t], whole, left));
+            let whole = vectors * REGISTER;
+            if whole < row {
+                let taps: [Register; T] = std::array::from_fn(|t| padded(&x_rows[t][whole..]));
                 for r in 0..R {
-                    let dys = load_padded(dy_rows[r], whole, left);
+                    let dys = padded(&dy_rows[r][whole..]);
                     for t in 0..T {
                         acc[r][t] = dys.mul_add(taps[t], acc[r][t]);
                     }

@@ -8,7 +8,7 @@
 
 use super::dense_single::forward_one;
 use super::dense_slices::Together;
-use super::lanes::{LANES, load_at, store};
+use super::lanes::{LANES, ONE_REGISTER, load_at, store};
 use super::threads::for_pieces;
 use wide::f32x16;
 
@@ -17,10 +17,10 @@ pub use super::dense_slices::{Slice, backward_input_slices, forward_slices};
 pub use super::dense_weights::{backward_weights, backward_weights_parts};
 
 /// Rows of a full tile. 8 x 2 vectors fill half of the 32 registers of AVX-512; 4 x 1 fit the 16 of AVX2.
-pub(super) const ROWS: usize = if cfg!(target_feature = "avx512f") { 8 } else { 4 };
+pub(super) const ROWS: usize = if ONE_REGISTER { 8 } else { 4 };
 
 /// Vectors side by side in a full tile.
-pub(super) const VECS: usize = if cfg!(target_feature = "avx512f") { 2 } else { 1 };
+pub(super) const VECS: usize = if ONE_REGISTER { 2 } else { 1 };
 
 /// `y = W x + b`: `w (N_post, N_pre)`, `bias (N_post)`, `x (N_pre, B)`, `y (N_post, B)`.
 ///

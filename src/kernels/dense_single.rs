@@ -1,12 +1,12 @@
 //! The all-to-all projection of one sample: nothing but reading its weights once.
 
-use super::lanes::{LANES, load, store_first};
+use super::lanes::{LANES, ONE_REGISTER, load, store_first};
 use super::threads::for_pieces;
 use crate::aligned::Aligned;
 use wide::f32x16;
 
 /// Widths of a panel of [`ByInput`], vectors; the widest one leaves registers for the input.
-const WIDTHS: [usize; 5] = [16, 8, 4, 2, 1];
+const WIDTHS: &[usize] = if ONE_REGISTER { &[16, 8, 4, 2, 1] } else { &[4, 2, 1] };
 
 /// The weights of a dense projection turned to lie input by input, so that those of a silent input are never read.
 ///
@@ -76,7 +76,7 @@ impl ByInput {
 fn cut(n_post: usize) -> impl Iterator<Item = (usize, usize)> {
     let (mut first, mut vectors) = (0, n_post.div_ceil(LANES));
     std::iter::from_fn(move || {
-        let width = WIDTHS.into_iter().find(|&width| width <= vectors)?;
+        let width = *WIDTHS.iter().find(|&&width| width <= vectors)?;
         let panel = (first, width);
         first += width * LANES;
         vectors -= width;

@@ -4,7 +4,7 @@
 //! cache. Each element is one chain of multiply-adds in the order of `k`, whatever it goes together with.
 
 use super::dense::{Left, backward_input, forward};
-use super::lanes::LANES;
+use super::lanes::{LANES, ONE_REGISTER};
 use super::threads::for_pieces_of;
 use std::ops::Range;
 use wide::f32x16;
@@ -16,6 +16,9 @@ const COLUMN_PIECE: usize = 1024;
 /// Columns that such a piece goes through at a time: as many streams as the processor reads ahead. With weights that are not
 /// in the second-level cache, 1024 rows by 16 columns take four fifths of the time of 256 by 12, two thirds of that of all rows.
 const COLUMNS: usize = 16;
+
+/// Slices that go together. Where two vectors are four registers, too few rows would share what each of them reads.
+const AT_ONCE: usize = if ONE_REGISTER { 2 } else { 1 };
 
 /// A slice of a batch at a projection.
 pub struct Slice<'a> {
@@ -32,7 +35,7 @@ pub struct Slice<'a> {
 /// # Panics
 /// If a length does not fit the shape.
 pub fn forward_slices(n_post: usize, n_pre: usize, w: &[f32], bias: Option<&[f32]>, slices: &mut [Slice]) {
-    for pair in slices.chunks_mut(2) {
+    for pair in slices.chunks_mut(AT_ONCE) {
         if let [Slice { batch: LANES, from: x0, to: y0 }, Slice { batch: LANES, from: x1, to: y1 }] = pair {
             Together { m: n_post, k: n_pre, bias, xs: [x0, x1] }.run(Left::Rows(w), [y0, y1]);
         } else {
@@ -47,7 +50,7 @@ pub fn forward_slices(n_post: usize, n_pre: usize, w: &[f32], bias: Option<&[f32
 /// # Panics
 /// If a length does not fit the shape.
 pub fn backward_input_slices(n_post: usize, n_pre: usize, w: &[f32], slices: &mut [Slice]) {
-    for pair in slices.chunks_mut(2) {
+    for pair in slices.chunks_mut(AT_ONCE) {
         if let [Slice { batch: LANES, from: dy0, to: dx0 }, Slice { batch: LANES, from: dy1, to: dx1 }] = pair {
             Together { m: n_pre, k: n_post, bias: None, xs: [dy0, dy1] }.run(Left::Columns(w), [dx0, dx1]);
         } else {
@@ -67,9 +70,9 @@ pub(super) struct Together<'a, const S: usize> {
 impl<const S: usize> Together<'_, S> {
     /// Rows of a tile: enough independent sums to hide the latency of a multiply-add.
     const TALL: usize = match S {
-        1 if cfg!(target_feature = "avx512f") => 16,
-        2 if cfg!(target_feature = "avx512f") => 12,
-        1 => 4,
+        1 if ONE_REGISTER => 16,
+        2 if ONE_REGISTER => 12,
+        1 => 6,
         _ => 2,
     };
 
@@ -109,6 +112,7 @@ impl<const S: usize> Together<'_, S> {
                     16.. if Self::TALL == 16 => self.tile::<16>(a, m0, r, ks, outs),
                     12.. if Self::TALL == 12 => self.tile::<12>(a, m0, r, ks, outs),
                     8.. if Self::TALL > 8 => self.tile::<8>(a, m0, r, ks, outs),
+                    6.. if Self::TALL == 6 => self.tile::<6>(a, m0, r, ks, outs),
                     4.. if Self::TALL >= 4 => self.tile::<4>(a, m0, r, ks, outs),
                     2.. => self.tile::<2>(a, m0, r, ks, outs),
                     _ => self.tile::<1>(a, m0, r, ks, outs),

@@ -4,12 +4,12 @@
 //! one panel of presynaptic neurons stays in registers while the samples run, of which there are few.
 
 use super::dense::{VECS, multiply_add};
-use super::lanes::{LANES, load, store};
+use super::lanes::{LANES, ONE_REGISTER, load, store};
 use super::threads::{for_pieces, sum_rows};
 use wide::{f32x8, f32x16};
 
 /// Rows of a tile of the weight gradient, whose samples are few: 12 x 2 sums of 32 registers.
-const OUTER_ROWS: usize = if cfg!(target_feature = "avx512f") { 12 } else { 4 };
+const OUTER_ROWS: usize = if ONE_REGISTER { 12 } else { 6 };
 
 /// Presynaptic neurons in a panel of the weight gradient.
 const PANEL: usize = VECS * LANES;

@@ -9,6 +9,36 @@ use wide::f32x16;
 /// Lanes of a vector.
 pub const LANES: usize = 16;
 
+/// Whether a vector is one of 32 registers (AVX-512). Elsewhere it is two of 16 (AVX2) or four of 32 (NEON), so that the
+/// sums of six vectors stay in registers beside what they are made of, and four are enough to hide the latency of a
+/// multiply-add.
+pub const ONE_REGISTER: bool = cfg!(target_feature = "avx512f");
+
+/// As many lanes as one register has, at least eight: the vector of a kernel that needs many of them at a time.
+#[cfg(target_feature = "avx512f")]
+pub type Register = f32x16;
+/// As many lanes as one register has, at least eight: the vector of a kernel that needs many of them at a time.
+#[cfg(not(target_feature = "avx512f"))]
+pub type Register = wide::f32x8;
+
+/// Lanes of a [`Register`].
+pub const REGISTER: usize = if ONE_REGISTER { 16 } else { 8 };
+
+/// Registers of a vector.
+pub const PARTS: usize = LANES / REGISTER;
+
+/// Register `part` of a vector in memory.
+#[inline(always)]
+pub fn register(lanes: &[f32; LANES], part: usize) -> Register {
+    Register::new(lanes.as_chunks().0[part])
+}
+
+/// Writes register `part` of a vector in memory.
+#[inline(always)]
+pub fn put_register(lanes: &mut [f32; LANES], part: usize, v: Register) {
+    lanes.as_chunks_mut().0[part] = v.to_array();
+}
+
 /// The first 16 numbers of `x`, zeros behind its end.
 #[inline(always)]
 pub fn load(x: &[f32]) -> f32x16 {

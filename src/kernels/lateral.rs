@@ -1,11 +1,12 @@
 //! Lateral inhibition within a feature map: each unit is suppressed by the mean of its eight neighbours.
 
-use super::lanes::{LANES, load, load_whole, mask, store, tiles};
+use super::lanes::{LANES, ONE_REGISTER, REGISTER, Register, load, load_whole, mask, store, tiles};
 use super::threads;
 use wide::f32x16;
 
-/// Rows of a map that are walked together: four rows of output take six loads, one at a time twelve.
-const ROWS: usize = 4;
+/// Rows of a map that are walked together: four rows of output take six loads, one at a time twelve. The sums of three
+/// columns fill 16 registers with two.
+const ROWS: usize = if ONE_REGISTER { 4 } else { 2 };
 
 /// Height, width and batch of a stack of feature maps.
 #[derive(Clone, Copy, Debug)]
@@ -47,8 +48,8 @@ pub fn inhibit(shape: MapShape, strength: &[f32], x: &[f32], y: &mut [f32]) {
 
 /// [`inhibit`] for one map: `y = x - share * sum of the 8 neighbours`.
 fn inhibit_map(shape: MapShape, share: f32, x: &[f32], y: &mut [f32]) {
-    let share = f32x16::splat(share);
     if shape.batch.is_multiple_of(LANES) {
+        let share = Register::splat(share);
         let (tiled, rest) = y.split_at_mut(shape.h / ROWS * ROWS * shape.row());
         for (i, y) in tiled.chunks_exact_mut(ROWS * shape.row()).enumerate() {
             let mut y = rows_mut::<ROWS>(y, shape.row());
@@ -59,6 +60,7 @@ fn inhibit_map(shape: MapShape, share: f32, x: &[f32], y: &mut [f32]) {
             in_rows::<1>(shape, x, shape.h / ROWS * ROWS + i, |at, centre, sum| put(&mut y, at, share, centre, sum));
         }
     } else {
+        let share = f32x16::splat(share);
         in_map(shape, x, |at, lanes, centre, sum| store(&mut y[at..at + lanes], share.mul_neg_add(sum, centre)));
     }
 }
@@ -95,12 +97,13 @@ pub fn inhibit_backward(
 
 /// `dx` of one map, and the gradient of its strength.
 fn backward_map(shape: MapShape, share: f32, maps: (&[f32], &[f32]), dx: &mut [f32]) -> f32 {
-    let (share, len) = (f32x16::splat(share), shape.row());
     if !shape.batch.is_multiple_of(LANES) {
+        let share = f32x16::splat(share);
         return product_in_map(shape, maps, |at, lanes, centre, sum| {
             store(&mut dx[at..at + lanes], share.mul_neg_add(sum, centre));
         });
     }
+    let (share, len) = (Register::splat(share), shape.row());
     let whole = shape.h / ROWS * ROWS;
     let (tiled, rest) = dx.split_at_mut(whole * len);
     let of_tiles = tiled.chunks_exact_mut(ROWS * len).enumerate().map(|(i, dx)| {
@@ -131,13 +134,13 @@ fn product_in_rows<const R: usize>(
     shape: MapShape,
     (x, dy): (&[f32], &[f32]),
     row: usize,
-    mut f: impl FnMut(usize, &[f32x16; R], &[f32x16; R]),
+    mut f: impl FnMut(usize, &[Register; R], &[Register; R]),
 ) -> f64 {
-    let x: [&[[f32; LANES]]; R] = std::array::from_fn(|k| vectors(x, shape.row(), row + k));
-    let mut sums = [f32x16::ZERO; R];
+    let x: [&[[f32; REGISTER]]; R] = std::array::from_fn(|k| vectors(x, shape.row(), row + k));
+    let mut sums = [Register::ZERO; R];
     in_rows::<R>(shape, dy, row, |at, centre, sum| {
         for k in 0..R {
-            sums[k] = f32x16::new(x[k][at]).mul_add(sum[k], sums[k]);
+            sums[k] = Register::new(x[k][at]).mul_add(sum[k], sums[k]);
         }
         f(at, centre, sum);
     });
@@ -162,13 +165,13 @@ fn product_in_map(shape: MapShape, (x, dy): (&[f32], &[f32]), mut f: impl FnMut(
 
 /// Row `row` of `x (H, W, B)`, rows `len` long, as vectors.
 #[inline(always)]
-fn vectors(x: &[f32], len: usize, row: usize) -> &[[f32; LANES]] {
+fn vectors(x: &[f32], len: usize, row: usize) -> &[[f32; REGISTER]] {
     x[row * len..][..len].as_chunks().0
 }
 
 /// The R rows of `y (R, W, B)`, each `len` long, as vectors.
 #[inline(always)]
-fn rows_mut<const R: usize>(y: &mut [f32], len: usize) -> [&mut [[f32; LANES]]; R] {
+fn rows_mut<const R: usize>(y: &mut [f32], len: usize) -> [&mut [[f32; REGISTER]]; R] {
     let mut rest = y;
     std::array::from_fn(|_| {
         let (row, after) = std::mem::take(&mut rest).split_at_mut(len);
@@ -180,11 +183,11 @@ fn rows_mut<const R: usize>(y: &mut [f32], len: usize) -> [&mut [[f32; LANES]]; 
 /// Writes `centre - share * sum` to vector `at` of each row.
 #[inline(always)]
 fn put<const R: usize>(
-    y: &mut [&mut [[f32; LANES]]; R],
+    y: &mut [&mut [[f32; REGISTER]]; R],
     at: usize,
-    share: f32x16,
-    centre: &[f32x16; R],
-    sum: &[f32x16; R],
+    share: Register,
+    centre: &[Register; R],
+    sum: &[Register; R],
 ) {
     for k in 0..R {
         y[k][at] = share.mul_neg_add(sum[k], centre[k]).to_array();
@@ -200,18 +203,17 @@ fn in_rows<const R: usize>(
     shape: MapShape,
     x: &[f32],
     row: usize,
-    mut f: impl FnMut(usize, &[f32x16; R], &[f32x16; R]),
+    mut f: impl FnMut(usize, &[Register; R], &[Register; R]),
 ) {
-    let (len, step) = (shape.row(), shape.batch / LANES);
+    let (len, step) = (shape.row(), shape.batch / REGISTER);
     let has_below = row + R < shape.h;
-    let rows: [&[[f32; LANES]]; R] = std::array::from_fn(|k| vectors(x, len, row + k));
+    let rows: [&[[f32; REGISTER]]; R] = std::array::from_fn(|k| vectors(x, len, row + k));
     // A row outside of the map is any row, zeroed.
-    let (above, keep_above) = (vectors(x, len, row.saturating_sub(1)), mask(if row > 0 { LANES } else { 0 }));
-    let below = vectors(x, len, if has_below { row + R } else { row });
-    let keep_below = mask(if has_below { LANES } else { 0 });
+    let (above, keep_above) = (vectors(x, len, row.saturating_sub(1)), all_or_none(row > 0));
+    let (below, keep_below) = (vectors(x, len, if has_below { row + R } else { row }), all_or_none(has_below));
     let column = |at: usize| {
-        let centre: [f32x16; R] = std::array::from_fn(|k| f32x16::new(rows[k][at]));
-        let (above, below) = (f32x16::new(above[at]) & keep_above, f32x16::new(below[at]) & keep_below);
+        let centre: [Register; R] = std::array::from_fn(|k| Register::new(rows[k][at]));
+        let (above, below) = (Register::new(above[at]) & keep_above, Register::new(below[at]) & keep_below);
         let sum = std::array::from_fn(|k| {
             let before = if k == 0 { above } else { centre[k - 1] };
             centre[k] + before + if k + 1 == R { below } else { centre[k + 1] }
@@ -219,7 +221,7 @@ fn in_rows<const R: usize>(
         (centre, sum)
     };
     for first in 0..step {
-        let mut before = [f32x16::ZERO; R];
+        let mut before = [Register::ZERO; R];
         let (mut centre, mut here) = column(first);
         let mut at = first;
         while at + step < rows[0].len() {
@@ -230,6 +232,11 @@ fn in_rows<const R: usize>(
         }
         f(at, &centre, &std::array::from_fn(|k| before[k] + here[k] - centre[k]));
     }
+}
+
+/// All bits set if `all`, else none.
+fn all_or_none(all: bool) -> Register {
+    Register::splat(f32::from_bits(if all { u32::MAX } else { 0 }))
 }
 
 /// Calls `f(at, lanes, centre, sum of the 8 neighbours)` for every vector of a map `x (H, W, B)` of any batch: 16 floats

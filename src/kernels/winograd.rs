@@ -7,8 +7,7 @@
 //! [`super::winograd_tiles`] has the formulas.
 
 use super::conv::ConvShape;
-use super::dense::ROWS;
-use super::lanes::LANES;
+use super::lanes::{LANES, ONE_REGISTER, PARTS, REGISTER, Register, register};
 use super::threads::{for_piece_pairs, for_pieces};
 use super::winograd_channels;
 use super::winograd_tiles::{POINTS, PRODUCTS, STEP, TAPS, input_tile, kernel_tile, output_tile, spread};
@@ -98,11 +97,10 @@ pub(super) fn pack<const TURNED: bool>(
                     taps[tap][o] = weights[o * strides.0 + tap];
                 }
             }
-            let points = kernel_tile(|c| {
-                std::array::from_fn(|r| f32x16::new(taps[if TURNED { TAPS - 1 - r * 3 - c } else { r * 3 + c }]))
-            });
-            for (point, values) in points.as_flattened().iter().enumerate() {
-                some[point][i % AT_ONCE] = values.to_array();
+            for part in 0..PARTS {
+                let tap = |r, c| register(&taps[if TURNED { TAPS - 1 - r * 3 - c } else { r * 3 + c }], part);
+                let column = |c| std::array::from_fn(|r| tap(r, c));
+                kernel_tile(column, spread(AT_ONCE, i % AT_ONCE, part, some.as_flattened_mut()));
             }
             if i % AT_ONCE == AT_ONCE - 1 || i == c_in - 1 {
                 let first = i / AT_ONCE * AT_ONCE;
@@ -167,13 +165,13 @@ fn convolve_piece(
             for point in 0..PRODUCTS {
                 let a = &packed.as_chunks::<LANES>().0[(block * PRODUCTS + point) * c_in..][..c_in];
                 let b = &inputs[point * input_stride(shape)..][..c_in];
-                multiply_block(a, b, y.len() / plane, &mut products[point * PRODUCT_STRIDE..][..BLOCK]);
+                multiply_block::<1, false>(a, b, y.len() / plane, &mut products[point * PRODUCT_STRIDE..][..BLOCK]);
             }
             for (o, y) in y.chunks_exact_mut(plane).enumerate() {
-                let bias = f32x16::splat(bias.map_or(0.0, |bias| bias[block * BLOCK + o]));
+                let bias = [bias.map_or(0.0, |bias| bias[block * BLOCK + o]); LANES];
                 let product = |point| &products[point * PRODUCT_STRIDE + o];
-                write_tile(shape, batch, product, bias, place, |lane, outputs| {
-                    y[lane..lane + LANES].copy_from_slice(&outputs);
+                write_tile(shape, batch, product, &bias, place, |lane, part, outputs| {
+                    y[lane + part * REGISTER..][..REGISTER].copy_from_slice(&outputs.to_array());
                 });
             }
         }
@@ -198,61 +196,79 @@ pub(super) fn read_tile(
         Some(y) if y < shape.h => &x[y * row..][..row],
         _ => zeros,
     });
-    let tile = input_tile(|c| {
-        let column = left + c;
-        if column == 0 || column > shape.w {
-            return [f32x16::ZERO; POINTS];
-        }
-        let lane = (column - 1) * batch + image;
-        let mut column = [f32x16::ZERO; POINTS];
-        for r in 0..POINTS {
-            column[r] = f32x16::new(rows[r][lane..lane + LANES].as_chunks().0[0]);
-        }
-        column
-    });
-    spread(&tile, stride, at, inputs);
+    for part in 0..PARTS {
+        let column = |c| {
+            let column = left + c;
+            if column == 0 || column > shape.w {
+                return [Register::ZERO; POINTS];
+            }
+            let lane = (column - 1) * batch + image + part * REGISTER;
+            let mut column = [Register::ZERO; POINTS];
+            for r in 0..POINTS {
+                column[r] = Register::new(rows[r][lane..lane + REGISTER].as_chunks().0[0]);
+            }
+            column
+        };
+        input_tile(column, spread(stride, at, part, inputs));
+    }
 }
 
-/// Gives `put` the outputs of the tile at `place` from the product of each point, each with its place in `(H, W, B)`.
+/// Gives `put` the outputs of the tile at `place` from the product of each point: place in `(H, W, B)`, part of the vector,
+/// and outputs.
 #[inline(always)]
 pub(super) fn write_tile<'a>(
     shape: &ConvShape,
     batch: usize,
     product: impl Fn(usize) -> &'a Lanes,
-    bias: f32x16,
+    bias: &Lanes,
     (top, left, image): (usize, usize, usize),
-    mut put: impl FnMut(usize, Lanes),
+    mut put: impl FnMut(usize, usize, Register),
 ) {
-    let tile = output_tile(|c| std::array::from_fn(|r| f32x16::new(*product(r * POINTS + c))));
-    for r in 0..STEP.min(shape.h - top) {
-        for c in 0..STEP.min(shape.w - left) {
-            put(((top + r) * shape.w + left + c) * batch + image, (tile[r][c] + bias).to_array());
-        }
+    for part in 0..PARTS {
+        let column = |c| std::array::from_fn(|r| register(product(r * POINTS + c), part));
+        output_tile(column, |r, c, v| {
+            if top + r < shape.h && left + c < shape.w {
+                let place = ((top + r) * shape.w + left + c) * batch + image;
+                put(place, part, v + register(bias, part));
+            }
+        });
     }
 }
 
-/// `out (16)`: the product over the input channels of `a (C_in, 16)` and `b (C_in)`, for `rows` of the 16.
+/// `out (16, V)`: the product over the inner dimension of `a (inner, 16)` and `b (inner, V)`, for `rows` of the 16; added
+/// to what is there if `ADD`.
 #[inline(always)]
-fn multiply_block(a: &[Lanes], b: &[Lanes], rows: usize, out: &mut [Lanes]) {
-    let (b, out) = (b.as_chunks::<1>().0, out.as_chunks_mut::<1>().0);
-    match (ROWS, rows) {
-        (8, 9..) => multiply::<16, 0, 1, false>(a, b, out),
-        (8, _) => multiply::<8, 0, 1, false>(a, b, out),
-        _ => {
-            multiply::<4, 0, 1, false>(a, b, out);
-            multiply::<4, 4, 1, false>(a, b, out);
+pub(super) fn multiply_block<const V: usize, const ADD: bool>(
+    a: &[Lanes],
+    b: &[Lanes],
+    rows: usize,
+    out: &mut [Lanes],
+) {
+    let (b, out) = (b.as_chunks::<V>().0, out.as_chunks_mut::<V>().0);
+    match (ONE_REGISTER, V, rows) {
+        (true, 1, 9..) if !ADD => multiply::<16, 0, V, ADD>(a, b, out),
+        (true, 1 | 2, _) => {
+            multiply::<8, 0, V, ADD>(a, b, out);
             if rows > 8 {
-                multiply::<4, 8, 1, false>(a, b, out);
-                multiply::<4, 12, 1, false>(a, b, out);
+                multiply::<8, 8, V, ADD>(a, b, out);
+            }
+        }
+        _ => {
+            multiply::<4, 0, V, ADD>(a, b, out);
+            if rows > 4 {
+                multiply::<4, 4, V, ADD>(a, b, out);
+            }
+            if rows > 8 {
+                multiply::<4, 8, V, ADD>(a, b, out);
+                multiply::<4, 12, V, ADD>(a, b, out);
             }
         }
     }
 }
 
-/// Rows `FIRST..FIRST + R` of `out (16, V)`: the product over the inner dimension of `a (inner, 16)` and
-/// `b (inner, V)`, added to what is there if `ADD`. The sums stay in registers.
+/// Rows `FIRST..FIRST + R` of a [`multiply_block`], whose sums stay in registers.
 #[inline(never)]
-pub(super) fn multiply<const R: usize, const FIRST: usize, const V: usize, const ADD: bool>(
+fn multiply<const R: usize, const FIRST: usize, const V: usize, const ADD: bool>(
     a: &[Lanes],
     b: &[[Lanes; V]],
     out: &mut [[Lanes; V]],

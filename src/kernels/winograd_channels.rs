@@ -4,18 +4,18 @@
 //! small matrix products with the packed weights of [`super::winograd`], and the outputs are turned back.
 
 use super::conv::ConvShape;
-use super::lanes::LANES;
+use super::lanes::{LANES, ONE_REGISTER, PARTS, REGISTER, Register, put_register, register};
 use super::winograd::{BLOCK, Lanes, write_tile};
 use super::winograd_tiles::{PRODUCTS, STEP, input_tile};
 use super::winograd_turn::{turn_back, turn_planes};
 use wide::f32x16;
 
 /// Tiles of a block. One image of 12 x 12 has nine: 9 x 2 sums, two vectors of weights and one input fill 21 of 32
-/// registers of AVX-512.
-const TILES: usize = if cfg!(target_feature = "avx512f") { 9 } else { 4 };
+/// registers of AVX-512. Five come to ten in two blocks.
+const TILES: usize = if ONE_REGISTER { 9 } else { 5 };
 
 /// Vectors of output channels of a product.
-const VECS: usize = if cfg!(target_feature = "avx512f") { 2 } else { 1 };
+const VECS: usize = if ONE_REGISTER { 2 } else { 1 };
 
 /// Numbers from one tile to the next in the transformed input.
 fn padded_channels(channels: usize) -> usize {
@@ -96,8 +96,8 @@ pub(super) fn convolve(
                 let y = y_turned[o * pixels..][..LANES * pixels].as_chunks_mut().0;
                 for t in 0..TILES.min(tiles - first) {
                     let product = |point| &products[point * PRODUCT_STRIDE + t * VECS + v];
-                    write_tile(shape, batch, product, f32x16::new(biases), place(t), |lane, outputs| {
-                        y[lane] = outputs;
+                    write_tile(shape, batch, product, &biases, place(t), |lane, part, outputs| {
+                        put_register(&mut y[lane], part, outputs);
                     });
                 }
             }
@@ -116,16 +116,18 @@ fn read_tile(
     inputs: &mut [f32],
 ) {
     let (row, stride) = (shape.w * batch, input_stride(shape));
-    let tile = input_tile(|c| {
-        let column = left + c;
-        let inside = (1..=shape.w).contains(&column);
-        std::array::from_fn(|r| match (top + r).checked_sub(1) {
-            Some(y) if inside && y < shape.h => f32x16::new(x[y * row + (column - 1) * batch + image]),
-            _ => f32x16::ZERO,
-        })
-    });
-    for (point, values) in tile.as_flattened().iter().enumerate() {
-        inputs[point * stride..][..LANES].copy_from_slice(values.as_array());
+    for part in 0..PARTS {
+        let column = |c| {
+            let column = left + c;
+            let inside = (1..=shape.w).contains(&column);
+            std::array::from_fn(|r| match (top + r).checked_sub(1) {
+                Some(y) if inside && y < shape.h => register(&x[y * row + (column - 1) * batch + image], part),
+                _ => Register::ZERO,
+            })
+        };
+        input_tile(column, |point, v| {
+            inputs[point * stride + part * REGISTER..][..REGISTER].copy_from_slice(v.as_array());
+        });
     }
 }
 

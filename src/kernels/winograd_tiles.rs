@@ -9,7 +9,7 @@
 //! times the direct sum's, with these it is 1.3 times: their powers stay near 1. All factors of the tile's and the
 //! outputs' transforms are exact in 32 bits.
 
-use wide::f32x16;
+use super::lanes::{LANES, ONE_REGISTER, REGISTER, Register, put_register, register};
 
 /// Side of an input tile: six points.
 pub(super) const POINTS: usize = 6;
@@ -34,18 +34,18 @@ const AT_B: f32 = 2.0 * B2 * (B2 - A2);
 
 /// `x * factor + y`.
 #[inline(always)]
-fn fma(x: f32x16, factor: f32, y: f32x16) -> f32x16 {
-    x.mul_add(f32x16::splat(factor), y)
+fn fma(x: Register, factor: f32, y: Register) -> Register {
+    x.mul_add(Register::splat(factor), y)
 }
 
 #[inline(always)]
-fn scaled(x: f32x16, factor: f32) -> f32x16 {
-    x * f32x16::splat(factor)
+fn scaled(x: Register, factor: f32) -> Register {
+    x * Register::splat(factor)
 }
 
 /// A row of an input tile at the points.
 #[inline(always)]
-fn inputs([d0, d1, d2, d3, d4, d5]: [f32x16; 6]) -> [f32x16; 6] {
+fn inputs([d0, d1, d2, d3, d4, d5]: [Register; 6]) -> [Register; 6] {
     let (even_a, odd_a) = (fma(d2, -B2, d4), fma(d1, -B2, d3));
     let (even_b, odd_b) = (fma(d2, -A2, d4), fma(d1, -A2, d3));
     [
@@ -60,7 +60,7 @@ fn inputs([d0, d1, d2, d3, d4, d5]: [f32x16; 6]) -> [f32x16; 6] {
 
 /// A row of a kernel at the points.
 #[inline(always)]
-fn kernels([g0, g1, g2]: [f32x16; 3]) -> [f32x16; 6] {
+fn kernels([g0, g1, g2]: [Register; 3]) -> [Register; 6] {
     let (even_a, odd_a) = (scaled(fma(g2, A2, g0), 1.0 / AT_A), scaled(g1, A / AT_A));
     let (even_b, odd_b) = (scaled(fma(g2, B2, g0), 1.0 / AT_B), scaled(g1, B / AT_B));
     [scaled(g0, 1.0 / AT_0), even_a + odd_a, even_a - odd_a, even_b + odd_b, even_b - odd_b, g2]
@@ -68,7 +68,7 @@ fn kernels([g0, g1, g2]: [f32x16; 3]) -> [f32x16; 6] {
 
 /// Four outputs from their products.
 #[inline(always)]
-fn outputs([m0, a, minus_a, b, minus_b, last]: [f32x16; 6]) -> [f32x16; 4] {
+fn outputs([m0, a, minus_a, b, minus_b, last]: [Register; 6]) -> [Register; 4] {
     let (even_a, odd_a, even_b, odd_b) = (a + minus_a, a - minus_a, b + minus_b, b - minus_b);
     [
         m0 + even_a + even_b,
@@ -78,47 +78,59 @@ fn outputs([m0, a, minus_a, b, minus_b, last]: [f32x16; 6]) -> [f32x16; 4] {
     ]
 }
 
-/// Applies `f` to each column of `rows` and then to each row of that.
+/// Applies `f` to each of the `N` columns and then to each row of that; gives `put` row, column and value of the result:
+/// row by row where few of them fit the registers, or the result would go through memory as a whole.
 #[inline(always)]
 fn both<const N: usize, const M: usize>(
-    columns: impl Fn(usize) -> [f32x16; N],
-    f: impl Fn([f32x16; N]) -> [f32x16; M],
-) -> [[f32x16; M]; M] {
-    let mut half = [[f32x16::ZERO; N]; M];
+    columns: impl Fn(usize) -> [Register; N],
+    f: impl Fn([Register; N]) -> [Register; M],
+    mut put: impl FnMut(usize, usize, Register),
+) {
+    let mut half = [[Register::ZERO; N]; M];
     for c in 0..N {
         let column = f(columns(c));
         for r in 0..M {
             half[r][c] = column[r];
         }
     }
-    let mut whole = [[f32x16::ZERO; M]; M];
+    let mut whole = [[Register::ZERO; M]; M];
+    let mut put_row = |r: usize, row: [Register; M]| {
+        for c in 0..M {
+            put(r, c, row[c]);
+        }
+    };
     for r in 0..M {
-        whole[r] = f(half[r]);
+        let row = f(half[r]);
+        if ONE_REGISTER { whole[r] = row } else { put_row(r, row) }
     }
-    whole
+    if ONE_REGISTER {
+        for r in 0..M {
+            put_row(r, whole[r]);
+        }
+    }
 }
 
-/// An input tile at the 6 x 6 points; `column(c)` is column `c` of the tile.
+/// An input tile at the 6 x 6 points, each of them given to `put`; `column(c)` is column `c` of the tile.
 #[inline(always)]
-pub(super) fn input_tile(column: impl Fn(usize) -> [f32x16; 6]) -> [[f32x16; 6]; 6] {
-    both(column, inputs)
+pub(super) fn input_tile(column: impl Fn(usize) -> [Register; 6], mut put: impl FnMut(usize, Register)) {
+    both(column, inputs, |r, c, v| put(r * POINTS + c, v));
 }
 
-/// A kernel at the 6 x 6 points; `column(c)` is column `c` of the kernel.
+/// A kernel at the 6 x 6 points, each of them given to `put`; `column(c)` is column `c` of the kernel.
 #[inline(always)]
-pub(super) fn kernel_tile(column: impl Fn(usize) -> [f32x16; 3]) -> [[f32x16; 6]; 6] {
-    both(column, kernels)
+pub(super) fn kernel_tile(column: impl Fn(usize) -> [Register; 3], mut put: impl FnMut(usize, Register)) {
+    both(column, kernels, |r, c, v| put(r * POINTS + c, v));
 }
 
-/// The 4 x 4 outputs; `column(c)` is column `c` of the products.
+/// The 4 x 4 outputs, given to `put` with row and column; `column(c)` is column `c` of the products.
 #[inline(always)]
-pub(super) fn output_tile(column: impl Fn(usize) -> [f32x16; 6]) -> [[f32x16; 4]; 4] {
-    both(column, outputs)
+pub(super) fn output_tile(column: impl Fn(usize) -> [Register; 6], put: impl FnMut(usize, usize, Register)) {
+    both(column, outputs, put);
 }
 
 /// A row of output gradients at the points.
 #[inline(always)]
-fn gradients([g0, g1, g2, g3]: [f32x16; 4]) -> [f32x16; 6] {
+fn gradients([g0, g1, g2, g3]: [Register; 4]) -> [Register; 6] {
     let (even_a, odd_a) = (scaled(fma(g2, A2, g0), 1.0 / AT_A), scaled(fma(g3, A2, g1), A / AT_A));
     let (even_b, odd_b) = (scaled(fma(g2, B2, g0), 1.0 / AT_B), scaled(fma(g3, B2, g1), B / AT_B));
     [scaled(g0, 1.0 / AT_0), even_a + odd_a, even_a - odd_a, even_b + odd_b, even_b - odd_b, g3]
@@ -126,40 +138,35 @@ fn gradients([g0, g1, g2, g3]: [f32x16; 4]) -> [f32x16; 6] {
 
 /// Three weight gradients from their products.
 #[inline(always)]
-fn weight_gradients([m0, a, minus_a, b, minus_b, last]: [f32x16; 6]) -> [f32x16; 3] {
+fn weight_gradients([m0, a, minus_a, b, minus_b, last]: [Register; 6]) -> [Register; 3] {
     let (even_a, odd_a, even_b, odd_b) = (a + minus_a, a - minus_a, b + minus_b, b - minus_b);
     [m0 + even_a + even_b, fma(odd_a, A, scaled(odd_b, B)), fma(even_a, A2, fma(even_b, B2, last))]
 }
 
-/// 4 x 4 output gradients at the 6 x 6 points; `column(c)` is column `c` of them.
+/// 4 x 4 output gradients at the 6 x 6 points, each of them given to `put`; `column(c)` is column `c` of the gradients.
 #[inline(always)]
-pub(super) fn gradient_tile(column: impl Fn(usize) -> [f32x16; 4]) -> [[f32x16; 6]; 6] {
-    both(column, gradients)
+pub(super) fn gradient_tile(column: impl Fn(usize) -> [Register; 4], mut put: impl FnMut(usize, Register)) {
+    both(column, gradients, |r, c, v| put(r * POINTS + c, v));
 }
 
-/// The 3 x 3 weight gradients; `column(c)` is column `c` of the products.
+/// Writes a point to register `part` of vector `at` of that point, `stride` vectors apart.
 #[inline(always)]
-fn weight_gradient_tile(column: impl Fn(usize) -> [f32x16; 6]) -> [[f32x16; 3]; 3] {
-    both(column, weight_gradients)
-}
-
-/// Writes each point of `tile` to vector `at` of that point, `stride` vectors apart.
-#[inline(always)]
-pub(super) fn spread(tile: &[[f32x16; 6]; 6], stride: usize, at: usize, out: &mut [[f32; 16]]) {
-    for (point, values) in tile.as_flattened().iter().enumerate() {
-        out[point * stride + at] = values.to_array();
-    }
+pub(super) fn spread(stride: usize, at: usize, part: usize, out: &mut [[f32; LANES]]) -> impl FnMut(usize, Register) {
+    move |point, v| put_register(&mut out[point * stride + at], part, v)
 }
 
 /// Writes the 3 x 3 weight gradients of up to 16 channels, whose products at each point are `product`: nine numbers each,
 /// `stride` from channel to channel.
 #[inline(always)]
-pub(super) fn write_weight_gradients(product: impl Fn(usize) -> f32x16, stride: usize, dw: &mut [f32]) {
-    let tile = weight_gradient_tile(|c| std::array::from_fn(|r| product(r * POINTS + c)));
-    let tile = tile.map(|row| row.map(f32x16::to_array));
-    for (i, dw) in dw.chunks_mut(stride).enumerate() {
-        for (tap, dw) in dw.iter_mut().take(TAPS).enumerate() {
-            *dw = tile[tap / 3][tap % 3][i];
+pub(super) fn write_weight_gradients<'a>(product: impl Fn(usize) -> &'a [f32; LANES], stride: usize, dw: &mut [f32]) {
+    for (part, dw) in dw.chunks_mut(REGISTER * stride).enumerate() {
+        let column = |c| std::array::from_fn(|r| register(product(r * POINTS + c), part));
+        let mut tile = [[[0.0; REGISTER]; 3]; 3];
+        both(column, weight_gradients, |r, c, v| tile[r][c] = v.to_array());
+        for (i, dw) in dw.chunks_mut(stride).enumerate() {
+            for (tap, dw) in dw.iter_mut().take(TAPS).enumerate() {
+                *dw = tile[tap / 3][tap % 3][i];
+            }
         }
     }
 }

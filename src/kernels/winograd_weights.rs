@@ -6,12 +6,11 @@
 //! once at the end. [`super::winograd_tiles`] has the formulas.
 
 use super::conv::ConvShape;
-use super::lanes::LANES;
+use super::lanes::{LANES, ONE_REGISTER, PARTS, register};
 use super::threads::for_piece_pairs;
-use super::winograd::{BLOCK, Lanes, PIECE, channels_per_piece, most_pieces, multiply};
+use super::winograd::{BLOCK, Lanes, PIECE, channels_per_piece, most_pieces, multiply_block};
 use super::winograd_tiles::{POINTS, PRODUCTS, STEP, TAPS, gradient_tile, input_tile, spread, write_weight_gradients};
 use super::winograd_turn::turn_tile;
-use wide::f32x16;
 
 /// Tiles of a block: a product sums over three tiles of 16 images.
 const TILES: usize = 3;
@@ -89,10 +88,12 @@ fn backward_piece(shape: &ConvShape, batch: usize, dy: &[f32], x: &[f32], scratc
                     let (top, left) = place(t);
                     turn_tile::<POINTS, 1>(shape, batch, x, top, left, image, turned);
                     for b in 0..LANES {
-                        let tile =
-                            input_tile(|c| std::array::from_fn(|r| f32x16::new(turned[(r * POINTS + c) * LANES + b])));
                         let at = start * INNER + (t * LANES + b) * wide + v - start;
-                        spread(&tile, input_stride(shape), at, inputs);
+                        for part in 0..PARTS {
+                            let pixel = |r, c| register(&turned[(r * POINTS + c) * LANES + b], part);
+                            let column = |c| std::array::from_fn(|r| pixel(r, c));
+                            input_tile(column, spread(input_stride(shape), at, part, inputs));
+                        }
                     }
                 }
             }
@@ -101,9 +102,11 @@ fn backward_piece(shape: &ConvShape, batch: usize, dy: &[f32], x: &[f32], scratc
                     let (top, left) = place(t);
                     turn_tile::<STEP, 0>(shape, batch, dy, top, left, image, turned);
                     for b in 0..LANES {
-                        let tile =
-                            gradient_tile(|c| std::array::from_fn(|r| f32x16::new(turned[(r * STEP + c) * LANES + b])));
-                        spread(&tile, GRADIENT_STRIDE, t * LANES + b, gradients);
+                        for part in 0..PARTS {
+                            let pixel = |r, c| register(&turned[(r * STEP + c) * LANES + b], part);
+                            let column = |c| std::array::from_fn(|r| pixel(r, c));
+                            gradient_tile(column, spread(GRADIENT_STRIDE, t * LANES + b, part, gradients));
+                        }
                     }
                 }
                 let rows = dy.len() / plane;
@@ -126,15 +129,17 @@ fn backward_piece(shape: &ConvShape, batch: usize, dy: &[f32], x: &[f32], scratc
             let (start, wide) = group(v, vectors);
             let at = start * BLOCK + o % BLOCK * wide + v - start;
             let sums = &sums[o / BLOCK * PRODUCTS * BLOCK * vectors..];
-            write_weight_gradients(|point| f32x16::new(sums[point * BLOCK * vectors + at]), TAPS, dw);
+            write_weight_gradients(|point| &sums[point * BLOCK * vectors + at], TAPS, dw);
         }
     }
 }
 
-/// First vector and number of vectors of the register tile in which input vector `v` lies: tiles of 4, then 2, then 1.
+/// First vector and number of vectors of the register tile in which input vector `v` lies: tiles of 4, then 2, then 1,
+/// where a vector is one register.
 fn group(v: usize, vectors: usize) -> (usize, usize) {
     let (fours, twos) = (vectors / 4 * 4, vectors / 2 * 2);
     match v {
+        _ if !ONE_REGISTER => (v, 1),
         _ if v < fours => (v / 4 * 4, 4),
         _ if v < twos => (fours, 2),
         _ => (twos, 1),
@@ -144,30 +149,8 @@ fn group(v: usize, vectors: usize) -> (usize, usize) {
 /// `out (16, wide) += ` the product over the inner dimension of `a (inner, 16)` and `b (inner, wide)`, for `rows` of 16.
 fn add_products(a: &[Lanes], b: &[Lanes], wide: usize, rows: usize, out: &mut [Lanes]) {
     match wide {
-        4 => {
-            let (b, out) = (b.as_chunks::<4>().0, out.as_chunks_mut::<4>().0);
-            multiply::<4, 0, 4, true>(a, b, out);
-            if rows > 4 {
-                multiply::<4, 4, 4, true>(a, b, out);
-            }
-            if rows > 8 {
-                multiply::<4, 8, 4, true>(a, b, out);
-                multiply::<4, 12, 4, true>(a, b, out);
-            }
-        }
-        2 => {
-            let (b, out) = (b.as_chunks::<2>().0, out.as_chunks_mut::<2>().0);
-            multiply::<8, 0, 2, true>(a, b, out);
-            if rows > 8 {
-                multiply::<8, 8, 2, true>(a, b, out);
-            }
-        }
-        _ => {
-            let (b, out) = (b.as_chunks::<1>().0, out.as_chunks_mut::<1>().0);
-            multiply::<8, 0, 1, true>(a, b, out);
-            if rows > 8 {
-                multiply::<8, 8, 1, true>(a, b, out);
-            }
-        }
+        4 => multiply_block::<4, true>(a, b, rows, out),
+        2 => multiply_block::<2, true>(a, b, rows, out),
+        _ => multiply_block::<1, true>(a, b, rows, out),
     }
 }

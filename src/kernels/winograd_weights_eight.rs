@@ -5,14 +5,17 @@
 //! one image after another. One tile at a time: its transforms and all sums are small beside the caches.
 
 use super::conv::ConvShape;
-use super::lanes::LANES;
+use super::lanes::{LANES, ONE_REGISTER, PARTS, register};
 use super::winograd::{BLOCK, Lanes, read_tile};
 use super::winograd_tiles::{PRODUCTS, STEP, TAPS, gradient_tile, spread, write_weight_gradients};
 use super::winograd_turn::turn_tile;
 use wide::f32x16;
 
-/// Input channels, and sums of a register tile.
+/// Input channels.
 const INPUTS: usize = 8;
+
+/// Input channels whose sums stay in registers together.
+const SUMS: usize = if ONE_REGISTER { 8 } else { 4 };
 
 /// Vectors from one point to the next in the transformed tiles; odd, so that the points do not share a cache set.
 const INPUT_STRIDE: usize = INPUTS | 1;
@@ -53,9 +56,11 @@ pub(super) fn backward_weights(shape: &ConvShape, dy: &[f32], x: &[f32], scratch
             for (dy, sums) in dy.chunks(BLOCK * plane).zip(sums.chunks_exact_mut(PRODUCTS * INPUTS)) {
                 turn_tile::<STEP, 0>(shape, LANES, dy, top, left, 0, turned);
                 for b in 0..LANES {
-                    let pixel = |r, c| f32x16::new(turned[(r * STEP + c) * LANES + b]);
-                    let tile = gradient_tile(|c| std::array::from_fn(|r| pixel(r, c)));
-                    spread(&tile, GRADIENT_STRIDE, b, gradients);
+                    for part in 0..PARTS {
+                        let pixel = |r, c| register(&turned[(r * STEP + c) * LANES + b], part);
+                        let column = |c| std::array::from_fn(|r| pixel(r, c));
+                        gradient_tile(column, spread(GRADIENT_STRIDE, b, part, gradients));
+                    }
                 }
                 for (point, sums) in sums.as_chunks_mut().0.iter_mut().enumerate() {
                     let x = &inputs[point * INPUT_STRIDE..].as_chunks().0[0];
@@ -67,8 +72,7 @@ pub(super) fn backward_weights(shape: &ConvShape, dy: &[f32], x: &[f32], scratch
     }
     for (dw, sums) in dw.chunks_mut(BLOCK * shape.taps()).zip(sums.chunks_exact(PRODUCTS * INPUTS)) {
         for i in 0..INPUTS {
-            let product = |point| f32x16::new(sums[point * INPUTS + i]);
-            write_weight_gradients(product, shape.taps(), &mut dw[i * TAPS..]);
+            write_weight_gradients(|point| &sums[point * INPUTS + i], shape.taps(), &mut dw[i * TAPS..]);
         }
     }
 }
@@ -76,14 +80,16 @@ pub(super) fn backward_weights(shape: &ConvShape, dy: &[f32], x: &[f32], scratch
 /// Adds to `sums (8 inputs, 16 outputs)` the products of `x (8 inputs, 16 images)` and `dy (16 images, 16 outputs)`.
 #[inline(never)]
 fn multiply(x: &[Lanes; INPUTS], dy: &[Lanes; LANES], sums: &mut [Lanes; INPUTS]) {
-    let mut acc = sums.map(f32x16::new);
-    for b in 0..LANES {
-        let dy = f32x16::new(dy[b]);
-        for i in 0..INPUTS {
-            acc[i] = f32x16::splat(x[i][b]).mul_add(dy, acc[i]);
+    for (x, sums) in x.as_chunks::<SUMS>().0.iter().zip(sums.as_chunks_mut::<SUMS>().0) {
+        let mut acc = sums.map(f32x16::new);
+        for b in 0..LANES {
+            let dy = f32x16::new(dy[b]);
+            for i in 0..SUMS {
+                acc[i] = f32x16::splat(x[i][b]).mul_add(dy, acc[i]);
+            }
         }
-    }
-    for i in 0..INPUTS {
-        sums[i] = acc[i].to_array();
+        for i in 0..SUMS {
+            sums[i] = acc[i].to_array();
+        }
     }
 }
