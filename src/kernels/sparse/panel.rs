@@ -4,7 +4,7 @@
 //! vector that begins anywhere crosses a cache line, which halves what the second cache delivers. Packed, a tile of four
 //! vectors of 4096 neurons is 1 MiB in one piece, each vector in a line of its own.
 
-use crate::kernels::lanes::{LANES, load};
+use crate::kernels::lanes::{LANES, ONE_REGISTER, load};
 use crate::kernels::threads::for_pieces;
 use std::cell::RefCell;
 use std::thread::LocalKey;
@@ -13,7 +13,9 @@ use wide::f32x16;
 /// Reads of each neuron below which packing costs more than it gives. Eight vectors of a neuron, read together where they
 /// lie, fill whole lines; two at a time would leave most sets of the cache unused.
 const FEW: usize = 12;
-/// Neurons up to which a tile has four vectors instead of two: it stays in the second cache.
+/// Vectors of a tile at most: two chains of sums of each stay in registers.
+const MOST: usize = if ONE_REGISTER { 8 } else { 2 };
+/// Neurons up to which a packed tile has four vectors instead of two: it stays in the second cache.
 const WIDE: usize = 5120;
 /// Neurons packed per piece of work.
 const NEURONS: usize = 512;
@@ -176,7 +178,7 @@ impl Panels<'_> {
         let mut b = 0;
         while b < self.batch {
             let tile = Strided::new(self.batch, b, self.x);
-            b += match (self.batch - b) / LANES {
+            b += match ((self.batch - b) / LANES).min(MOST) {
                 8.. => self.strip::<8>(b, tile, work),
                 4.. => self.strip::<4>(b, tile, work),
                 2.. => self.strip::<2>(b, tile, work),
@@ -197,7 +199,7 @@ impl Panels<'_> {
 fn width(n: usize, rest: usize) -> usize {
     match rest {
         ..=LANES => 1,
-        rest if rest >= 4 * LANES && n <= WIDE => 4,
+        rest if rest >= 4 * LANES && n <= WIDE && MOST >= 4 => 4,
         _ => 2,
     }
 }

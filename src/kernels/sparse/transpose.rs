@@ -7,7 +7,7 @@
 use super::Pattern;
 use super::panel::{Panels, with_weights};
 use super::product::Rows;
-use crate::kernels::lanes::LANES;
+use crate::kernels::lanes::{LANES, ONE_REGISTER};
 use crate::kernels::threads::{for_pieces, sharing, workers};
 use std::hint::black_box;
 
@@ -21,8 +21,8 @@ const SELDOM: f64 = 2.0;
 const LEAST: usize = 256;
 const MOST: usize = 8192;
 /// Synapses from which on the weights of a block are read once in their order, before they are fetched out of it: only
-/// then do they come from far away ahead of time.
-const FAR: usize = 1 << 20;
+/// then do they come from far away ahead of time. Processors without AVX-512 mostly have a smaller second cache.
+const FAR: usize = if ONE_REGISTER { 1 << 20 } else { 1 << 18 };
 /// Synapses in one block of a piece of work, about, if they are fetched for several tiles: they stay in the near caches.
 const FETCHED: usize = 65_536;
 /// Presynaptic neurons per piece of work, at least.
