@@ -72,11 +72,11 @@ fn compare(built: &[&str], usable: &[&str]) -> Option<String> {
     (narrow < wide).then(|| format!("this build uses {narrow} f32 lanes of the CPU's {wide}; {rebuild}"))
 }
 
-/// Lanes of the widest f32 vector: 16 with AVX-512F, 8 with AVX2, else 4.
+/// Lanes of the widest f32 vector: 16 with AVX-512F, 8 with AVX, else 4.
 fn lanes_f32(features: &[&str]) -> usize {
     match () {
         () if features.contains(&"avx512f") => 16,
-        () if features.contains(&"avx2") => 8,
+        () if features.contains(&"avx") => 8,
         () => 4,
     }
 }
@@ -168,8 +168,10 @@ mod tests {
 
     #[test]
     fn width_is_compared_both_ways() {
-        assert_eq!(compare(&["avx2"], &["avx2"]), None);
-        assert!(compare(&["avx2"], &["avx2", "avx512f"]).unwrap().contains("8 f32 lanes of the CPU's 16"));
-        assert!(compare(&["avx2"], &["avx"]).unwrap().contains("avx2, which this CPU lacks"));
+        assert_eq!(compare(&["avx", "avx2"], &["avx", "avx2"]), None);
+        assert!(
+            compare(&["avx", "avx2"], &["avx", "avx2", "avx512f"]).unwrap().contains("8 f32 lanes of the CPU's 16")
+        );
+        assert!(compare(&["avx", "avx2"], &["avx"]).unwrap().contains("avx2, which this CPU lacks"));
     }
 }

@@ -321,6 +321,7 @@ mod tests {
                 (8, 17, 8, 9, 3),
                 (9, 3, 17, 2, 3),
                 (2, 7, 3, 3, 7),
+                (3, 9, 5, 4, 1),
             ] {
                 shapes.push((ConvShape { c_in, c_out, h, w, k }, batch));
             }

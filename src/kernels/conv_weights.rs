@@ -1,6 +1,6 @@
 //! The weight gradient of a convolution tap by tap: sums of `dy * x` over lanes, in register tiles.
 //!
-//! A tile of output channels x neighbouring taps keeps one vector of partial sums per weight while the lanes of a
+//! A tile of output channels x neighbouring taps keeps one register of partial sums per weight while the lanes of a
 //! block of rows run by, and is summed over its lanes once at the end. The input is the padded copy of
 //! [`super::conv_direct`], so that no tap leaves it; [`super::conv`] documents the shapes.
 
@@ -11,7 +11,8 @@ use super::lanes::{REGISTER, Register};
 use super::threads::for_pieces;
 use std::ops::Range;
 
-/// Taps beside each other (`kx`) in the register tile: 8 channels x 3 taps or 4 x 5 of 32 registers, half of each of 16.
+/// Taps beside each other (`kx`) in the register tile: 8 channels x 3 taps or 4 x 5 of 32 registers, with 16 registers
+/// half as many channels.
 const WIDE_TAPS: usize = 5;
 
 /// Lanes of `dy` between two sums over lanes: 8 channels x 2048 lanes = 64 KiB, which the second-level cache holds;
@@ -123,8 +124,8 @@ fn accumulate(shape: &ConvShape, batch: usize, dy: &[f32], x: &[f32], o: usize, 
     }
 }
 
-/// Less than a vector of `x`, then zeros.
-fn padded(x: &[f32]) -> Register {
+/// Less than a register of `x`, then zeros.
+fn filled_up(x: &[f32]) -> Register {
     let mut lanes = [0.0; REGISTER];
     lanes[..x.len()].copy_from_slice(x);
     Register::new(lanes)
@@ -180,9 +181,9 @@ impl Place {
             }
             let whole = vectors * REGISTER;
             if whole < row {
-                let taps: [Register; T] = std::array::from_fn(|t| padded(&x_rows[t][whole..]));
+                let taps: [Register; T] = std::array::from_fn(|t| filled_up(&x_rows[t][whole..]));
                 for r in 0..R {
-                    let dys = padded(&dy_rows[r][whole..]);
+                    let dys = filled_up(&dy_rows[r][whole..]);
                     for t in 0..T {
                         acc[r][t] = dys.mul_add(taps[t], acc[r][t]);
                     }

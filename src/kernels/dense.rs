@@ -13,7 +13,7 @@ use super::threads::for_pieces;
 use wide::f32x16;
 
 pub use super::dense_single::ByInput;
-pub use super::dense_slices::{Slice, backward_input_slices, forward_slices};
+pub use super::dense_slices::{AT_ONCE, Slice, backward_input_slices, forward_slices};
 pub use super::dense_weights::{backward_weights, backward_weights_parts};
 
 /// Rows of a full tile. 8 x 2 vectors fill half of the 32 registers of AVX-512; 4 x 1 fit the 16 of AVX2.

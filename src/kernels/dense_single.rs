@@ -10,7 +10,7 @@ const WIDTHS: &[usize] = if ONE_REGISTER { &[16, 8, 4, 2, 1] } else { &[4, 2, 1]
 
 /// The weights of a dense projection turned to lie input by input, so that those of a silent input are never read.
 ///
-/// After a ReLU and pooling, two of three inputs are silent. The output is cut into panels of 1 to 16 vectors that stay in
+/// After a ReLU and pooling, two of three inputs are silent. The output is cut into panels of some vectors that stay in
 /// registers; each panel holds its weights `(N_pre, width)`. Every output is one chain of multiply-adds in the order of
 /// the inputs, as in a batch: the same bits, unless a weight of a silent input is not finite.
 #[derive(Clone)]

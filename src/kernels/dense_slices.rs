@@ -1,7 +1,7 @@
 //! All-to-all projections of whole slices of a batch, 16 samples each: a row of activity is one vector.
 //!
-//! Two slices go together, so that each weight is fetched once for both: the weights of a step come from the third-level
-//! cache. Each element is one chain of multiply-adds in the order of `k`, whatever it goes together with.
+//! With AVX-512 two slices go together, so that each weight is fetched once for both: the weights of a step come from
+//! the third-level cache. Each element is one chain of multiply-adds in the order of `k`, whatever it goes together with.
 
 use super::dense::{Left, backward_input, forward};
 use super::lanes::{LANES, ONE_REGISTER};
@@ -18,7 +18,7 @@ const COLUMN_PIECE: usize = 1024;
 const COLUMNS: usize = 16;
 
 /// Slices that go together. Where two vectors are four registers, too few rows would share what each of them reads.
-const AT_ONCE: usize = if ONE_REGISTER { 2 } else { 1 };
+pub const AT_ONCE: usize = if ONE_REGISTER { 2 } else { 1 };
 
 /// A slice of a batch at a projection.
 pub struct Slice<'a> {
@@ -30,7 +30,8 @@ pub struct Slice<'a> {
     pub to: &'a mut [f32],
 }
 
-/// [`forward`] of several slices: from `x (N_pre, B)` to `y (N_post, B)`. Two whole ones next to each other go together.
+/// [`forward`] of several slices: from `x (N_pre, B)` to `y (N_post, B)`. [`AT_ONCE`] whole ones next to each other go
+/// together.
 ///
 /// # Panics
 /// If a length does not fit the shape.
@@ -44,8 +45,8 @@ pub fn forward_slices(n_post: usize, n_pre: usize, w: &[f32], bias: Option<&[f32
     }
 }
 
-/// [`backward_input`] of several slices: from `dy (N_post, B)` to `dx (N_pre, B)`. Two whole ones next to each other go
-/// together.
+/// [`backward_input`] of several slices: from `dy (N_post, B)` to `dx (N_pre, B)`. [`AT_ONCE`] whole ones next to each
+/// other go together.
 ///
 /// # Panics
 /// If a length does not fit the shape.
@@ -69,11 +70,10 @@ pub(super) struct Together<'a, const S: usize> {
 
 impl<const S: usize> Together<'_, S> {
     /// Rows of a tile: enough independent sums to hide the latency of a multiply-add.
-    const TALL: usize = match S {
-        1 if ONE_REGISTER => 16,
-        2 if ONE_REGISTER => 12,
-        1 => 6,
-        _ => 2,
+    const TALL: usize = match (ONE_REGISTER, S) {
+        (true, 1) => 16,
+        (true, _) => 12,
+        (false, _) => 6,
     };
 
     /// Computes all of each `out`.
@@ -113,7 +113,7 @@ impl<const S: usize> Together<'_, S> {
                     12.. if Self::TALL == 12 => self.tile::<12>(a, m0, r, ks, outs),
                     8.. if Self::TALL > 8 => self.tile::<8>(a, m0, r, ks, outs),
                     6.. if Self::TALL == 6 => self.tile::<6>(a, m0, r, ks, outs),
-                    4.. if Self::TALL >= 4 => self.tile::<4>(a, m0, r, ks, outs),
+                    4.. => self.tile::<4>(a, m0, r, ks, outs),
                     2.. => self.tile::<2>(a, m0, r, ks, outs),
                     _ => self.tile::<1>(a, m0, r, ks, outs),
                 };
@@ -227,10 +227,17 @@ mod tests {
                 join(&xs, &mut ys, &|slices| forward_slices(n_post, n_pre, &w, Some(&bias), slices));
                 join(&dys, &mut dxs, &|slices| backward_input_slices(n_post, n_pre, &w, slices));
                 for (i, &b) in sizes.iter().enumerate() {
-                    let (mut y, mut dx) = (vec![0.0; n_post * b], vec![0.0; n_pre * b]);
-                    forward(n_post, n_pre, b, &w, Some(&bias), &xs[i], &mut y);
-                    backward_input(n_post, n_pre, b, &w, &dys[i], &mut dx);
+                    // Whole slices with one sample more, so that no tile of slices takes them.
+                    let wide = if b == LANES { b + 1 } else { b };
+                    let widened = |v: &[f32]| -> Vec<f32> {
+                        let more = |row: &[f32]| row.iter().copied().chain([0.5]).take(wide).collect::<Vec<_>>();
+                        v.chunks_exact(b).flat_map(more).collect()
+                    };
+                    let (mut y, mut dx) = (vec![0.0; n_post * wide], vec![0.0; n_pre * wide]);
+                    forward(n_post, n_pre, wide, &w, Some(&bias), &widened(&xs[i]), &mut y);
+                    backward_input(n_post, n_pre, wide, &w, &widened(&dys[i]), &mut dx);
                     for (what, found, expected) in [("y", &ys[i], &y), ("dx", &dxs[i], &dx)] {
+                        let expected = expected.chunks_exact(wide).flat_map(|row| &row[..b]);
                         let same = found.iter().zip(expected).all(|(a, b)| a.to_bits() == b.to_bits());
                         assert!(same, "{what} of slice {i} of {sizes:?}, {n_post} x {n_pre}");
                     }

@@ -8,7 +8,7 @@ use super::lanes::{LANES, ONE_REGISTER, load, store};
 use super::threads::{for_pieces, sum_rows};
 use wide::{f32x8, f32x16};
 
-/// Rows of a tile of the weight gradient, whose samples are few: 12 x 2 sums of 32 registers.
+/// Rows of a tile of the weight gradient, whose samples are few: 12 x 2 sums of 32 registers, 6 x 1 vectors of 16.
 const OUTER_ROWS: usize = if ONE_REGISTER { 12 } else { 6 };
 
 /// Presynaptic neurons in a panel of the weight gradient.
@@ -40,8 +40,8 @@ pub fn backward_weights(
 /// [`backward_weights`] of a batch in parts: `dW = Σ dy xᵀ` over the parts in their order, `x (N_pre, B_i)` and
 /// `dy (N_post, B_i)` each; scratch `xt (N_pre ΣB_i)`, `dw (N_post, N_pre)`.
 ///
-/// `xt` holds the activity turned round in panels of up to 32 presynaptic neurons, `(ΣB_i, 32)` each, so that a tile
-/// of `dw` reads one contiguous run. Returns `Σ dw²`: while a tile is in registers that costs next to nothing.
+/// `xt` holds the activity turned round in panels of up to 32 presynaptic neurons (16 without AVX-512), `(ΣB_i, 32)` each,
+/// so that a tile of `dw` reads one contiguous run. Returns `Σ dw²`: while a tile is in registers that costs next to nothing.
 ///
 /// # Panics
 /// If a length does not fit the shape.

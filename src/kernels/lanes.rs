@@ -9,11 +9,6 @@ use wide::f32x16;
 /// Lanes of a vector.
 pub const LANES: usize = 16;
 
-/// Whether a vector is one of 32 registers (AVX-512). Elsewhere it is two of 16 (AVX2) or four of 32 (NEON), so that the
-/// sums of six vectors stay in registers beside what they are made of, and four are enough to hide the latency of a
-/// multiply-add.
-pub const ONE_REGISTER: bool = cfg!(target_feature = "avx512f");
-
 /// As many lanes as one register has, at least eight: the vector of a kernel that needs many of them at a time.
 #[cfg(target_feature = "avx512f")]
 pub type Register = f32x16;
@@ -22,10 +17,14 @@ pub type Register = f32x16;
 pub type Register = wide::f32x8;
 
 /// Lanes of a [`Register`].
-pub const REGISTER: usize = if ONE_REGISTER { 16 } else { 8 };
+pub const REGISTER: usize = size_of::<Register>() / size_of::<f32>();
 
 /// Registers of a vector.
 pub const PARTS: usize = LANES / REGISTER;
+
+/// Whether a vector is one of 32 registers (AVX-512). Elsewhere it is two of 16 (AVX2) or four of 32 (NEON): the sums
+/// of six vectors stay in registers beside what they are made of, and those of four hide the latency of a multiply-add.
+pub const ONE_REGISTER: bool = PARTS == 1;
 
 /// Register `part` of a vector in memory.
 #[inline(always)]
@@ -138,6 +137,12 @@ pub fn sum(x: &[f32]) -> f32 {
     tiles(x.len()).fold(f32x16::ZERO, |sum, (at, n)| sum + load_padded(x, at, n)).reduce_add()
 }
 
+/// All bits set if `all`, else none.
+#[inline]
+pub fn all_or_none(all: bool) -> Register {
+    Register::splat(f32::from_bits(if all { u32::MAX } else { 0 }))
+}
+
 /// All bits set in the first `n` lanes: `v & mask(n)` keeps these and zeroes the others, NaN or not.
 #[inline]
 pub fn mask(n: usize) -> f32x16 {
@@ -170,6 +175,14 @@ mod tests {
                 assert!(padded[n..].iter().all(|&v| v == 0.0));
             }
         }
+    }
+
+    #[test]
+    fn the_registers_of_a_vector_are_its_lanes_in_order() {
+        let from: [f32; LANES] = std::array::from_fn(|lane| lane as f32);
+        let mut to = [f32::NAN; LANES];
+        (0..PARTS).for_each(|part| put_register(&mut to, part, register(&from, part)));
+        assert_eq!(to, from);
     }
 
     #[test]

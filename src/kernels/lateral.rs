@@ -1,11 +1,11 @@
 //! Lateral inhibition within a feature map: each unit is suppressed by the mean of its eight neighbours.
 
-use super::lanes::{LANES, ONE_REGISTER, REGISTER, Register, load, load_whole, mask, store, tiles};
+use super::lanes::{LANES, ONE_REGISTER, REGISTER, Register, all_or_none, load, load_whole, mask, store, tiles};
 use super::threads;
 use wide::f32x16;
 
-/// Rows of a map that are walked together: four rows of output take six loads, one at a time twelve. The sums of three
-/// columns fill 16 registers with two.
+/// Rows of a map that are walked together: four rows of output take six loads, one at a time twelve. Sixteen registers
+/// have room for the sums of three columns of two rows.
 const ROWS: usize = if ONE_REGISTER { 4 } else { 2 };
 
 /// Height, width and batch of a stack of feature maps.
@@ -234,11 +234,6 @@ fn in_rows<const R: usize>(
     }
 }
 
-/// All bits set if `all`, else none.
-fn all_or_none(all: bool) -> Register {
-    Register::splat(f32::from_bits(if all { u32::MAX } else { 0 }))
-}
-
 /// Calls `f(at, lanes, centre, sum of the 8 neighbours)` for every vector of a map `x (H, W, B)` of any batch: 16 floats
 /// of a row from `at`, whatever their columns; the next column is B floats away. Lanes from `lanes` on hold anything.
 ///
@@ -316,9 +311,14 @@ mod tests {
 
     const SHAPES: [(usize, usize, usize); 6] = [(1, 1, 1), (2, 1, 5), (2, 4, 1), (3, 5, 7), (1, 2, 2), (3, 48, 48)];
 
+    /// Each shape with each batch; 48 images are several vectors of any width.
+    fn cases() -> impl Iterator<Item = ((usize, usize, usize), usize)> {
+        SHAPES.into_iter().flat_map(|shape| BATCHES.into_iter().chain([48]).map(move |batch| (shape, batch)))
+    }
+
     #[test]
     fn inhibition_equals_its_reference() {
-        for ((c, h, w), batch) in SHAPES.into_iter().flat_map(|s| BATCHES.map(|batch| (s, batch))) {
+        for ((c, h, w), batch) in cases() {
             let shape = MapShape { h, w, batch };
             let (x, strength) = (parity::random("x", c * shape.len()), parity::random("strength", c));
             parity::check(
@@ -333,7 +333,7 @@ mod tests {
 
     #[test]
     fn the_gradients_of_inhibition_equal_their_definition() {
-        for ((c, h, w), batch) in SHAPES.into_iter().flat_map(|s| BATCHES.map(|batch| (s, batch))) {
+        for ((c, h, w), batch) in cases() {
             let shape = MapShape { h, w, batch };
             let (x, dy) = (parity::random("x", c * shape.len()), parity::random("dy", c * shape.len()));
             let strength = parity::random("strength", c);

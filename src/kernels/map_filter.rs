@@ -1,14 +1,17 @@
 //! One `K x K` filter over two maps, and its gradients: the gate of spatial attention.
 //!
 //! Rows lie between columns of zeros, so a row of the output is a sum of shifted runs of `W * B` contiguous floats
-//! with no case for the left and right edges and no loss at any batch. Four vectors of the output stay in registers
-//! while all taps pass: 48x48, 7x7, batch 32 is 7 million multiply-adds.
+//! with no case for the left and right edges and no loss at any batch. Two or four vectors of the output stay in
+//! registers while all taps pass: 48x48, 7x7, batch 32 is 7 million multiply-adds.
 
-use super::lanes::{LANES, load_first, load_whole, store};
+use super::lanes::{LANES, ONE_REGISTER, load_first, load_whole, store};
 use super::lateral::MapShape;
 use super::reduce::{dot, sum};
 use super::threads;
 use wide::f32x16;
+
+/// Vectors of the output side by side, each with two sums.
+const VECS: usize = if ONE_REGISTER { 4 } else { 2 };
 
 /// Largest K.
 pub const MAX_SIDE: usize = 63;
@@ -91,10 +94,10 @@ fn sum_runs<'a, const REVERSED: bool>(
     start: f32,
     y: &mut [f32],
 ) {
-    let mut blocks = y.chunks_exact_mut(4 * LANES);
+    let mut blocks = y.chunks_exact_mut(VECS * LANES);
     let mut at = 0;
     for y in blocks.by_ref() {
-        block::<REVERSED, 4>(runs, &run, batch, start, at, y);
+        block::<REVERSED, VECS>(runs, &run, batch, start, at, y);
         at += y.len();
     }
     for y in blocks.into_remainder().chunks_mut(LANES) {

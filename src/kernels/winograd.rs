@@ -213,8 +213,8 @@ pub(super) fn read_tile(
     }
 }
 
-/// Gives `put` the outputs of the tile at `place` from the product of each point: place in `(H, W, B)`, part of the vector,
-/// and outputs.
+/// Gives `put` the outputs of the tile at `place` from the product of each point: their place in `(H, W, B)`, their part of
+/// the vector, and themselves.
 #[inline(always)]
 pub(super) fn write_tile<'a>(
     shape: &ConvShape,
@@ -235,8 +235,8 @@ pub(super) fn write_tile<'a>(
     }
 }
 
-/// `out (16, V)`: the product over the inner dimension of `a (inner, 16)` and `b (inner, V)`, for `rows` of the 16; added
-/// to what is there if `ADD`.
+/// `out (16, V)`: the product over the inner dimension of `a (inner, 16)` and `b (inner, V)`, for `rows` of the 16; added to
+/// what is there if `ADD`.
 #[inline(always)]
 pub(super) fn multiply_block<const V: usize, const ADD: bool>(
     a: &[Lanes],

@@ -11,7 +11,7 @@ use super::winograd_turn::{turn_back, turn_planes};
 use wide::f32x16;
 
 /// Tiles of a block. One image of 12 x 12 has nine: 9 x 2 sums, two vectors of weights and one input fill 21 of 32
-/// registers of AVX-512. Five come to ten in two blocks.
+/// registers of AVX-512. With 16 registers five: nine tiles are two blocks.
 const TILES: usize = if ONE_REGISTER { 9 } else { 5 };
 
 /// Vectors of output channels of a product.

@@ -1,4 +1,4 @@
-//! The transforms of Winograd's convolution F(4x4, 3x3), on vectors.
+//! The transforms of Winograd's convolution F(4x4, 3x3), on registers of lanes.
 //!
 //! A 3 x 3 kernel over a 6 x 6 tile gives 4 x 4 outputs by 36 products instead of 144: tile and kernel are read as
 //! polynomials, evaluated at six points, multiplied there, and the outputs are recovered from the products (Winograd
@@ -78,8 +78,10 @@ fn outputs([m0, a, minus_a, b, minus_b, last]: [Register; 6]) -> [Register; 4] {
     ]
 }
 
-/// Applies `f` to each of the `N` columns and then to each row of that; gives `put` row, column and value of the result:
-/// row by row where few of them fit the registers, or the result would go through memory as a whole.
+/// Applies `f` to each of the `N` columns and then to each row of that; gives `put` row, column and value of the result.
+///
+/// With 32 registers the result is kept and given as a whole: the loops are then unrolled, and nothing is zeroed first. With
+/// 16 that would send all of it through memory, so each row is given at once.
 #[inline(always)]
 fn both<const N: usize, const M: usize>(
     columns: impl Fn(usize) -> [Register; N],

@@ -134,8 +134,8 @@ fn backward_piece(shape: &ConvShape, batch: usize, dy: &[f32], x: &[f32], scratc
     }
 }
 
-/// First vector and number of vectors of the register tile in which input vector `v` lies: tiles of 4, then 2, then 1,
-/// where a vector is one register.
+/// First vector and number of vectors of the register tile in which input vector `v` lies: tiles of 4, then 2, then 1
+/// where a vector is one register, elsewhere one by one.
 fn group(v: usize, vectors: usize) -> (usize, usize) {
     let (fours, twos) = (vectors / 4 * 4, vectors / 2 * 2);
     match v {

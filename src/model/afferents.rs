@@ -65,12 +65,12 @@ impl<'a> Parts<'a> {
         &mut list[k]
     }
 
-    /// Calls `f(neurons, n_pre, w, bias, slices)` with two slices of each part at a time.
+    /// Calls `f(neurons, n_pre, w, bias, slices)` with the slices of each part that go together.
     fn each(mut self, f: impl Fn(usize, usize, &[f32], Option<&[f32]>, &mut [Slice]) + Sync + Send) {
         let pairs = self.0.iter_mut().flatten().flat_map(|part| {
             let Part { neurons, n_pre, w, bias, slices } = part;
             let (neurons, n_pre, w, bias) = (neurons.len(), *n_pre, *w, *bias);
-            slices.chunks_mut(2).map(move |pair| (neurons, n_pre, w, bias, pair))
+            slices.chunks_mut(dense::AT_ONCE).map(move |pair| (neurons, n_pre, w, bias, pair))
         });
         threads::map_slices(&mut pairs.collect::<Vec<_>>(), |_, (neurons, n_pre, w, bias, pair)| {
             f(*neurons, *n_pre, w, *bias, pair);

@@ -11,11 +11,11 @@ use std::thread::LocalKey;
 use wide::f32x16;
 
 /// Reads of each neuron below which packing costs more than it gives. Eight vectors of a neuron, read together where they
-/// lie, fill whole lines; two at a time would leave most sets of the cache unused.
+/// lie, use every set of the cache.
 const FEW: usize = 12;
 /// Vectors of a tile at most: two chains of sums of each stay in registers.
 const MOST: usize = if ONE_REGISTER { 8 } else { 2 };
-/// Neurons up to which a packed tile has four vectors instead of two: it stays in the second cache.
+/// Neurons up to which a packed tile has four vectors instead of two, if registers allow: it stays in the second cache.
 const WIDE: usize = 5120;
 /// Neurons packed per piece of work.
 const NEURONS: usize = 512;
@@ -121,7 +121,8 @@ pub(super) trait TileWork {
     fn tile<const T: usize>(&mut self, b: usize, n: usize, x: impl Tile<T>);
 }
 
-/// Activity `(N, B)` as tiles of four or two vectors, and one at the end; up to eight where it is read in place.
+/// Activity `(N, B)` as tiles of four or two vectors, and one at the end; up to eight where it is read in place; none of more
+/// than [`MOST`].
 #[derive(Clone, Copy)]
 pub(super) struct Panels<'a> {
     n: usize,
