@@ -7,13 +7,9 @@
 use super::conv::ConvShape;
 use super::conv_direct::{pad, padded_len, padded_plane, padded_row, tile_rows};
 use super::dense::ROWS;
-use super::lanes::{REGISTER, Register};
+use super::lanes::{REGISTER, Register, load, register};
 use super::threads::for_pieces;
 use std::ops::Range;
-
-/// Taps beside each other (`kx`) in the register tile: 8 channels x 3 taps or 4 x 5 of 32 registers, with 16 registers
-/// half as many channels.
-const WIDE_TAPS: usize = 5;
 
 /// Lanes of `dy` between two sums over lanes: 8 channels x 2048 lanes = 64 KiB, which the second-level cache holds;
 /// with 512, for the first, the sums took as long as a third of the products.
@@ -89,9 +85,10 @@ fn accumulate(shape: &ConvShape, batch: usize, dy: &[f32], x: &[f32], o: usize, 
             for ky in 0..k {
                 let mut kx = 0;
                 while kx < k {
-                    // As wide as fits, but not so that less than three are left over.
-                    let wide = match (k - kx).min(WIDE_TAPS) {
-                        5 => 5,
+                    // Taps beside each other, as many as fit: 8 channels x 3 taps or 4 x 5 of 32 registers, half as many
+                    // channels of 16.
+                    let wide = match k - kx {
+                        5.. => 5,
                         3.. => 3,
                         _ => 1,
                     };
@@ -122,13 +119,6 @@ fn accumulate(shape: &ConvShape, batch: usize, dy: &[f32], x: &[f32], o: usize, 
             }
         }
     }
-}
-
-/// Less than a register of `x`, then zeros.
-fn filled_up(x: &[f32]) -> Register {
-    let mut lanes = [0.0; REGISTER];
-    lanes[..x.len()].copy_from_slice(x);
-    Register::new(lanes)
 }
 
 /// One register tile: output channels from `o`, input channel `i`, taps from `(ky, kx)`, over a block of image rows.
@@ -181,9 +171,10 @@ impl Place {
             }
             let whole = vectors * REGISTER;
             if whole < row {
-                let taps: [Register; T] = std::array::from_fn(|t| filled_up(&x_rows[t][whole..]));
+                let rest = |row: &[f32]| register(load(&row[whole..]).as_array(), 0);
+                let taps: [Register; T] = std::array::from_fn(|t| rest(x_rows[t]));
                 for r in 0..R {
-                    let dys = filled_up(&dy_rows[r][whole..]);
+                    let dys = rest(dy_rows[r]);
                     for t in 0..T {
                         acc[r][t] = dys.mul_add(taps[t], acc[r][t]);
                     }

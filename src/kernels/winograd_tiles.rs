@@ -9,7 +9,7 @@
 //! times the direct sum's, with these it is 1.3 times: their powers stay near 1. All factors of the tile's and the
 //! outputs' transforms are exact in 32 bits.
 
-use super::lanes::{LANES, ONE_REGISTER, REGISTER, Register, put_register, register};
+use super::lanes::{LANES, ONE_REGISTER, PARTS, REGISTER, Register, put_register, register};
 
 /// Side of an input tile: six points.
 pub(super) const POINTS: usize = 6;
@@ -145,10 +145,17 @@ fn weight_gradients([m0, a, minus_a, b, minus_b, last]: [Register; 6]) -> [Regis
     [m0 + even_a + even_b, fma(odd_a, A, scaled(odd_b, B)), fma(even_a, A2, fma(even_b, B2, last))]
 }
 
-/// 4 x 4 output gradients at the 6 x 6 points, each of them given to `put`; `column(c)` is column `c` of the gradients.
+/// 4 x 4 output gradients of 16 channels, `turned (16 pixels, 16 images)`, at the 6 x 6 points: image `b` becomes vector
+/// `first + b` of each point, `stride` vectors apart.
 #[inline(always)]
-pub(super) fn gradient_tile(column: impl Fn(usize) -> [Register; 4], mut put: impl FnMut(usize, Register)) {
-    both(column, gradients, |r, c, v| put(r * POINTS + c, v));
+pub(super) fn gradient_tiles(turned: &[[f32; LANES]], stride: usize, first: usize, out: &mut [[f32; LANES]]) {
+    for b in 0..LANES {
+        for part in 0..PARTS {
+            let column = |c| std::array::from_fn(|r| register(&turned[(r * STEP + c) * LANES + b], part));
+            let mut put = spread(stride, first + b, part, out);
+            both(column, gradients, |r, c, v| put(r * POINTS + c, v));
+        }
+    }
 }
 
 /// Writes a point to register `part` of vector `at` of that point, `stride` vectors apart.

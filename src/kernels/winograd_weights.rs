@@ -9,7 +9,7 @@ use super::conv::ConvShape;
 use super::lanes::{LANES, ONE_REGISTER, PARTS, register};
 use super::threads::for_piece_pairs;
 use super::winograd::{BLOCK, Lanes, PIECE, channels_per_piece, most_pieces, multiply_block};
-use super::winograd_tiles::{POINTS, PRODUCTS, STEP, TAPS, gradient_tile, input_tile, spread, write_weight_gradients};
+use super::winograd_tiles::{POINTS, PRODUCTS, STEP, TAPS, gradient_tiles, input_tile, spread, write_weight_gradients};
 use super::winograd_turn::turn_tile;
 
 /// Tiles of a block: a product sums over three tiles of 16 images.
@@ -101,13 +101,7 @@ fn backward_piece(shape: &ConvShape, batch: usize, dy: &[f32], x: &[f32], scratc
                 for t in 0..count {
                     let (top, left) = place(t);
                     turn_tile::<STEP, 0>(shape, batch, dy, top, left, image, turned);
-                    for b in 0..LANES {
-                        for part in 0..PARTS {
-                            let pixel = |r, c| register(&turned[(r * STEP + c) * LANES + b], part);
-                            let column = |c| std::array::from_fn(|r| pixel(r, c));
-                            gradient_tile(column, spread(GRADIENT_STRIDE, t * LANES + b, part, gradients));
-                        }
-                    }
+                    gradient_tiles(turned, GRADIENT_STRIDE, t * LANES, gradients);
                 }
                 let rows = dy.len() / plane;
                 for point in 0..PRODUCTS {

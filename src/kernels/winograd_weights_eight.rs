@@ -5,9 +5,9 @@
 //! one image after another. One tile at a time: its transforms and all sums are small beside the caches.
 
 use super::conv::ConvShape;
-use super::lanes::{LANES, ONE_REGISTER, PARTS, register};
+use super::lanes::{LANES, ONE_REGISTER};
 use super::winograd::{BLOCK, Lanes, read_tile};
-use super::winograd_tiles::{PRODUCTS, STEP, TAPS, gradient_tile, spread, write_weight_gradients};
+use super::winograd_tiles::{PRODUCTS, STEP, TAPS, gradient_tiles, write_weight_gradients};
 use super::winograd_turn::turn_tile;
 use wide::f32x16;
 
@@ -55,13 +55,7 @@ pub(super) fn backward_weights(shape: &ConvShape, dy: &[f32], x: &[f32], scratch
             }
             for (dy, sums) in dy.chunks(BLOCK * plane).zip(sums.chunks_exact_mut(PRODUCTS * INPUTS)) {
                 turn_tile::<STEP, 0>(shape, LANES, dy, top, left, 0, turned);
-                for b in 0..LANES {
-                    for part in 0..PARTS {
-                        let pixel = |r, c| register(&turned[(r * STEP + c) * LANES + b], part);
-                        let column = |c| std::array::from_fn(|r| pixel(r, c));
-                        gradient_tile(column, spread(GRADIENT_STRIDE, b, part, gradients));
-                    }
-                }
+                gradient_tiles(turned, GRADIENT_STRIDE, 0, gradients);
                 for (point, sums) in sums.as_chunks_mut().0.iter_mut().enumerate() {
                     let x = &inputs[point * INPUT_STRIDE..].as_chunks().0[0];
                     let dy = &gradients[point * GRADIENT_STRIDE..].as_chunks().0[0];
