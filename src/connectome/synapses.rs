@@ -111,7 +111,7 @@ impl Synapses {
         if u32::try_from(list.len()).is_err() {
             return Err(Problem::TooMany(list.len()));
         }
-        list.sort_unstable();
+        let list = sorted(n_post, sorted(n_pre, list, |c| c.1), |c| c.0);
         if let Some(pair) = list.windows(2).find(|w| (w[0].0, w[0].1) == (w[1].0, w[1].1)) {
             return Err(Problem::Duplicate { post: pair[0].0 as usize, pre: pair[0].1 as usize });
         }
@@ -294,6 +294,20 @@ impl Synapses {
     pub fn counts(&self) -> &[u32] {
         &self.counts
     }
+}
+
+/// The connections in the order of `key`, which is below `n`; those of one key stay in their order (counting sort).
+fn sorted(n: usize, list: Vec<(u32, u32, u32)>, key: fn(&(u32, u32, u32)) -> u32) -> Vec<(u32, u32, u32)> {
+    let mut next = vec![0u32; n + 1];
+    list.iter().for_each(|c| next[key(c) as usize + 1] += 1);
+    (0..n).for_each(|k| next[k + 1] += next[k]);
+    let mut sorted = vec![(0, 0, 0); list.len()];
+    for c in list {
+        let at = &mut next[key(&c) as usize];
+        sorted[*at as usize] = c;
+        *at += 1;
+    }
+    sorted
 }
 
 #[cfg(test)]
