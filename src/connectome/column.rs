@@ -15,9 +15,13 @@
 //! Cells of unsure type (18 of 1,351) are left out, since no statistics exist for them; the slant of the column is not
 //! modelled: it stands upright on 100 x 100 um.
 
+mod fit;
+
 use std::ops::Range;
 
+use self::fit::{Factors, lanes};
 use super::{Connectome, Neuron, Polarity, Synapses};
+use crate::kernels::threads;
 use crate::rng::Rng;
 
 /// Side of the column, micrometres (Schneider-Mizell et al. 2025).
@@ -28,6 +32,8 @@ const ROUNDS: usize = 10;
 const LAST_ROUNDS: usize = 2;
 /// Least connection probability at any distance, percent, so that no pair of types is out of each other's reach.
 const LEAST_PERCENT: f32 = 0.1;
+/// Neurons whose pairs are drawn by one thread: their probabilities lie together in a cache line.
+const TILE: usize = 16;
 
 const CELLS: &str = include_str!("../../data/column_cells.csv");
 const PAIRS: &str = include_str!("../../data/column_pairs.csv");
@@ -74,12 +80,22 @@ struct Cells {
     names: Vec<&'static str>,
     /// First neuron of each type and, last, N.
     starts: Vec<usize>,
-    /// Type, lamina and class (index into `sites`) and neurons of each row of the census.
-    blocks: Vec<(usize, usize, Range<usize>)>,
+    /// Each row of the census.
+    blocks: Vec<Block>,
     /// Laminae and classes: `("L4", "I")`.
     sites: Vec<(&'static str, &'static str)>,
     /// Lamina and class of each neuron, index into `sites` `(N)`.
     site: Vec<usize>,
+    /// 0 for an excitatory neuron, 1 for an inhibitory one `(N)`.
+    class: Vec<u8>,
+}
+
+/// The neurons of one type, lamina and class.
+struct Block {
+    group: usize,
+    /// Index into the sites.
+    site: usize,
+    neurons: Range<usize>,
 }
 
 impl Cells {
@@ -104,6 +120,7 @@ impl Cells {
                 cells.positions.push(position);
                 cells.group.push(cells.names.len() - 1);
                 cells.site.push(site);
+                cells.class.push(u8::from(row[3] == "I"));
                 cells.neurons.push(Neuron {
                     id: id.to_string(),
                     cell_type: row[0].to_string(),
@@ -112,7 +129,8 @@ impl Cells {
                     position_um: Some(position),
                 });
             }
-            cells.blocks.push((cells.names.len() - 1, site, first..cells.neurons.len()));
+            let neurons = first..cells.neurons.len();
+            cells.blocks.push(Block { group: cells.names.len() - 1, site, neurons });
         }
         cells.starts.push(cells.neurons.len());
         cells
@@ -130,7 +148,7 @@ impl Cells {
 
     /// 0 for excitatory, 1 for inhibitory.
     fn class(&self, i: usize) -> usize {
-        usize::from(self.neurons[i].polarity == Polarity::Inhibitory)
+        usize::from(self.class[i])
     }
 }
 
@@ -193,14 +211,18 @@ fn probabilities(seed: u64, cells: &Cells) -> Vec<f32> {
     let (n, groups, sites) = (cells.neurons.len(), cells.names.len(), cells.sites.len());
     let falloff = falloff();
     let mut p = vec![0.0f32; n * n];
-    for i in 0..n {
+    threads::for_pieces(&mut p, n, n * n, |i, row| {
         let a = cells.positions[i];
-        for j in (0..n).filter(|&j| j != i) {
-            let b = cells.positions[j];
-            let d2: f32 = (0..3).map(|k| (a[k] - b[k]) * (a[k] - b[k])).sum();
-            p[i * n + j] = falloff[cells.class(i)][cells.class(j)][(d2.sqrt() as usize).min(999)];
+        for Block { neurons, .. } in &cells.blocks {
+            let falloff = &falloff[cells.class(i)][cells.class(neurons.start)];
+            for (f, b) in row[neurons.clone()].iter_mut().zip(&cells.positions[neurons.clone()]) {
+                let d2: f32 = (0..3).map(|k| (a[k] - b[k]) * (a[k] - b[k])).sum();
+                *f = d2.sqrt().min(999.0);
+            }
+            row[neurons.clone()].iter_mut().for_each(|f| *f = falloff[*f as usize]);
         }
-    }
+        row[i] = 0.0;
+    });
 
     // What is to be met: connections of each pair of types and of sites, relative fans within each type.
     let possible = |pre: usize, post: usize, same: bool| (pre * post - if same { pre } else { 0 }) as f32;
@@ -238,70 +260,44 @@ fn probabilities(seed: u64, cells: &Cells) -> Vec<f32> {
 
     // Fitted by iterated scaling: each round multiplies every factor by wanted / found. Factors that can stand in for
     // each other share the correction (the square roots), so that they do not overshoot together.
-    let (mut a, mut b) = (fan_out.clone(), fan_in.clone());
-    let (mut c, mut d) = (vec![1.0f32; groups * groups], vec![1.0f32; sites * sites]);
-    let mut row_p = vec![0.0f32; n];
-    for round in 0..=ROUNDS + LAST_ROUNDS {
-        let (mut out, mut into) = (vec![0.0f32; n], vec![0.0f32; n]);
-        let (mut types_found, mut sites_found) = (vec![0.0f32; groups * groups], vec![0.0f32; sites * sites]);
-        for i in 0..n {
-            let row = &mut p[i * n..(i + 1) * n];
-            for (h, t, m) in &cells.blocks {
-                let (types, places) = (cells.group[i] * groups + h, cells.site[i] * sites + t);
-                let scale = a[i] * c[types] * d[places];
-                for ((q, &w), &b) in row_p[m.clone()].iter_mut().zip(&row[m.clone()]).zip(&b[m.clone()]) {
-                    let odds = scale * b * w;
-                    *q = odds / (1.0 + odds);
-                }
-                let sum = lanes(&row_p[m.clone()]);
-                types_found[types] += sum;
-                sites_found[places] += sum;
-                out[i] += sum;
-            }
-            into.iter_mut().zip(&row_p).for_each(|(sum, &q)| *sum += q);
-            if round == ROUNDS + LAST_ROUNDS {
-                row.copy_from_slice(&row_p);
-            }
-        }
+    let (c, d) = (vec![1.0f32; groups * groups], vec![1.0f32; sites * sites]);
+    let mut factors = Factors { a: fan_out.clone(), b: fan_in.clone(), c, d };
+    for round in 0..ROUNDS + LAST_ROUNDS {
+        let found = factors.found(cells, &p);
         let ratio = |wanted: f32, found: f32| if found > 0.0 { wanted / found } else { 1.0 };
         let last = round >= ROUNDS;
-        for (c, (&wanted, found)) in c.iter_mut().zip(of_types.iter().zip(types_found)) {
+        for (c, (&wanted, found)) in factors.c.iter_mut().zip(of_types.iter().zip(found.types)) {
             *c *= if last { ratio(wanted, found) } else { ratio(wanted, found).sqrt() };
         }
         if last {
             continue;
         }
-        for (d, (&wanted, found)) in d.iter_mut().zip(of_sites.iter().zip(sites_found)) {
+        for (d, (&wanted, found)) in factors.d.iter_mut().zip(of_sites.iter().zip(found.sites)) {
             *d *= ratio(wanted, found).sqrt();
         }
         for g in 0..groups {
             let m = cells.members(g);
-            for (scale, fan, sums) in [(&mut a, &fan_out, &out), (&mut b, &fan_in, &into)] {
+            for (scale, fan, sums) in [(&mut factors.a, &fan_out, &found.out), (&mut factors.b, &fan_in, &found.into)] {
                 let mean = lanes(&sums[m.clone()]) / m.len() as f32;
                 m.clone().for_each(|i| scale[i] *= ratio(fan[i] * mean, sums[i]));
             }
         }
     }
+    threads::for_pieces(&mut p, n, n * n, |i, row| {
+        let f = row.to_vec();
+        factors.reach(cells, i, &cells.blocks).apply(i, &f, row);
+    });
     p
-}
-
-/// Sum in eight fixed lanes.
-fn lanes(values: &[f32]) -> f32 {
-    let (chunks, rest) = values.as_chunks::<8>();
-    let mut sums = [0.0f32; 8];
-    for chunk in chunks {
-        sums.iter_mut().zip(chunk).for_each(|(s, v)| *s += v);
-    }
-    sums.iter().sum::<f32>() + rest.iter().sum::<f32>()
 }
 
 /// Draws both directions of every pair together, and the synapses of each connection: `(post, pre, count)`.
 fn draw(seed: u64, cells: &Cells, p: &[f32]) -> Vec<(usize, usize, u32)> {
     let n = cells.neurons.len();
     // By the number of inhibitory partners (E-E, E-I, I-I): sums of p, of p p', and of the room up and down from p p'.
-    let mut sums = [[0.0f64; 4]; 3];
-    for i in 0..n {
-        for j in i + 1..n {
+    let mut tiles: Vec<usize> = (0..n).step_by(TILE).collect();
+    let of_tiles = threads::map_slices(&mut tiles, |_, &mut tile| {
+        let mut sums = [[0.0f64; 4]; 3];
+        pairs(tile, n, |i, j| {
             let (to, back) = (p[i * n + j], p[j * n + i]);
             let chance = to * back;
             let s = &mut sums[cells.class(i) + cells.class(j)];
@@ -309,7 +305,12 @@ fn draw(seed: u64, cells: &Cells, p: &[f32]) -> Vec<(usize, usize, u32)> {
             s[1] += f64::from(chance);
             s[2] += f64::from(to.min(back) - chance);
             s[3] += f64::from(chance - (to + back - 1.0).max(0.0));
-        }
+        });
+        sums
+    });
+    let mut sums = [[0.0f64; 4]; 3];
+    for part in of_tiles {
+        sums.as_flattened_mut().iter_mut().zip(part.as_flattened()).for_each(|(sum, part)| *sum += part);
     }
     let mut lean = [0.0f32; 3];
     for (k, row) in rows(RECIPROCITY).enumerate() {
@@ -325,30 +326,41 @@ fn draw(seed: u64, cells: &Cells, p: &[f32]) -> Vec<(usize, usize, u32)> {
         ln_more[k / 2][k % 2] = (1.0 - number(row[2]) / number(row[3])).ln();
     }
 
-    let mut connections = Vec::new();
-    for i in 0..n {
-        let mut rng = Rng::stream(seed, "column", &[3, i as u64]);
-        let mut counts = Rng::stream(seed, "column", &[4, i as u64]);
-        let mut join = |pre: usize, post: usize| {
-            let more = (1.0 - counts.uniform()).ln() / ln_more[cells.class(pre)][cells.class(post)];
-            connections.push((post, pre, 1 + more as u32));
-        };
-        for j in i + 1..n {
+    let drawn = threads::map_slices(&mut tiles, |_, &mut tile| {
+        let stream = |kind| move |i| Rng::stream(seed, "column", &[kind, i as u64]);
+        let mut rngs: Vec<Rng> = (tile..tile + TILE).map(stream(3)).collect();
+        let mut counts: Vec<Rng> = (tile..tile + TILE).map(stream(4)).collect();
+        let mut connections = Vec::new();
+        pairs(tile, n, |i, j| {
+            let mut join = |pre: usize, post: usize| {
+                let more = (1.0 - counts[i - tile].uniform()).ln() / ln_more[cells.class(pre)][cells.class(post)];
+                connections.push((post, pre, 1 + more as u32));
+            };
             let (to, back) = (p[i * n + j], p[j * n + i]);
             let chance = to * back;
             let lean = lean[cells.class(i) + cells.class(j)];
             let room = if lean > 0.0 { to.min(back) - chance } else { chance - (to + back - 1.0).max(0.0) };
             let both = chance + lean * room;
-            let u = rng.uniform();
+            let u = rngs[i - tile].uniform();
             if u < to {
                 join(i, j);
             }
             if u < both || (u >= to && u < to + back - both) {
                 join(j, i);
             }
+        });
+        connections
+    });
+    drawn.concat()
+}
+
+/// `f` of each pair `(i, j)`, `i < j`, of the neurons `i` of a tile with all of `n`; `j` ascends.
+fn pairs(tile: usize, n: usize, mut f: impl FnMut(usize, usize)) {
+    for j in tile + 1..n {
+        for i in tile..j.min(tile + TILE) {
+            f(i, j);
         }
     }
-    connections
 }
 
 #[cfg(test)]

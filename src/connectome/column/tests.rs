@@ -22,6 +22,14 @@ fn seeds_repeat_and_differ() {
 }
 
 #[test]
+fn any_number_of_threads_draws_the_same_column() {
+    let column = generate(3);
+    for count in [2, 5] {
+        assert_eq!(threads::pool(count).unwrap().run(|| generate(3)), column, "{count} threads");
+    }
+}
+
+#[test]
 fn densities_of_all_pairs_of_types_are_the_published_ones() {
     for seed in 1..=3 {
         let start = std::time::Instant::now();
