@@ -165,6 +165,26 @@ fn a_million_power_cuts_leave_the_last_state_or_the_one_in_flight() {
     }
 }
 
+/// A first state is mostly zeros: moments, and the best epoch of none.
+#[test]
+fn blocks_of_zeros_are_not_written_to_a_new_disk() {
+    let layout = layout();
+    let mut writer = Writer::new(JournalDisk::on(vec![0; layout.file() as usize]), Path::new("state.bcw"), layout);
+    writer.format().expect("formatted");
+    let mut written = |text: &str, last: f32| {
+        let fingerprints = Fingerprints { data: 1, connectome: 2, configuration: 3, kernels: 4 };
+        let mut b = vec![0.0; 5_000];
+        b[4_999] = last;
+        writer.disk.journal.clear();
+        writer.commit(&Snapshot { fingerprints, text, floats: &[&[0.0; 17_000], &b] }).expect("committed");
+        let opened = find(&writer.disk, Path::new("state.bcw"), &|_| true).expect("opens").opened;
+        assert_eq!((opened.text.as_str(), opened.floats[21_999]), (text, last));
+        writer.disk.journal.iter().filter(|op| matches!(op, Operation::Write(..))).count()
+    };
+    // Table and record, the block of the text and, where it has a value, the last one.
+    assert_eq!([written("1", 0.0), written("2", 0.5), written("1", 0.0), written("2", 0.0)], [3, 4, 2, 3]);
+}
+
 /// The check can fail: without flushes the record may reach the disk before what it stands for.
 #[test]
 fn a_disk_that_ignores_flushes_is_caught() {

@@ -11,6 +11,9 @@ use std::ops::Range;
 use std::path::Path;
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
+/// Most bytes for which memory is taken because a file says how long it is; more comes as it is read.
+const FIRST_BYTES: u64 = 16 << 20;
+
 /// What a state holds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Opened {
@@ -237,7 +240,9 @@ fn read_slot(
     }
     let wanted: Vec<bool> = layout.sections.iter().map(wanted).collect();
     let everything = wanted.iter().all(|&w| w);
-    let (mut text, mut floats, mut hashes) = (String::new(), Vec::new(), Vec::new());
+    let bytes: u64 = layout.places.iter().zip(&wanted).filter(|(_, wanted)| **wanted).map(|(place, _)| place.1).sum();
+    let mut floats = Vec::with_capacity(bytes.min(FIRST_BYTES) as usize / 4);
+    let (mut text, mut hashes) = (String::new(), Vec::new());
     let mut places = vec![0..0; wanted.len()];
     let mut entries = [0u8; PAGE as usize];
     for i in 0..layout.blocks() {

@@ -120,6 +120,10 @@ impl<D: Disk> Writer<D> {
     /// On a disk of `layout.file()` zeros; [`Writer::format`] comes first.
     pub fn new(disk: D, path: &Path, layout: Layout) -> Self {
         let superblock_hash = xxh3_64(&layout.encode());
+        let zeros = vec![0; BLOCK as usize];
+        let [whole, last] = [BLOCK, layout.data % BLOCK].map(|bytes| xxh3_64(&zeros[..bytes as usize]));
+        let hash = |i| if layout.block(i).1.is_multiple_of(BLOCK) { whole } else { last };
+        let held: Vec<u64> = (0..layout.blocks()).map(hash).collect();
         Self {
             disk,
             path: path.to_path_buf(),
@@ -128,7 +132,7 @@ impl<D: Disk> Writer<D> {
             damaged_superblock: None,
             generation: 0,
             next: 0,
-            held: [None, None],
+            held: [Some(held.clone()), Some(held)],
             poisoned: false,
         }
     }
@@ -139,6 +143,7 @@ impl<D: Disk> Writer<D> {
         writer.damaged_superblock = found.damaged_superblock;
         writer.generation = found.newest;
         writer.next = 1 - found.record.slot;
+        writer.held = [None, None];
         writer.held[found.record.slot] = Some(found.hashes);
         (writer, found.opened)
     }
