@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::connectome::Connectome;
 use crate::data::{EXPRESSIONS, SIDE};
 use crate::error::{Error, Result};
+use crate::kernels::threads;
 use crate::model::spec::tensors_len;
 use crate::rng::Rng;
 use std::ops::Range;
@@ -166,13 +167,20 @@ impl Network {
 
     /// Draws the first values of all tensors, each from its own stream.
     pub fn initialise(&self, seed: u64, weights: &mut [f32], buffers: &mut [f32]) {
-        for (tensors, values) in [(&self.tensors, weights), (&self.buffer_tensors, buffers)] {
+        let mut tensors = Vec::new();
+        for (places, mut values) in [(&self.tensors, weights), (&self.buffer_tensors, buffers)] {
             values.fill(0.0);
-            for t in tensors {
-                let mut rng = Rng::stream(seed, "initial weights", &[xxhash_name(&t.spec.name)]);
-                t.spec.init.draw(&mut rng, &mut values[t.range.clone()]);
+            let mut start = 0;
+            for Tensor { spec, range, .. } in places {
+                let (before, rest) = values.split_at_mut(range.end - start);
+                tensors.push((spec, &mut before[range.start - start..]));
+                (values, start) = (rest, range.end);
             }
         }
+        threads::map_slices(&mut tensors, |_, (spec, values)| {
+            let mut rng = Rng::stream(seed, "initial weights", &[xxhash_name(&spec.name)]);
+            spec.init.draw(&mut rng, values);
+        });
     }
 
     /// Index in [`Network::tensors`] of tensor `tensor` of layer `layer`.
