@@ -41,6 +41,16 @@ pub fn write<R: IntoIterator<Item: AsRef<[u8]>>>(
     store::replace(path, &text(header, rows)?).map_err(Error::into_io)
 }
 
+/// `value` as it stands in a row, in quotes where it must.
+///
+/// # Errors
+/// `Other` if the writer refuses it.
+pub fn field(value: &str) -> Result<Vec<u8>> {
+    let mut line = text([value], std::iter::empty::<[&str; 1]>())?;
+    line.pop();
+    Ok(line)
+}
+
 /// A field that may be empty.
 pub fn optional(value: Option<impl ToString>) -> String {
     value.map_or_else(String::new, |v| v.to_string())

@@ -24,9 +24,18 @@ pub fn write_folder(connectome: &Connectome, folder: &Path) -> Result<()> {
     });
     table::write(&folder.join("neurons.csv"), header, neurons)?;
 
-    let id = |i: usize| connectome.neurons[i].id.clone();
-    let connections = connectome.synapses.iter().map(|(post, pre, count)| [id(pre), id(post), count.to_string()]);
-    table::write(&folder.join("connections.csv"), ["pre", "post", "n_synapses"], connections)?;
+    // As `table::write` would, which takes three times as long: a neuron is named once for each of its connections.
+    let ids = connectome.neurons.iter().map(|n| table::field(&n.id)).collect::<Result<Vec<_>>>()?;
+    let mut connections = b"pre,post,n_synapses\n".to_vec();
+    for (post, pre, count) in connectome.synapses.iter() {
+        for id in [&ids[pre], &ids[post]] {
+            connections.extend_from_slice(id);
+            connections.push(b',');
+        }
+        connections.extend_from_slice(count.to_string().as_bytes());
+        connections.push(b'\n');
+    }
+    replace(&folder.join("connections.csv"), &connections).map_err(Error::into_io)?;
 
     let mut about = toml::Table::new();
     about.insert("origin".to_string(), connectome.origin.clone().into());
