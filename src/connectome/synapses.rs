@@ -1,6 +1,6 @@
 //! The mask of a projection: which presynaptic neuron reaches which postsynaptic one, as CSR and its transpose.
 //!
-//! [`Synapses::from_connections`] checks everything once, as does `from_ascending`; whatever holds a `Synapses` relies on
+//! [`Synapses::from_connections`] checks everything once, as does `from_rows`; whatever holds a `Synapses` relies on
 //! it. Blocks and thinned copies of a checked mask go through the same door, so there is one place that can build one.
 
 use crate::kernels::sparse::{Pattern, Transpose};
@@ -118,13 +118,24 @@ impl Synapses {
         Ok(Self::from_sorted(n_post, n_pre, &list))
     }
 
-    /// As [`from_connections`](Self::from_connections) of a list that is the mask's in this order, or nothing.
-    pub(super) fn from_ascending(n_post: usize, n_pre: usize, list: &[(u32, u32, u32)]) -> Option<Self> {
-        let fits = |c: &(u32, u32, u32)| (c.0 as usize) < n_post && (c.1 as usize) < n_pre && c.2 > 0;
-        let ascending = list.is_sorted_by(|a, b| (a.0, a.1) < (b.0, b.1));
-        let small = [n_post, n_pre, list.len()].into_iter().all(|n| u32::try_from(n).is_ok());
-        let sound = small && ascending && list.iter().all(fits);
-        sound.then(|| Self::from_sorted(n_post, n_pre, list))
+    /// The mask of `fan_in[i]` connections of each postsynaptic neuron `i` `(N_post)`, row by row: presynaptic neurons and
+    /// counts of all `(S)`; nothing where the numbers do not fit, a row does not ascend or a count is 0.
+    pub(super) fn from_rows(n_pre: usize, fan_in: &[u32], pre: Vec<u32>, counts: Vec<u32>) -> Option<Self> {
+        let small = [fan_in.len(), n_pre, pre.len()].into_iter().all(|n| u32::try_from(n).is_ok());
+        let mut row_starts = Vec::with_capacity(fan_in.len() + 1);
+        row_starts.push(0u32);
+        let mut end = 0u32;
+        for &n in fan_in {
+            let start = end;
+            end = end.checked_add(n)?;
+            let row = pre.get(start as usize..end as usize)?;
+            if !row.is_sorted_by(|a, b| a < b) || row.last().is_some_and(|&last| last as usize >= n_pre) {
+                return None;
+            }
+            row_starts.push(end);
+        }
+        let sound = small && end as usize == pre.len() && counts.len() == pre.len() && !counts.contains(&0);
+        sound.then(|| Self { n_post: fan_in.len(), n_pre, row_starts, pre, counts, transpose: OnceLock::new() })
     }
 
     /// Every presynaptic neuron reaches every postsynaptic one, with one synapse each; `without_diagonal` leaves out
@@ -383,8 +394,11 @@ mod tests {
     fn what_is_no_mask_is_refused() {
         let made = |list: &[(usize, usize, u32)]| {
             let made = Synapses::from_connections(2, 3, list.iter().copied());
-            let ascending: Vec<_> = list.iter().map(|c| (c.0 as u32, c.1 as u32, c.2)).collect();
-            assert_eq!(Synapses::from_ascending(2, 3, &ascending), made.clone().ok().filter(|_| list.is_sorted()));
+            let fan_in = [0, 1].map(|post| list.iter().filter(|c| c.0 == post).count() as u32);
+            let (pre, counts) = list.iter().map(|c| (c.1 as u32, c.2)).unzip();
+            let in_order = list.is_sorted_by_key(|c| c.0);
+            let of_rows = Synapses::from_rows(3, &fan_in, pre, counts).filter(|_| in_order);
+            assert_eq!(of_rows, made.clone().ok().filter(|_| list.is_sorted()));
             made
         };
         assert_eq!(made(&[(0, 0, 1), (2, 0, 1)]), Err(Problem::PostRange { at: 1, post: 2 }));

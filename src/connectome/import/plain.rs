@@ -27,18 +27,52 @@ pub(super) fn read(path: &Path, cells: &Cells) -> Option<Synapses> {
     let rows = bytes.strip_prefix(HEADER)?;
     let middle = rows[..rows.len() / 2].iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
     let (first, second) = rows.split_at(middle);
-    let (first, second) = threads::join(|| connections(first, cells), || connections(second, cells));
-    let mut list = first?;
-    list.extend(second?);
-    Synapses::from_ascending(cells.len(), cells.len(), &list).filter(|synapses| !synapses.is_empty())
+    let (first, second) = threads::join(|| Part::of(first, cells), || Part::of(second, cells));
+    let whole = first?.followed_by(second?)?;
+    Synapses::from_rows(cells.len(), &whole.fan_in, whole.pre, whole.counts).filter(|synapses| !synapses.is_empty())
 }
 
-/// The connections of the lines `text`, unless one of them is left to the general reader.
-fn connections(text: &[u8], cells: &Cells) -> Option<Vec<(u32, u32, u32)>> {
-    let mut rows = Rows { left: text, neurons: Neurons::of(cells), last: None };
-    let mut list = Vec::with_capacity(text.len() / SHORTEST);
-    list.extend(&mut rows);
-    rows.left.is_empty().then_some(list)
+/// Consecutive connections of a table, as they lie in the mask.
+struct Part {
+    /// Connections of each postsynaptic neuron `(N)`.
+    fan_in: Vec<u32>,
+    /// Presynaptic neuron of each connection.
+    pre: Vec<u32>,
+    /// Synapses of each connection.
+    counts: Vec<u32>,
+}
+
+impl Part {
+    /// The connections of the lines `text`, unless one of them is left to the general reader.
+    fn of(text: &[u8], cells: &Cells) -> Option<Self> {
+        let mut rows = Rows { left: text, neurons: Neurons::of(cells), last: None };
+        let most = text.len() / SHORTEST;
+        let (mut pre, mut counts) = (Vec::with_capacity(most), Vec::with_capacity(most));
+        let (mut fan_in, mut last) = (vec![0; cells.len()], 0);
+        for (post, from, count) in &mut rows {
+            if post < last {
+                return None;
+            }
+            last = post;
+            fan_in[post as usize] += 1;
+            pre.push(from);
+            counts.push(count);
+        }
+        rows.left.is_empty().then_some(Self { fan_in, pre, counts })
+    }
+
+    /// Both, unless the rows of `next` begin before the last one here.
+    fn followed_by(mut self, next: Self) -> Option<Self> {
+        let last = self.fan_in.iter().rposition(|&n| n > 0);
+        let first = next.fan_in.iter().position(|&n| n > 0);
+        if last.zip(first).is_some_and(|(last, first)| first < last) {
+            return None;
+        }
+        self.fan_in.iter_mut().zip(next.fan_in).for_each(|(n, more)| *n += more);
+        self.pre.extend(next.pre);
+        self.counts.extend(next.counts);
+        Some(self)
+    }
 }
 
 /// The connections `(post, pre, count)` of a table, up to its end or to the first row that is left to the general reader.
@@ -70,22 +104,46 @@ impl Iterator for Rows<'_> {
 #[derive(Clone, Copy)]
 struct Id<'a> {
     text: &'a [u8],
-    /// Its last eight bytes, which are all that most have.
+    /// Its last eight bytes, which are all that most have; the last one is highest.
     key: u64,
 }
 
 impl<'a> Id<'a> {
     /// What comes before and after the first comma of `text`.
     fn before_comma(text: &'a [u8]) -> Option<(Self, &'a [u8])> {
-        let mut key = 0;
-        for (at, &b) in text.iter().enumerate() {
-            if b == b',' {
-                return Some((Self { text: &text[..at], key }, &text[at + 1..]));
+        // Eight bytes at a time: byte by byte, a row takes three times as long.
+        let mut at = 0;
+        let (word, in_word) = loop {
+            let word = first_bytes(text.get(at..).filter(|rest| !rest.is_empty())?);
+            match first_comma(word) {
+                8 => at += 8,
+                n => break (word, n),
             }
-            key = key << 8 | u64::from(b);
-        }
-        None
+        };
+        at += in_word;
+        let (id, rest) = (&text[..at], &text[at + 1..]);
+        let short = word << (56 - 8 * in_word) << 8;
+        let key = if at < 8 { short } else { id.last_chunk().map_or(0, |last| u64::from_le_bytes(*last)) };
+        Some((Self { text: id, key }, rest))
     }
+}
+
+/// The first eight bytes of `text`, the first one lowest; zeros where it ends before.
+fn first_bytes(text: &[u8]) -> u64 {
+    let mut bytes = [0; 8];
+    match text.first_chunk() {
+        Some(first) => bytes = *first,
+        None => bytes[..text.len()].copy_from_slice(text),
+    }
+    u64::from_le_bytes(bytes)
+}
+
+/// Which byte of `word`, from the lowest, is the first comma; 8 if none is (Warren, Hacker's Delight, 6-1).
+fn first_comma(word: u64) -> usize {
+    const ONES: u64 = u64::MAX / 0xff;
+    let others = word ^ (ONES * b',' as u64);
+    let commas = others.wrapping_sub(ONES) & !others & (ONES << 7);
+    commas.trailing_zeros() as usize / 8
 }
 
 impl PartialEq for Id<'_> {
@@ -98,8 +156,18 @@ impl PartialEq for Id<'_> {
 /// Neurons by their identifiers. A table names each of them many times, so what was found is kept at hand.
 struct Neurons<'a> {
     cells: &'a Cells,
-    /// Identifier and index, in the slot that [`Neurons::slot`] gives.
-    found: Vec<Option<(Id<'a>, u32)>>,
+    /// In the slot that [`Neurons::slot`] gives.
+    found: Vec<Found>,
+    /// Identifier of each neuron that was found `(N)`.
+    ids: Vec<&'a [u8]>,
+}
+
+/// Key and length of an identifier, and its index; an empty slot has length 0.
+#[derive(Clone, Copy, Default)]
+struct Found {
+    key: u64,
+    len: u32,
+    at: u32,
 }
 
 impl<'a> Neurons<'a> {
@@ -107,13 +175,17 @@ impl<'a> Neurons<'a> {
     const KEPT: usize = 1 << 12;
 
     fn of(cells: &'a Cells) -> Self {
-        Self { cells, found: vec![None; Self::KEPT] }
+        Self { cells, found: vec![Found::default(); Self::KEPT], ids: vec![&[]; cells.len()] }
     }
 
     /// Index of the usable neuron with this plain identifier.
     fn find(&mut self, id: Id<'a>) -> Option<u32> {
+        if id.text.is_empty() {
+            return None;
+        }
         let slot = Self::slot(id);
-        if let Some((_, at)) = self.found[slot].filter(|(known, _)| *known == id) {
+        let Found { key, len, at } = self.found[slot];
+        if key == id.key && len as usize == id.text.len() && (len <= 8 || self.ids[at as usize] == id.text) {
             return Some(at);
         }
         let plain = |b: &u8| b.is_ascii_alphanumeric() || b"-_.".contains(b);
@@ -121,7 +193,8 @@ impl<'a> Neurons<'a> {
             return None;
         }
         let at = self.cells.find(std::str::from_utf8(id.text).ok()?)??;
-        self.found[slot] = Some((id, at));
+        self.found[slot] = Found { key: id.key, len: u32::try_from(id.text.len()).ok()?, at };
+        self.ids[at as usize] = id.text;
         Some(at)
     }
 
@@ -205,9 +278,13 @@ mod tests {
             "2,1,3\r\n",
             "2,1,3\n2,1,3\n",
             "3,1,3\n2,1,3\n",
+            "1,2,3\n2,1,3\n",
+            "1,2,3\n3,2,3\n2,1,3\n",
             "2,1,3\n\n",
             "2,1\n3,1,1\n",
             "1,\n2,3\n",
+            ",1,3\n",
+            "2,,3\n",
             "2\n,1,3\n",
         ] {
             assert!(of(rows).is_none(), "{rows:?}");
