@@ -90,13 +90,13 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// The parser, with what only the tables know filled in.
+/// The parser; what only the tables know is filled in once a subcommand is the one that was asked for.
 fn command() -> clap::Command {
     Cli::command()
-        .mut_subcommand("train", train::complete_help)
-        .mut_subcommand("export", export::complete_help)
-        .mut_subcommand("connectome", connectome::complete_help)
-        .mut_subcommand("study", study::complete_help)
+        .mut_subcommand("train", |c| c.defer(train::complete_help))
+        .mut_subcommand("export", |c| c.defer(export::complete_help))
+        .mut_subcommand("connectome", |c| c.defer(connectome::complete_help))
+        .mut_subcommand("study", |c| c.defer(study::complete_help))
 }
 
 /// What stderr says about an error.

@@ -210,8 +210,9 @@ pub fn load_best(run: &Path, warn: &mut dyn FnMut(&str)) -> Result<Trained> {
     if !path.exists() {
         return Err(untrained());
     }
-    // Side by side where there is a pool: `predict` spends most of its time on these two.
-    let (opened, connectome) = threads::join(|| store::read(&path, is_best), || load_connectome(run, &config));
+    // Side by side where there is a pool: `predict` spends most of its time on these two. The longer one first: another
+    // worker has to wake to take the second.
+    let (connectome, opened) = threads::join(|| load_connectome(run, &config), || store::read(&path, is_best));
     let opened = opened?;
     opened.warnings.iter().for_each(|w| warn(&format!("{}: {w}", path.display())));
     let Saved { progress, .. } = Saved::from_text(&path, &opened.text)?;
