@@ -78,8 +78,10 @@ fn outputs([m0, a, minus_a, b, minus_b, last]: [Register; 6]) -> [Register; 4] {
     ]
 }
 
-/// Applies `f` to each of the `N` columns and then to each row of that; gives `put` row, column and value of the result.
+/// Applies `f` to each of the `N` <= 6 columns and then to each row of that; gives `put` row, column and value of the
+/// result.
 ///
+/// The columns are written out one by one: what a loop fills is zeroed first, with 16 registers by a call for each tile.
 /// With 32 registers the result is kept and given as a whole: the loops are then unrolled, and nothing is zeroed first. With
 /// 16 that would send all of it through memory, so each row is given at once.
 #[inline(always)]
@@ -88,13 +90,8 @@ fn both<const N: usize, const M: usize>(
     f: impl Fn([Register; N]) -> [Register; M],
     mut put: impl FnMut(usize, usize, Register),
 ) {
-    let mut half = [[Register::ZERO; N]; M];
-    for c in 0..N {
-        let column = f(columns(c));
-        for r in 0..M {
-            half[r][c] = column[r];
-        }
-    }
+    let column = |c| if c < N { f(columns(c)) } else { [Register::ZERO; M] };
+    let half = [column(0), column(1), column(2), column(3), column(4), column(5)];
     let mut whole = [[Register::ZERO; M]; M];
     let mut put_row = |r: usize, row: [Register; M]| {
         for c in 0..M {
@@ -102,7 +99,11 @@ fn both<const N: usize, const M: usize>(
         }
     };
     for r in 0..M {
-        let row = f(half[r]);
+        let mut row = [Register::ZERO; N];
+        for c in 0..N {
+            row[c] = half[c][r];
+        }
+        let row = f(row);
         if ONE_REGISTER { whole[r] = row } else { put_row(r, row) }
     }
     if ONE_REGISTER {
