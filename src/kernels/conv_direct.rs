@@ -6,10 +6,9 @@
 
 use super::conv::ConvShape;
 use super::dense::ROWS;
-use super::lanes::{LANES, ONE_REGISTER, load_at, store, store_whole};
+use super::lanes::{LANES, ONE_REGISTER, REGISTER, Register};
 use super::threads::{for_pieces, for_plane_pieces};
 use std::ops::Range;
-use wide::f32x16;
 
 /// Output channels computed together, so that the inputs of a span come from the first-level cache for all but the first.
 const GROUP: usize = 32;
@@ -20,13 +19,14 @@ const TAPS_IN_CACHE: usize = 144;
 /// Lanes of padded rows that stay there: 20 KiB. Few input channels have whole rows in it, and long runs of stores.
 const LANES_IN_CACHE: usize = 5120;
 
-/// Vectors side by side: 8 x 3 sums, three inputs and one weight fill 28 of 32 registers of AVX-512.
-const VECS: usize = if ONE_REGISTER { 3 } else { 1 };
+/// Registers side by side: 8 x 3 sums, three inputs and one weight fill 28 of 32 registers of AVX-512, with 4 x 3 sums
+/// all 16 of AVX2.
+const WIDTH: usize = 3;
 
-/// Vectors side by side of two output channels and of one, where the span has as many: three would be too few sums to hide
-/// the latency of a multiply-add.
-const TWO: usize = if ONE_REGISTER { 8 } else { 2 };
-const ONE: usize = if ONE_REGISTER { 8 } else { 4 };
+/// Registers side by side of two output channels and of one, where the span has as many: three would be too few sums to
+/// hide the latency of a multiply-add.
+const TWO: usize = if ONE_REGISTER { 8 } else { 6 };
+const ONE: usize = 8;
 
 /// Length of the scratch of [`forward`]: packed weights and the padded input.
 pub fn scratch_len(shape: &ConvShape, batch: usize) -> usize {
@@ -65,10 +65,10 @@ pub(super) fn padded_plane(shape: &ConvShape, batch: usize) -> usize {
 /// Length of the scratch of [`pad`] and [`convolve`]: the padded input, room to begin at a cache line and to read past
 /// its end.
 pub(super) fn padded_len(shape: &ConvShape, batch: usize) -> usize {
-    shape.c_in * padded_plane(shape, batch) + (VECS + 1) * LANES
+    shape.c_in * padded_plane(shape, batch) + (WIDTH + 1) * LANES
 }
 
-/// The padded copy `(C_in, H + k - 1, W + k - 1, B)` of `x (C_in, H, W, B)` and at least `VECS` vectors behind it.
+/// The padded copy `(C_in, H + k - 1, W + k - 1, B)` of `x (C_in, H, W, B)` and at least `WIDTH` vectors behind it.
 pub(super) fn pad<'a>(shape: &ConvShape, batch: usize, x: &[f32], scratch: &'a mut [f32]) -> &'a [f32] {
     let place = padded_place(shape, batch, scratch);
     let scratch = &mut scratch[place];
@@ -94,7 +94,7 @@ pub(super) fn pad<'a>(shape: &ConvShape, batch: usize, x: &[f32], scratch: &'a m
 /// Where [`pad`] puts its copy in `scratch`.
 pub(super) fn padded_place(shape: &ConvShape, batch: usize, scratch: &[f32]) -> Range<usize> {
     let first = scratch.as_ptr().align_offset(64).min(LANES);
-    first..first + shape.c_in * padded_plane(shape, batch) + VECS * LANES
+    first..first + shape.c_in * padded_plane(shape, batch) + WIDTH * LANES
 }
 
 /// Output channels of the tile that starts where `left` channels are left.
@@ -151,8 +151,8 @@ pub(super) fn convolve_padded(
     let row = w * batch;
     let rows = shape.rows_per(16);
     let channels = (TAPS_IN_CACHE / (k * k)).clamp(1, c_in.max(1));
-    let span = (LANES_IN_CACHE / (channels * k)).saturating_sub((k - 1) * batch) / (VECS * LANES);
-    let span = span.max(1) * VECS * LANES;
+    let span = (LANES_IN_CACHE / (channels * k)).saturating_sub((k - 1) * batch) / (WIDTH * LANES);
+    let span = span.max(1) * WIDTH * LANES;
     for_plane_pieces::<GROUP>(y, h * row, rows * row, shape.work() * batch, |group, piece, planes| {
         for i in (0..c_in.max(1)).step_by(channels) {
             for r in 0..planes[0].len() / row {
@@ -191,8 +191,8 @@ impl Row<'_> {
         while c < planes.len() {
             let left = planes.len() - c;
             match tile_rows(left) {
-                n if n >= ROWS => self.channels::<ROWS, VECS>(o + c, &mut planes[c..]),
-                4 => self.channels::<4, VECS>(o + c, &mut planes[c..]),
+                n if n >= ROWS => self.channels::<ROWS, WIDTH>(o + c, &mut planes[c..]),
+                4 => self.channels::<4, WIDTH>(o + c, &mut planes[c..]),
                 2 => self.channels::<2, TWO>(o + c, &mut planes[c..]),
                 _ => self.channels::<1, ONE>(o + c, &mut planes[c..]),
             }
@@ -200,7 +200,7 @@ impl Row<'_> {
         }
     }
 
-    /// `R` output channels from `o`, `V` vectors at a time.
+    /// `R` output channels from `o`, `V` registers at a time.
     fn channels<const R: usize, const V: usize>(&self, o: usize, planes: &mut [&mut [f32]]) {
         match self.shape.k {
             3 => self.lanes::<R, V, 3>(o, planes),
@@ -211,25 +211,25 @@ impl Row<'_> {
 
     fn lanes<const R: usize, const V: usize, const K: usize>(&self, o: usize, planes: &mut [&mut [f32]]) {
         let Range { start: mut lane, end } = self.lanes;
-        while end - lane >= V * LANES {
+        while end - lane >= V * REGISTER {
             self.tile::<R, V, K, true>(o, lane, planes);
-            lane += V * LANES;
+            lane += V * REGISTER;
         }
-        while end - lane >= VECS * LANES {
-            self.tile::<R, VECS, K, true>(o, lane, planes);
-            lane += VECS * LANES;
+        while end - lane >= WIDTH * REGISTER {
+            self.tile::<R, WIDTH, K, true>(o, lane, planes);
+            lane += WIDTH * REGISTER;
         }
-        while end - lane >= LANES {
+        while end - lane >= REGISTER {
             self.tile::<R, 1, K, true>(o, lane, planes);
-            lane += LANES;
+            lane += REGISTER;
         }
         if lane < end {
             self.tile::<R, 1, K, false>(o, lane, planes);
         }
     }
 
-    /// `R` output channels from `o` by `V` vectors from `lane`, their sums in registers over the taps; `K` is the side of
-    /// the kernel or 0, `WHOLE` says that the vectors lie in the row.
+    /// `R` output channels from `o` by `V` registers from `lane`, their sums in registers over the taps; `K` is the side of
+    /// the kernel or 0, `WHOLE` says that they lie in the row.
     fn tile<const R: usize, const V: usize, const K: usize, const WHOLE: bool>(
         &self,
         o: usize,
@@ -238,13 +238,13 @@ impl Row<'_> {
     ) {
         let k = if K == 0 { self.shape.k } else { K };
         let (taps, batch) = (self.shape.taps(), self.batch);
-        let mut sums = [[f32x16::ZERO; V]; R];
+        let mut sums = [[Register::ZERO; V]; R];
         for r in 0..R {
             for v in 0..V {
                 sums[r][v] = if self.channels.start > 0 {
-                    load_at::<WHOLE>(planes[r], self.out + lane + v * LANES)
+                    load::<WHOLE>(planes[r], self.out + lane + v * REGISTER)
                 } else {
-                    f32x16::splat(self.bias.map_or(0.0, |bias| bias[o + r]))
+                    Register::splat(self.bias.map_or(0.0, |bias| bias[o + r]))
                 };
             }
         }
@@ -253,17 +253,28 @@ impl Row<'_> {
         for i in self.channels.clone() {
             for ky in 0..k {
                 let weights = packed[(i * k + ky) * k * R..][..k * R].as_chunks::<R>().0;
-                let xs = &self.x[i * plane + (self.oy + ky) * row + lane..][..(k - 1) * batch + V * LANES];
+                let xs = &self.x[i * plane + (self.oy + ky) * row + lane..][..(k - 1) * batch + V * REGISTER];
                 for kx in 0..k {
-                    let taps = xs[kx * batch..][..V * LANES].as_chunks::<LANES>().0;
-                    let mut xs = [f32x16::ZERO; V];
-                    for v in 0..V {
-                        xs[v] = f32x16::new(taps[v]);
-                    }
-                    for r in 0..R {
-                        let weight = f32x16::splat(weights[kx][r]);
+                    let taps = xs[kx * batch..][..V * REGISTER].as_chunks::<REGISTER>().0;
+                    // With 16 registers there is room for inputs or weights beside the sums: for what is less.
+                    if ONE_REGISTER || V <= R {
+                        let mut xs = [Register::ZERO; V];
                         for v in 0..V {
-                            sums[r][v] = weight.mul_add(xs[v], sums[r][v]);
+                            xs[v] = Register::new(taps[v]);
+                        }
+                        for r in 0..R {
+                            let weight = Register::splat(weights[kx][r]);
+                            for v in 0..V {
+                                sums[r][v] = weight.mul_add(xs[v], sums[r][v]);
+                            }
+                        }
+                    } else {
+                        let weights = weights[kx].map(Register::splat);
+                        for v in 0..V {
+                            let x = Register::new(taps[v]);
+                            for r in 0..R {
+                                sums[r][v] = weights[r].mul_add(x, sums[r][v]);
+                            }
                         }
                     }
                 }
@@ -272,13 +283,33 @@ impl Row<'_> {
         for r in 0..R {
             let out = &mut planes[r][self.out + lane..self.out + self.shape.w * batch];
             for v in 0..V {
+                let at = v * REGISTER;
                 if WHOLE {
-                    store_whole(out, v * LANES, sums[r][v]);
+                    out[at..at + REGISTER].copy_from_slice(sums[r][v].as_array());
                 } else {
-                    let start = (v * LANES).min(out.len());
-                    store(&mut out[start..], sums[r][v]);
+                    let n = REGISTER.min(out.len() - at.min(out.len()));
+                    out[at..at + n].copy_from_slice(&sums[r][v].as_array()[..n]);
                 }
             }
         }
     }
+}
+
+/// The register at `x[at..]`, which lies in `x` if `WHOLE`; else zeros past its end, by a call that is out of the way of
+/// the sums in registers.
+#[inline(always)]
+fn load<const WHOLE: bool>(x: &[f32], at: usize) -> Register {
+    if WHOLE || at + REGISTER <= x.len() {
+        Register::new(x[at..at + REGISTER].as_chunks().0[0])
+    } else {
+        load_end(x, at)
+    }
+}
+
+#[cold]
+fn load_end(x: &[f32], at: usize) -> Register {
+    let mut lanes = [0.0; REGISTER];
+    let rest = &x[at.min(x.len())..];
+    lanes[..rest.len()].copy_from_slice(rest);
+    Register::new(lanes)
 }
