@@ -19,7 +19,7 @@ thread_local! {
 
 /// True where kernels may share out their work: there are several workers, and not each has a slice of its own.
 pub fn sharing() -> bool {
-    !HAS_SLICE.get() && rayon::current_num_threads() > 1
+    !HAS_SLICE.get() && workers() > 1
 }
 
 /// True where several workers may share `work` multiply-adds.
@@ -27,15 +27,15 @@ fn shared(work: usize) -> bool {
     work >= PARALLEL_FROM && sharing()
 }
 
-/// Workers of the pool that the caller runs on.
+/// Workers of the pool that the caller runs on; 1 outside of a pool, where no thread is started behind the caller's back.
 pub fn workers() -> usize {
-    rayon::current_num_threads()
+    rayon::current_thread_index().map_or(1, |_| rayon::current_num_threads())
 }
 
 /// `f(i, slice)` of each slice of a batch, in their order, on one worker each. Where there are as many slices as workers,
 /// the kernels within do not split their work further: each slice stays in the cache of its core.
 pub fn map_slices<S: Send, T: Send>(slices: &mut [S], f: impl Fn(usize, &mut S) -> T + Sync + Send) -> Vec<T> {
-    let workers = rayon::current_num_threads();
+    let workers = workers();
     if slices.len() == 1 || !sharing() {
         return slices.iter_mut().enumerate().map(|(i, slice)| f(i, slice)).collect();
     }
@@ -163,7 +163,7 @@ const AWAKE: Duration = Duration::from_micros(100);
 /// waking one takes 25 to 40 microseconds. A worker that finds nothing for 100 microseconds sleeps all the same, and leaves
 /// its core to others.
 pub fn awake<R: Send>(f: impl FnOnce() -> R + Send) -> R {
-    let workers = rayon::current_num_threads();
+    let workers = workers();
     let Some(caller) = rayon::current_thread_index().filter(|_| workers > 1) else {
         return f();
     };

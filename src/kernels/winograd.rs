@@ -8,7 +8,7 @@
 
 use super::conv::ConvShape;
 use super::lanes::{LANES, ONE_REGISTER, PARTS, REGISTER, Register, register};
-use super::threads::{for_piece_pairs, for_pieces};
+use super::threads::{self, for_piece_pairs, for_pieces};
 use super::winograd_channels;
 use super::winograd_tiles::{POINTS, PRODUCTS, STEP, TAPS, input_tile, kernel_tile, output_tile, spread};
 use super::winograd_turn::{HALF, turn};
@@ -59,7 +59,7 @@ pub(super) fn most_pieces(shape: &ConvShape, batch: usize) -> usize {
 
 /// Output channels of a piece; no sum depends on the cut.
 pub(super) fn channels_per_piece(shape: &ConvShape, batch: usize) -> usize {
-    let pieces = most_pieces(shape, batch).min(rayon::current_num_threads());
+    let pieces = most_pieces(shape, batch).min(threads::workers());
     shape.c_out.div_ceil(pieces).next_multiple_of(PIECE).max(1)
 }
 
