@@ -46,8 +46,9 @@ pub fn write<R: IntoIterator<Item: AsRef<[u8]>>>(
 /// # Errors
 /// `Other` if the writer refuses it.
 pub fn field(value: &str) -> Result<Vec<u8>> {
-    let mut line = text([value], std::iter::empty::<[&str; 1]>())?;
-    line.pop();
+    // Beside another one: alone in its row an empty field has quotes.
+    let mut line = text([value, ""], std::iter::empty::<[&str; 2]>())?;
+    line.truncate(line.len() - 2);
     Ok(line)
 }
 
@@ -271,6 +272,15 @@ mod tests {
         assert_eq!(back.unwrap(), [("a, \"b\"".to_owned(), 0.1, None), (" c\nd".to_owned(), -3.0, Some(4))]);
         assert_eq!(write(&path, ["a", "b"], [["1"]]).unwrap_err().exit_code(), 1, "a row that is too short");
         assert_eq!(write(&folder.path().join("gone/a.csv"), ["n"], [["1"]]).unwrap_err().exit_code(), 4);
+    }
+
+    #[test]
+    fn a_field_is_written_as_in_a_row() {
+        for value in ["1", "", " ", "a,b", "\"q\"", "x\ny", "-1.5"] {
+            let row = text(["id", "n"], [[value, "7"]]).unwrap();
+            let expected = [b"id,n\n", &field(value).unwrap()[..], b",7\n"].concat();
+            assert_eq!(row, expected, "{value:?}");
+        }
     }
 
     #[test]

@@ -32,7 +32,7 @@ const ROUNDS: usize = 10;
 const LAST_ROUNDS: usize = 2;
 /// Least connection probability at any distance, percent, so that no pair of types is out of each other's reach.
 const LEAST_PERCENT: f32 = 0.1;
-/// Neurons whose pairs are drawn by one thread: their probabilities lie together in a cache line.
+/// Neurons whose pairs are drawn by one thread: their probabilities lie side by side, in one cache line or two.
 const TILE: usize = 16;
 
 const CELLS: &str = include_str!("../../data/column_cells.csv");
@@ -120,7 +120,6 @@ impl Cells {
                 cells.positions.push(position);
                 cells.group.push(cells.names.len() - 1);
                 cells.site.push(site);
-                cells.class.push(u8::from(row[3] == "I"));
                 cells.neurons.push(Neuron {
                     id: id.to_string(),
                     cell_type: row[0].to_string(),
@@ -130,6 +129,8 @@ impl Cells {
                 });
             }
             let neurons = first..cells.neurons.len();
+            let polarities = cells.neurons[neurons.clone()].iter().map(|n| n.polarity);
+            cells.class.extend(polarities.map(|p| u8::from(p == Polarity::Inhibitory)));
             cells.blocks.push(Block { group: cells.names.len() - 1, site, neurons });
         }
         cells.starts.push(cells.neurons.len());

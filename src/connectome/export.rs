@@ -44,3 +44,23 @@ pub fn write_folder(connectome: &Connectome, folder: &Path) -> Result<()> {
     }
     replace(&folder.join("about.toml"), about.to_string().as_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connectome::neurons::examples;
+
+    #[test]
+    fn connections_are_written_as_any_table() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut connectome = examples::random(3);
+        for (neuron, id) in connectome.neurons.iter_mut().zip(["a,b", "\"q\"", " ", "x\ny"]) {
+            neuron.id = id.to_string();
+        }
+        write_folder(&connectome, folder.path()).unwrap();
+        let id = |i: usize| connectome.neurons[i].id.clone();
+        let rows = connectome.synapses.iter().map(|(post, pre, count)| [id(pre), id(post), count.to_string()]);
+        let expected = table::text(["pre", "post", "n_synapses"], rows).unwrap();
+        assert_eq!(fs::read(folder.path().join("connections.csv")).unwrap(), expected);
+    }
+}

@@ -1,7 +1,7 @@
 //! The mask of a projection: which presynaptic neuron reaches which postsynaptic one, as CSR and its transpose.
 //!
-//! [`Synapses::from_connections`] checks everything once, as does `from_rows`; whatever holds a `Synapses` relies on
-//! it. Blocks and thinned copies of a checked mask go through the same door, so there is one place that can build one.
+//! [`Synapses::from_connections`] checks everything once, as does `from_rows`; whatever holds a `Synapses` relies on it.
+//! Blocks and thinned copies are made of a checked mask.
 
 use crate::kernels::sparse::{Pattern, Transpose};
 use std::fmt;
@@ -118,8 +118,8 @@ impl Synapses {
         Ok(Self::from_sorted(n_post, n_pre, &list))
     }
 
-    /// The mask of `fan_in[i]` connections of each postsynaptic neuron `i` `(N_post)`, row by row: presynaptic neurons and
-    /// counts of all `(S)`; nothing where the numbers do not fit, a row does not ascend or a count is 0.
+    /// The mask of `fan_in[i]` connections of each postsynaptic neuron `i` `(N_post)`, row by row: presynaptic neurons
+    /// and counts of all `(S)`; nothing where the numbers do not fit, a row does not ascend or a count is 0.
     pub(super) fn from_rows(n_pre: usize, fan_in: &[u32], pre: Vec<u32>, counts: Vec<u32>) -> Option<Self> {
         let small = [fan_in.len(), n_pre, pre.len()].into_iter().all(|n| u32::try_from(n).is_ok());
         let mut row_starts = Vec::with_capacity(fan_in.len() + 1);

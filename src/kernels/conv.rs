@@ -328,7 +328,7 @@ mod tests {
         }
         shapes.push((ConvShape { c_in: 17, c_out: 41, h: 5, w: 6, k: 3 }, 64));
         shapes.push((ConvShape { c_in: 35, c_out: 8, h: 3, w: 19, k: 3 }, 48));
-        // Two channels and one with eight vectors side by side, three, single ones and an end.
+        // Two channels and one with six or eight registers side by side, three, single ones and an end.
         shapes.push((ConvShape { c_in: 2, c_out: 7, h: 3, w: 10, k: 5 }, 25));
         // By tiles: whole and cut ones, channels that fill no block, several vectors of images.
         for batch in BATCHES {

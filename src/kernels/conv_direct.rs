@@ -6,7 +6,7 @@
 
 use super::conv::ConvShape;
 use super::dense::ROWS;
-use super::lanes::{LANES, ONE_REGISTER, REGISTER, Register};
+use super::lanes::{LANES, ONE_REGISTER, REGISTER, Register, register_at};
 use super::threads::{for_pieces, for_plane_pieces};
 use std::ops::Range;
 
@@ -236,13 +236,14 @@ impl Row<'_> {
         lane: usize,
         planes: &mut [&mut [f32]],
     ) {
+        const { assert!(WHOLE || V == 1) };
         let k = if K == 0 { self.shape.k } else { K };
         let (taps, batch) = (self.shape.taps(), self.batch);
         let mut sums = [[Register::ZERO; V]; R];
         for r in 0..R {
             for v in 0..V {
                 sums[r][v] = if self.channels.start > 0 {
-                    load::<WHOLE>(planes[r], self.out + lane + v * REGISTER)
+                    register_at::<WHOLE>(planes[r], self.out + lane + v * REGISTER)
                 } else {
                     Register::splat(self.bias.map_or(0.0, |bias| bias[o + r]))
                 };
@@ -287,29 +288,10 @@ impl Row<'_> {
                 if WHOLE {
                     out[at..at + REGISTER].copy_from_slice(sums[r][v].as_array());
                 } else {
-                    let n = REGISTER.min(out.len() - at.min(out.len()));
+                    let n = REGISTER.min(out.len() - at);
                     out[at..at + n].copy_from_slice(&sums[r][v].as_array()[..n]);
                 }
             }
         }
     }
-}
-
-/// The register at `x[at..]`, which lies in `x` if `WHOLE`; else zeros past its end, by a call that is out of the way of
-/// the sums in registers.
-#[inline(always)]
-fn load<const WHOLE: bool>(x: &[f32], at: usize) -> Register {
-    if WHOLE || at + REGISTER <= x.len() {
-        Register::new(x[at..at + REGISTER].as_chunks().0[0])
-    } else {
-        load_end(x, at)
-    }
-}
-
-#[cold]
-fn load_end(x: &[f32], at: usize) -> Register {
-    let mut lanes = [0.0; REGISTER];
-    let rest = &x[at.min(x.len())..];
-    lanes[..rest.len()].copy_from_slice(rest);
-    Register::new(lanes)
 }

@@ -93,6 +93,24 @@ fn load_end(x: &[f32], at: usize) -> f32x16 {
     load(&x[at.min(x.len())..])
 }
 
+/// As [`load_at`] of one register.
+#[inline(always)]
+pub fn register_at<const WHOLE: bool>(x: &[f32], at: usize) -> Register {
+    match x.get(at..).and_then(|x| x.first_chunk()) {
+        Some(run) => Register::new(*run),
+        None if WHOLE => panic!("a register from {at} leaves a slice of {}", x.len()),
+        None => register_end(x, at),
+    }
+}
+
+#[cold]
+fn register_end(x: &[f32], at: usize) -> Register {
+    let mut lanes = [0.0; REGISTER];
+    let rest = &x[at.min(x.len())..];
+    lanes[..rest.len()].copy_from_slice(rest);
+    Register::new(lanes)
+}
+
 /// `n` <= 16 numbers of `x` from `at`; the other lanes hold whatever follows them, or 0 at the end of `x`.
 ///
 /// Reading on into the next row costs nothing, a copy of `n` numbers costs a call: use it where each lane stays by

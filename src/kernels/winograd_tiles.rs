@@ -90,6 +90,7 @@ fn both<const N: usize, const M: usize>(
     f: impl Fn([Register; N]) -> [Register; M],
     mut put: impl FnMut(usize, usize, Register),
 ) {
+    const { assert!(N <= 6) };
     let column = |c| if c < N { f(columns(c)) } else { [Register::ZERO; M] };
     let half = [column(0), column(1), column(2), column(3), column(4), column(5)];
     let mut whole = [[Register::ZERO; M]; M];

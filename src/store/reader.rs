@@ -12,7 +12,7 @@ use std::path::Path;
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
 /// Most bytes for which memory is taken because a file says how long it is; more comes as it is read.
-const FIRST_BYTES: u64 = 16 << 20;
+const MOST_AT_ONCE: u64 = 16 << 20;
 
 /// What a state holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -226,7 +226,7 @@ fn read_slot(
     wanted: &dyn Fn(&Section) -> bool,
 ) -> io::Result<Checked<Contents>> {
     let start = layout.slot_start(record.slot);
-    // The table twice, piece by piece: nothing is allocated because a file says how long it is.
+    // The table twice, piece by piece: nothing beyond MOST_AT_ONCE is allocated because a file says how long it is.
     let mut block = vec![0u8; BLOCK as usize];
     let mut hasher = Xxh3Default::new();
     for at in (0..layout.table).step_by(BLOCK as usize) {
@@ -241,7 +241,7 @@ fn read_slot(
     let wanted: Vec<bool> = layout.sections.iter().map(wanted).collect();
     let everything = wanted.iter().all(|&w| w);
     let bytes: u64 = layout.places.iter().zip(&wanted).filter(|(_, wanted)| **wanted).map(|(place, _)| place.1).sum();
-    let mut floats = Vec::with_capacity(bytes.min(FIRST_BYTES) as usize / 4);
+    let mut floats = Vec::with_capacity(bytes.min(MOST_AT_ONCE) as usize / 4);
     let (mut text, mut hashes) = (String::new(), Vec::new());
     let mut places = vec![0..0; wanted.len()];
     let mut entries = [0u8; PAGE as usize];

@@ -47,7 +47,7 @@ impl State {
             )
         })?;
         let beside = beside(path);
-        // An earlier attempt may have left this file; nobody has it mapped.
+        // An earlier attempt may have left this file; nobody has it mapped. Cut, so that all of it reads as zeros.
         let made = File::options().read(true).write(true).create(true).truncate(true).open(&beside);
         let file = made.and_then(|file| map::allocate(&file, layout.file()).map(|()| file));
         let written = file.map_err(|e| Error::io(path, "allocating disk space for the state", &e)).and_then(|file| {
@@ -120,10 +120,6 @@ impl<D: Disk> Writer<D> {
     /// On a disk of `layout.file()` zeros; [`Writer::format`] comes first.
     pub fn new(disk: D, path: &Path, layout: Layout) -> Self {
         let superblock_hash = xxh3_64(&layout.encode());
-        let zeros = vec![0; BLOCK as usize];
-        let [whole, last] = [BLOCK, layout.data % BLOCK].map(|bytes| xxh3_64(&zeros[..bytes as usize]));
-        let hash = |i| if layout.block(i).1.is_multiple_of(BLOCK) { whole } else { last };
-        let held: Vec<u64> = (0..layout.blocks()).map(hash).collect();
         Self {
             disk,
             path: path.to_path_buf(),
@@ -132,7 +128,7 @@ impl<D: Disk> Writer<D> {
             damaged_superblock: None,
             generation: 0,
             next: 0,
-            held: [Some(held.clone()), Some(held)],
+            held: [None, None],
             poisoned: false,
         }
     }
@@ -143,13 +139,17 @@ impl<D: Disk> Writer<D> {
         writer.damaged_superblock = found.damaged_superblock;
         writer.generation = found.newest;
         writer.next = 1 - found.record.slot;
-        writer.held = [None, None];
         writer.held[found.record.slot] = Some(found.hashes);
         (writer, found.opened)
     }
 
-    /// Writes superblock and copy.
+    /// Writes superblock and copy to a disk of zeros, which both slots then hold.
     pub fn format(&mut self) -> Result<()> {
+        let zeros = vec![0; BLOCK as usize];
+        let [whole, last] = [BLOCK, self.layout.data % BLOCK].map(|bytes| xxh3_64(&zeros[..bytes as usize]));
+        let hash = |i| if self.layout.block(i).1.is_multiple_of(BLOCK) { whole } else { last };
+        let held: Vec<u64> = (0..self.layout.blocks()).map(hash).collect();
+        self.held = [Some(held.clone()), Some(held)];
         let bytes = self.layout.encode();
         let written = self.disk.write_at(&bytes, 0).and_then(|()| self.disk.write_at(&bytes, self.layout.superblock));
         written.map_err(|e| self.failed(&e))

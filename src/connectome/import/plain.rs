@@ -251,6 +251,22 @@ mod tests {
         assert_eq!(synapses.iter().collect::<Vec<_>>(), [(0, 1, 3), (0, 2, 1), (1, 0, 2), (1, 2, 5)]);
     }
 
+    /// Bytes of which one bit or the highest differs from a comma's, and zeros like those behind a short end.
+    #[test]
+    fn the_first_comma_is_found_wherever_it_is() {
+        let bytes = [b'1', 0x2d, 0xac, 0x00, 0xff, 0x2b];
+        for (before, behind) in (0..=20).flat_map(|before| (0..=9).map(move |behind| (before, behind))) {
+            let text = |n: usize| (0..n).map(|i| bytes[(i + before + behind) % bytes.len()]);
+            let line: Vec<u8> = text(before).chain([b',']).chain(text(behind)).collect();
+            let (id, rest) = Id::before_comma(&line).unwrap();
+            assert_eq!((id.text, rest), (&line[..before], &line[before + 1..]));
+            let last: Vec<u8> = [0; 8].into_iter().chain(text(before)).collect();
+            assert_eq!(id.key.to_le_bytes()[..], last[last.len() - 8..]);
+            assert!(Id::before_comma(&line[..before]).is_none());
+            assert_eq!(Id::before_comma(&line[before + 1..]).map(|(id, _)| id.text.len()), None);
+        }
+    }
+
     #[test]
     fn anything_else_is_left_to_the_general_reader() {
         let folder = tempfile::tempdir().unwrap();
