@@ -1,7 +1,7 @@
 //! The mask of a projection: which presynaptic neuron reaches which postsynaptic one, as CSR and its transpose.
 //!
-//! [`Synapses::from_connections`] checks everything once, as does `from_rows`; whatever holds a `Synapses` relies on it.
-//! Blocks and thinned copies are made of a checked mask.
+//! [`Synapses::from_connections`] checks everything once, as does `from_rows`; whatever holds a `Synapses` relies on
+//! it. Blocks and thinned copies are made of a checked mask.
 
 use crate::kernels::sparse::{Pattern, Transpose};
 use std::fmt;

@@ -228,8 +228,8 @@ impl Row<'_> {
         }
     }
 
-    /// `R` output channels from `o` by `V` registers from `lane`, their sums in registers over the taps; `K` is the side of
-    /// the kernel or 0, `WHOLE` says that they lie in the row.
+    /// `R` output channels from `o` by `V` registers from `lane`, their sums in registers over the taps; `K` is the side
+    /// of the kernel or 0, `WHOLE` says that they lie in the row.
     fn tile<const R: usize, const V: usize, const K: usize, const WHOLE: bool>(
         &self,
         o: usize,

@@ -27,7 +27,7 @@ fn shared(work: usize) -> bool {
     work >= PARALLEL_FROM && sharing()
 }
 
-/// Workers of the pool that the caller runs on; 1 outside of a pool, where no thread is started behind the caller's back.
+/// Workers of the pool that the caller runs on; 1 outside of a pool, where no thread is started unasked.
 pub fn workers() -> usize {
     rayon::current_thread_index().map_or(1, |_| rayon::current_num_threads())
 }

@@ -81,8 +81,8 @@ fn outputs([m0, a, minus_a, b, minus_b, last]: [Register; 6]) -> [Register; 4] {
 /// Applies `f` to each of the `N` <= 6 columns and then to each row of that; gives `put` row, column and value of the
 /// result.
 ///
-/// The columns are written out one by one: what a loop fills is zeroed first, with 16 registers by a call for each tile.
-/// With 32 registers the result is kept and given as a whole: the loops are then unrolled, and nothing is zeroed first. With
+/// The columns are written out one by one: what a loop fills is zeroed first, with 16 registers by a call for each
+/// tile. With 32 registers the result is kept and given as a whole: its loop is then unrolled, and nothing is zeroed. With
 /// 16 that would send all of it through memory, so each row is given at once.
 #[inline(always)]
 fn both<const N: usize, const M: usize>(

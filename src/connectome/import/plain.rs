@@ -111,7 +111,7 @@ struct Id<'a> {
 impl<'a> Id<'a> {
     /// What comes before and after the first comma of `text`.
     fn before_comma(text: &'a [u8]) -> Option<(Self, &'a [u8])> {
-        // Eight bytes at a time: byte by byte, a row takes three times as long.
+        // Eight bytes at a time.
         let mut at = 0;
         let (word, in_word) = loop {
             let word = first_bytes(text.get(at..).filter(|rest| !rest.is_empty())?);
