@@ -85,12 +85,16 @@ pub fn store_whole(out: &mut [f32], at: usize, v: f32x16) {
 /// calls a function, around which the compiler would keep the sums of a tile in memory.
 #[inline(always)]
 pub fn load_at<const WHOLE: bool>(x: &[f32], at: usize) -> f32x16 {
-    if WHOLE || at + LANES <= x.len() { load_whole(x, at) } else { load_end(x, at) }
+    if WHOLE || at + LANES <= x.len() { load_whole(x, at) } else { f32x16::new(end(x, at)) }
 }
 
+/// What `x` has from `at` on, then zeros.
 #[cold]
-fn load_end(x: &[f32], at: usize) -> f32x16 {
-    load(&x[at.min(x.len())..])
+fn end<const N: usize>(x: &[f32], at: usize) -> [f32; N] {
+    let mut lanes = [0.0; N];
+    let rest = &x[at.min(x.len())..];
+    lanes[..rest.len()].copy_from_slice(rest);
+    lanes
 }
 
 /// As [`load_at`] of one register.
@@ -99,16 +103,8 @@ pub fn register_at<const WHOLE: bool>(x: &[f32], at: usize) -> Register {
     match x.get(at..).and_then(|x| x.first_chunk()) {
         Some(run) => Register::new(*run),
         None if WHOLE => panic!("a register from {at} leaves a slice of {}", x.len()),
-        None => register_end(x, at),
+        None => Register::new(end(x, at)),
     }
-}
-
-#[cold]
-fn register_end(x: &[f32], at: usize) -> Register {
-    let mut lanes = [0.0; REGISTER];
-    let rest = &x[at.min(x.len())..];
-    lanes[..rest.len()].copy_from_slice(rest);
-    Register::new(lanes)
 }
 
 /// `n` <= 16 numbers of `x` from `at`; the other lanes hold whatever follows them, or 0 at the end of `x`.

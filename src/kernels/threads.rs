@@ -153,7 +153,7 @@ fn halve<const P: usize, T: Send>(
 
 /// Runs both, on two workers of the pool that the caller runs on; one after the other outside of a pool.
 pub fn join<A: Send, B: Send>(a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B + Send) -> (A, B) {
-    if rayon::current_thread_index().is_some() { rayon::join(a, b) } else { (a(), b()) }
+    if workers() > 1 { rayon::join(a, b) } else { (a(), b()) }
 }
 
 /// Time without work after which a worker that [`awake`] keeps awake may sleep.

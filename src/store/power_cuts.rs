@@ -6,12 +6,12 @@
 
 use super::disk::Disk;
 use super::layout::Layout;
-use super::reader::find;
-use super::state::{Snapshot, Writer};
+use super::reader::{find, read};
+use super::state::{Snapshot, State, Writer};
 use super::{Fingerprints, Section};
 use crate::rng::Rng;
-use std::io;
 use std::path::Path;
+use std::{fs, io};
 
 const SECTOR: usize = 512;
 
@@ -183,6 +183,20 @@ fn blocks_of_zeros_are_not_written_to_a_new_disk() {
     };
     // Table and record, the block of the text and, where it has a value, the last one.
     assert_eq!([written("1", 0.0), written("2", 0.5), written("1", 0.0), written("2", 0.0)], [3, 4, 2, 3]);
+}
+
+/// Zeros are not written to a new file: what is left of an attempt that was cut short must not shine through.
+#[test]
+fn a_left_over_file_is_cut_before_it_is_used() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, beside) = (folder.path().join("state.bcw"), folder.path().join("state.bcw.tmp"));
+    fs::write(&beside, vec![0x3f; 1 << 20]).expect("written");
+    let (a, b) = ([0.0; 17_000], [0.0; 5_000]);
+    let fingerprints = Fingerprints { data: 1, connectome: 2, configuration: 3, kernels: 4 };
+    let snapshot = Snapshot { fingerprints, text: "new", floats: &[&a, &b] };
+    State::create(&path, &layout().sections, &snapshot).expect("made");
+    assert!(!beside.exists(), "it was this very file");
+    assert_eq!(read(&path, |_| true).expect("opens").floats, [0.0; 22_000]);
 }
 
 /// The check can fail: without flushes the record may reach the disk before what it stands for.

@@ -118,19 +118,6 @@ fn comes_back_as_it_was_for_awkward_sizes() {
     }
 }
 
-/// Zeros are not written to a new file: what is left of an earlier attempt must not shine through.
-#[test]
-fn a_left_over_file_is_cut_before_it_is_used() {
-    let place = Place::new(&[("a", &[40_000])]);
-    let beside = place.path.with_file_name("state.bcw.tmp");
-    fs::write(&beside, vec![0x3f; 1 << 20]).expect("written");
-    let zeros = vec![0.0; 40_000];
-    let snapshot = Snapshot { fingerprints: PRINTS, text: "new", floats: &[&zeros] };
-    State::create(&place.path, &sections(&[("a", &[40_000])]), &snapshot).expect("made");
-    assert!(!beside.exists(), "it was this very file");
-    assert_eq!(read(&place.path, |_| true).expect("opens").floats, zeros);
-}
-
 #[test]
 fn large_sections_start_on_pages_and_small_ones_on_cache_lines() {
     let place = Place::new(&[("a", &[3]), ("b", &[5]), ("c", &[2000])]);
