@@ -235,7 +235,7 @@ fn in_rows<const R: usize>(
 }
 
 /// Calls `f(at, lanes, centre, sum of the 8 neighbours)` for every vector of a map `x (H, W, B)` of any batch: 16 floats
-/// of a row from `at`, whatever their columns; the next column is B floats away. Lanes from `lanes` on hold anything.
+/// of a row from `at`, whatever their columns; the next column is B floats away. Sums from lane `lanes` on are anything.
 ///
 /// Goes down the rows and keeps the sums of three of them.
 #[inline(always)]
@@ -253,6 +253,8 @@ fn in_strips(shape: MapShape, batch: usize, x: &[f32], mut f: impl FnMut(usize, 
     let len = shape.row();
     for (first, lanes) in tiles(len) {
         let left = !mask(batch.saturating_sub(first).min(LANES));
+        // Unmasked, the values themselves would be put together in memory, by halves, and waited for.
+        let middle = mask(lanes);
         let right = mask((len - first).saturating_sub(batch).min(LANES));
         // The values of a row, and of their neighbours to the left and right.
         let row = |at: usize| {
@@ -262,7 +264,7 @@ fn in_strips(shape: MapShape, batch: usize, x: &[f32], mut f: impl FnMut(usize, 
                 Some(run) => [load_whole(run, 0), load_whole(run, batch), load_whole(run, 2 * batch)],
                 None => [load_edge(x, at.wrapping_sub(batch)), load_edge(x, at), load_edge(x, at + batch)],
             };
-            [before & left, here, after & right]
+            [before & left, here & middle, after & right]
         };
         let (mut above, mut here) = ([f32x16::ZERO; 3], row(first));
         for h in 0..shape.h {
