@@ -78,45 +78,44 @@ pub(super) fn backward_weights_padded(
 fn accumulate(shape: &ConvShape, batch: usize, dy: &[f32], x: &[f32], o: usize, rows: Range<usize>, sums: &mut [f32]) {
     let ConvShape { c_in, c_out, w, k, .. } = *shape;
     let taps = shape.taps();
+    // Output channels of a tile: 8 x 3 taps or 4 x 5 of 32 registers, half as many channels of 16.
+    let most = if k >= 5 { ROWS / 2 } else { ROWS };
     let rows_per_block = (LANES_IN_CACHE / (w * batch).max(1)).max(1);
     for top in rows.clone().step_by(rows_per_block) {
         let rows = top..(top + rows_per_block).min(rows.end);
-        for i in 0..c_in {
-            for ky in 0..k {
+        let mut r = 0;
+        // All taps of a tile one after the other: the `dy` of four channels stays in the first-level cache.
+        while r < ROWS.min(c_out - o) {
+            let tile = tile_rows((c_out - o).min(ROWS) - r).min(most);
+            for (i, ky) in (0..c_in).flat_map(|i| (0..k).map(move |ky| (i, ky))) {
                 let mut kx = 0;
                 while kx < k {
-                    // Taps beside each other, as many as fit: 8 channels x 3 taps or 4 x 5 of 32 registers, half as many
-                    // channels of 16.
+                    // Taps beside each other, as many as fit.
                     let wide = match k - kx {
                         5.. => 5,
                         3.. => 3,
                         _ => 1,
                     };
-                    let most = if wide == 5 { ROWS / 2 } else { ROWS };
-                    let mut r = 0;
-                    while r < ROWS.min(c_out - o) {
-                        let tile = tile_rows((c_out - o).min(ROWS) - r).min(most);
-                        let place = Place { o: o + r, i, ky, kx, rows: rows.clone() };
-                        let sums = &mut sums[r * taps + (i * k + ky) * k + kx..];
-                        let correlate = match (tile, wide) {
-                            (4, 5) => Place::correlate::<4, 5>,
-                            (2, 5) => Place::correlate::<2, 5>,
-                            (_, 5) => Place::correlate::<1, 5>,
-                            (n, 3) if n >= ROWS => Place::correlate::<ROWS, 3>,
-                            (n, _) if n >= ROWS => Place::correlate::<ROWS, 1>,
-                            (4, 3) => Place::correlate::<4, 3>,
-                            (4, _) => Place::correlate::<4, 1>,
-                            (2, 3) => Place::correlate::<2, 3>,
-                            (2, _) => Place::correlate::<2, 1>,
-                            (_, 3) => Place::correlate::<1, 3>,
-                            _ => Place::correlate::<1, 1>,
-                        };
-                        correlate(&place, shape, batch, dy, x, sums);
-                        r += tile;
-                    }
+                    let place = Place { o: o + r, i, ky, kx, rows: rows.clone() };
+                    let sums = &mut sums[r * taps + (i * k + ky) * k + kx..];
+                    let correlate = match (tile, wide) {
+                        (4, 5) => Place::correlate::<4, 5>,
+                        (2, 5) => Place::correlate::<2, 5>,
+                        (_, 5) => Place::correlate::<1, 5>,
+                        (n, 3) if n >= ROWS => Place::correlate::<ROWS, 3>,
+                        (n, _) if n >= ROWS => Place::correlate::<ROWS, 1>,
+                        (4, 3) => Place::correlate::<4, 3>,
+                        (4, _) => Place::correlate::<4, 1>,
+                        (2, 3) => Place::correlate::<2, 3>,
+                        (2, _) => Place::correlate::<2, 1>,
+                        (_, 3) => Place::correlate::<1, 3>,
+                        _ => Place::correlate::<1, 1>,
+                    };
+                    correlate(&place, shape, batch, dy, x, sums);
                     kx += wide;
                 }
             }
+            r += tile;
         }
     }
 }
