@@ -43,7 +43,7 @@ pub(in crate::kernels) fn outer(
         });
     }
     let stretches = Stretches::of(p.n_pre, p.n_post, p.synapses());
-    Panels::with(batch, x, p.synapses(), |panels| {
+    Panels::one_by_one(batch, x, p.synapses(), |panels| {
         // Each piece fetches every tile and stretch anew: with several, it must have many more synapses than neurons.
         let len = match (stretches.several(), panels.single()) {
             (false, true) => SYNAPSES,
@@ -59,7 +59,9 @@ pub(in crate::kernels) fn outer(
                 let (pre, dw, dy) = (&p.pre[start..][..piece.len()], &mut *piece, &dy[first * batch..]);
                 panels.each(&mut Piece { start, starts, ends, more, pre, batch, dy, dw });
             });
-            finish(start, piece);
+            if panels.last() {
+                finish(start, piece);
+            }
         });
     });
 }

@@ -7,6 +7,7 @@
 use crate::kernels::lanes::{LANES, ONE_REGISTER, load};
 use crate::kernels::threads::for_pieces;
 use std::cell::RefCell;
+use std::ops::Range;
 use std::thread::LocalKey;
 use wide::f32x16;
 
@@ -123,7 +124,7 @@ pub(super) trait TileWork {
 
 /// Activity `(N, B)` as tiles of four or two vectors, and one at the end; up to eight where it is read in place; none of more
 /// than [`MOST`].
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Panels<'a> {
     n: usize,
     batch: usize,
@@ -131,25 +132,69 @@ pub(super) struct Panels<'a> {
     x: &'a [f32],
     /// Tile after tile, filled up with zeros; none where the activity is read in place.
     packed: Option<&'a [f32x16]>,
+    /// Lanes of the tiles.
+    lanes: Range<usize>,
 }
 
 impl Panels<'_> {
     /// Calls `f` with the tiles of `x (N, B)`, packed where that pays: if `reads` vectors are read of each row of a tile.
     pub(super) fn with<R>(batch: usize, x: &[f32], reads: usize, f: impl FnOnce(Panels) -> R) -> R {
-        let n = x.len() / batch.max(1);
-        let aligned = batch <= 2 * LANES && (x.as_ptr() as usize).is_multiple_of(64);
-        if batch.is_multiple_of(LANES) && (aligned || reads < FEW * n) {
-            return f(Panels { n, batch, x, packed: None });
+        let panels = Panels::in_place(batch, x);
+        if panels.pays_in_place(reads) {
+            return f(panels);
         }
-        with_vectors(n * batch.div_ceil(LANES), |packed| {
-            pack(n, batch, x, packed);
-            f(Panels { n, batch, x, packed: Some(packed) })
+        with_vectors(panels.n * batch.div_ceil(LANES), |packed| {
+            for (b, width) in panels.tiles() {
+                pack(&panels, b, width, &mut packed[b / LANES * panels.n..]);
+            }
+            f(Panels { packed: Some(packed), ..panels })
         })
     }
 
-    /// True if the batch is one tile.
+    /// As [`Panels::with`], but packed tiles one by one, all in the same place, which stays in the second-level cache.
+    pub(super) fn one_by_one(batch: usize, x: &[f32], reads: usize, mut f: impl FnMut(Panels)) {
+        let panels = Panels::in_place(batch, x);
+        if panels.pays_in_place(reads) {
+            return f(panels);
+        }
+        for (b, width) in panels.tiles() {
+            with_vectors(panels.n * width, |packed| {
+                pack(&panels, b, width, packed);
+                f(Panels { packed: Some(packed), lanes: b..batch.min(b + width * LANES), ..panels });
+            });
+        }
+    }
+
+    fn in_place(batch: usize, x: &[f32]) -> Panels<'_> {
+        Panels { n: x.len() / batch.max(1), batch, x, packed: None, lanes: 0..batch }
+    }
+
+    fn pays_in_place(&self, reads: usize) -> bool {
+        let aligned = self.batch <= 2 * LANES && (self.x.as_ptr() as usize).is_multiple_of(64);
+        self.batch.is_multiple_of(LANES) && (aligned || reads < FEW * self.n)
+    }
+
+    /// True if there is one tile.
     pub(super) fn single(&self) -> bool {
-        self.batch <= width(self.n, self.batch) * LANES
+        self.lanes.len() <= width(self.n, self.lanes.len()) * LANES
+    }
+
+    /// True if these are the last tiles of the batch.
+    pub(super) fn last(&self) -> bool {
+        self.lanes.end == self.batch
+    }
+
+    /// First lane and vectors of each packed tile.
+    fn tiles(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let Panels { n, lanes: Range { start: mut next, end }, .. } = *self;
+        std::iter::from_fn(move || {
+            let b = next;
+            (b < end).then(|| {
+                let width = width(n, end - b);
+                next += width * LANES;
+                (b, width)
+            })
+        })
     }
 
     /// Hands each tile to `work`, in order.
@@ -158,8 +203,9 @@ impl Panels<'_> {
         let Some(packed) = self.packed else {
             return self.each_in_place(work);
         };
-        for (b, width) in tiles(self.n, self.batch) {
-            let (tile, n) = (&packed[b / LANES * self.n..], (self.batch - b).min(width * LANES));
+        for (b, width) in self.tiles() {
+            let at = (b - self.lanes.start) / LANES * self.n;
+            let (tile, n) = (&packed[at..], (self.batch - b).min(width * LANES));
             match width {
                 4 => work.tile::<4>(b, n, tile.as_chunks().0),
                 2 => work.tile::<2>(b, n, tile.as_chunks().0),
@@ -205,28 +251,13 @@ fn width(n: usize, rest: usize) -> usize {
     }
 }
 
-/// First lane and vectors of each packed tile of `n` neurons.
-fn tiles(n: usize, batch: usize) -> impl Iterator<Item = (usize, usize)> {
-    let mut next = 0;
-    std::iter::from_fn(move || {
-        let b = next;
-        (b < batch).then(|| {
-            let width = width(n, batch - b);
-            next += width * LANES;
-            (b, width)
-        })
-    })
-}
-
-/// Fills the tiles of `x (N, B)`.
-fn pack(n: usize, batch: usize, x: &[f32], packed: &mut [f32x16]) {
-    for (b, width) in tiles(n, batch) {
-        let tile = &mut packed[b / LANES * n..];
-        match width {
-            4 => pack_tile::<4>(n, batch, b, x, tile),
-            2 => pack_tile::<2>(n, batch, b, x, tile),
-            _ => pack_tile::<1>(n, batch, b, x, tile),
-        }
+/// Fills the tile of `width` vectors from lane `b`.
+fn pack(panels: &Panels, b: usize, width: usize, tile: &mut [f32x16]) {
+    let Panels { n, batch, x, .. } = *panels;
+    match width {
+        4 => pack_tile::<4>(n, batch, b, x, tile),
+        2 => pack_tile::<2>(n, batch, b, x, tile),
+        _ => pack_tile::<1>(n, batch, b, x, tile),
     }
 }
 

@@ -22,7 +22,7 @@ pub(super) fn product(p: Pattern, batch: usize, w: &[f32], x: &[f32], y: &mut [f
         });
     }
     let stretches = Stretches::of(p.n_pre, rows, others.len());
-    Panels::with(batch, x, others.len(), |panels| {
+    Panels::one_by_one(batch, x, others.len(), |panels| {
         // Each piece fetches every tile and stretch anew: with several, it must have many more synapses than neurons.
         let once = panels.single() && !stretches.several();
         let reads = if once { PIECE } else { (16 * x.len()).max(PIECE) };
