@@ -7,8 +7,8 @@
 //! does not depend on the tile that it lies in.
 
 use super::dense_single::forward_one;
-use super::dense_slices::Together;
-use super::lanes::{LANES, ONE_REGISTER, load_at, store};
+use super::dense_slices::{Together, add};
+use super::lanes::{LANES, ONE_REGISTER, load_at, store, store_whole};
 use super::threads::for_pieces;
 use wide::f32x16;
 
@@ -16,10 +16,14 @@ pub use super::dense_single::ByInput;
 pub use super::dense_slices::{AT_ONCE, Slice, backward_input_slices, forward_slices};
 pub use super::dense_weights::{backward_weights, backward_weights_parts};
 
-/// Rows of a full tile. 8 x 2 vectors fill half of the 32 registers of AVX-512; 4 x 1 fit the 16 of AVX2.
+/// Rows of a tile: 8 x 2 vectors fill half of the 32 registers of AVX-512, 4 x 1 half of the 16 of AVX2.
 pub(super) const ROWS: usize = if ONE_REGISTER { 8 } else { 4 };
 
-/// Vectors side by side in a full tile.
+/// Rows of a tile of whole vectors: 12 x 2 fill 24 of 32 registers, 6 x 1 fill 12 of 16; what they are made of is read
+/// least often.
+const TALL: usize = if ONE_REGISTER { 12 } else { 6 };
+
+/// Vectors side by side in a tile.
 pub(super) const VECS: usize = if ONE_REGISTER { 2 } else { 1 };
 
 /// `y = W x + b`: `w (N_post, N_pre)`, `bias (N_post)`, `x (N_pre, B)`, `y (N_post, B)`.
@@ -145,7 +149,7 @@ impl Product<'_> {
             return out.fill(0.0);
         }
         // Pieces of several tiles share the panel of `x` in cache; at least 32 of them where the output is tall.
-        let rows = (self.m / 32).next_multiple_of(ROWS).clamp(ROWS, 64);
+        let rows = (self.m / 32).next_multiple_of(TALL).clamp(TALL, 60);
         for_pieces(out, rows * n, self.m * self.k * n, |i, piece| {
             let mut n0 = 0;
             while n0 < n {
@@ -167,6 +171,7 @@ impl Product<'_> {
         while r < m {
             let out = &mut piece[r * self.n..];
             r += match m - r {
+                left if FULL && left >= TALL => self.tile::<TALL, V, FULL>(a, m0 + r, n0, out),
                 left if left >= ROWS => self.tile::<ROWS, V, FULL>(a, m0 + r, n0, out),
                 left if left >= 4 => self.tile::<4, V, FULL>(a, m0 + r, n0, out),
                 left if left >= 2 => self.tile::<2, V, FULL>(a, m0 + r, n0, out),
@@ -191,6 +196,8 @@ impl Product<'_> {
                 acc[r] = [f32x16::splat(bias[m0 + r]); V];
             }
         }
+        // Where the vectors are whole nothing in the loops can fail, so that the sums stay in registers.
+        let whole = |kk| self.x.get(kk * n + n0..).and_then(|x| x.as_chunks::<LANES>().0.first_chunk::<V>());
         match a {
             Left::Rows(a) => {
                 let mut rows: [&[f32]; R] = [&[]; R];
@@ -198,17 +205,20 @@ impl Product<'_> {
                     rows[r] = &a[(m0 + r) * k..][..k];
                 }
                 for kk in 0..k {
-                    let mut column = [0.0; R];
-                    for r in 0..R {
-                        column[r] = rows[r][kk];
+                    if !FULL {
+                        multiply_add(&mut acc, &rows.map(|row| row[kk]), self.x, kk * n + n0);
+                    } else if let Some(xs) = whole(kk) {
+                        add(&mut acc, |r| rows[r][kk], |v| xs[v]);
                     }
-                    multiply_add::<R, V, FULL>(&mut acc, &column, self.x, kk * n + n0);
                 }
             }
             Left::Columns(a) => {
                 for (kk, column) in a.chunks_exact(self.m).enumerate() {
-                    if let Some(column) = column[m0..].first_chunk() {
-                        multiply_add::<R, V, FULL>(&mut acc, column, self.x, kk * n + n0);
+                    let Some(column) = column.get(m0..).and_then(|column| column.first_chunk::<R>()) else { continue };
+                    if !FULL {
+                        multiply_add(&mut acc, column, self.x, kk * n + n0);
+                    } else if let Some(xs) = whole(kk) {
+                        add(&mut acc, |r| column[r], |v| xs[v]);
                     }
                 }
             }
@@ -216,7 +226,11 @@ impl Product<'_> {
         for r in 0..R {
             for v in 0..V {
                 let start = n0 + v * LANES;
-                store(&mut out[r * n + start.min(n)..(r + 1) * n], acc[r][v]);
+                if FULL {
+                    store_whole(out, r * n + start, acc[r][v]);
+                } else {
+                    store(&mut out[r * n + start.min(n)..(r + 1) * n], acc[r][v]);
+                }
             }
         }
         R
@@ -225,7 +239,7 @@ impl Product<'_> {
 
 /// `acc[r] += column[r] * x`, where `x` starts at `at`.
 #[inline(always)]
-pub(super) fn multiply_add<const R: usize, const V: usize, const FULL: bool>(
+pub(super) fn multiply_add<const R: usize, const V: usize>(
     acc: &mut [[f32x16; V]; R],
     column: &[f32; R],
     x: &[f32],
@@ -233,7 +247,7 @@ pub(super) fn multiply_add<const R: usize, const V: usize, const FULL: bool>(
 ) {
     let mut xs = [f32x16::ZERO; V];
     for v in 0..V {
-        xs[v] = load_at::<FULL>(x, at + v * LANES);
+        xs[v] = load_at(x, at + v * LANES);
     }
     for r in 0..R {
         let a = f32x16::splat(column[r]);

@@ -181,7 +181,7 @@ impl<const S: usize> Together<'_, S> {
 
 /// `acc[r][s] += a(r) * x(s)`.
 #[inline(always)]
-fn add<const R: usize, const S: usize>(
+pub(super) fn add<const R: usize, const S: usize>(
     acc: &mut [[f32x16; S]; R],
     a: impl Fn(usize) -> f32,
     x: impl Fn(usize) -> [f32; LANES],

@@ -183,7 +183,7 @@ fn outer_rest<const R: usize>(
     for first in (0..width).step_by(LANES) {
         let mut acc = [[f32x16::ZERO]; R];
         for (k, column) in columns.iter().enumerate() {
-            multiply_add::<R, 1, false>(&mut acc, column, panel, k * width + first);
+            multiply_add(&mut acc, column, panel, k * width + first);
         }
         for r in 0..R {
             let part = &mut out[r * n_pre + at + first..r * n_pre + at + width.min(first + LANES)];

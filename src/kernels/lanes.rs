@@ -81,11 +81,11 @@ pub fn store_whole(out: &mut [f32], at: usize, v: f32x16) {
     out[at..at + LANES].copy_from_slice(v.as_array());
 }
 
-/// The vector at `x[at..]`, zeros past the end of `x`: [`load_whole`] if `WHOLE` says that it lies in `x`. The other path
-/// calls a function, around which the compiler would keep the sums of a tile in memory.
+/// The vector at `x[at..]`, zeros past the end of `x`: by a function, around which the compiler would keep the sums of a
+/// tile in memory if they were many.
 #[inline(always)]
-pub fn load_at<const WHOLE: bool>(x: &[f32], at: usize) -> f32x16 {
-    if WHOLE || at + LANES <= x.len() { load_whole(x, at) } else { f32x16::new(end(x, at)) }
+pub fn load_at(x: &[f32], at: usize) -> f32x16 {
+    if at + LANES <= x.len() { load_whole(x, at) } else { f32x16::new(end(x, at)) }
 }
 
 /// What `x` has from `at` on, then zeros.
@@ -97,7 +97,7 @@ fn end<const N: usize>(x: &[f32], at: usize) -> [f32; N] {
     lanes
 }
 
-/// As [`load_at`] of one register.
+/// The register at `x[at..]`, which lies in `x` if `WHOLE`; else zeros past its end, as [`load_at`].
 #[inline(always)]
 pub fn register_at<const WHOLE: bool>(x: &[f32], at: usize) -> Register {
     match x.get(at..).and_then(|x| x.first_chunk()) {
