@@ -322,12 +322,16 @@ mod tests {
                 (9, 3, 17, 2, 3),
                 (2, 7, 3, 3, 7),
                 (3, 9, 5, 4, 1),
+                (2, 13, 5, 4, 3),
+                (2, 13, 5, 4, 9),
             ] {
                 shapes.push((ConvShape { c_in, c_out, h, w, k }, batch));
             }
         }
         shapes.push((ConvShape { c_in: 17, c_out: 41, h: 5, w: 6, k: 3 }, 64));
         shapes.push((ConvShape { c_in: 35, c_out: 8, h: 3, w: 19, k: 3 }, 48));
+        // Several blocks of lanes in a chunk of the weight gradient.
+        shapes.push((ConvShape { c_in: 1, c_out: 249, h: 5, w: 17, k: 5 }, 48));
         // Two channels and one with six or eight registers side by side, three, single ones and an end.
         shapes.push((ConvShape { c_in: 2, c_out: 7, h: 3, w: 10, k: 5 }, 25));
         // By tiles: whole and cut ones, channels that fill no block, several vectors of images.

@@ -78,24 +78,19 @@ pub(super) fn backward_weights_padded(
 fn accumulate(shape: &ConvShape, batch: usize, dy: &[f32], x: &[f32], o: usize, rows: Range<usize>, sums: &mut [f32]) {
     let ConvShape { c_in, c_out, w, k, .. } = *shape;
     let taps = shape.taps();
-    // Output channels of a tile: 8 x 3 taps or 4 x 5 of 32 registers, half as many channels of 16.
-    let most = if k >= 5 { ROWS / 2 } else { ROWS };
+    // Output channels of a tile, taps beside each other: 8 x 3 or 4 x 5 of 32 registers, half the channels of 16.
+    let (most, widest) = if k == 5 { (ROWS / 2, 5) } else { (ROWS, 3) };
     let rows_per_block = (LANES_IN_CACHE / (w * batch).max(1)).max(1);
     for top in rows.clone().step_by(rows_per_block) {
         let rows = top..(top + rows_per_block).min(rows.end);
         let mut r = 0;
-        // All taps of a tile one after the other: the `dy` of four channels stays in the first-level cache.
+        // All taps of a tile one after the other: the `dy` of four channels, 32 KiB, stays in the first-level cache.
         while r < ROWS.min(c_out - o) {
             let tile = tile_rows((c_out - o).min(ROWS) - r).min(most);
             for (i, ky) in (0..c_in).flat_map(|i| (0..k).map(move |ky| (i, ky))) {
                 let mut kx = 0;
                 while kx < k {
-                    // Taps beside each other, as many as fit.
-                    let wide = match k - kx {
-                        5.. => 5,
-                        3.. => 3,
-                        _ => 1,
-                    };
+                    let wide = if k - kx >= widest { widest } else { 1 };
                     let place = Place { o: o + r, i, ky, kx, rows: rows.clone() };
                     let sums = &mut sums[r * taps + (i * k + ky) * k + kx..];
                     let correlate = match (tile, wide) {

@@ -2,9 +2,9 @@
 //!
 //! The three products `W x`, `W^T dy` and `dy x^T` are all `out (M, N) = a (M, K) * x (K, N)`, with `a` read by
 //! rows or by columns (a transposed `W` is never written out) and the innermost dimension `N` in vector lanes:
-//! a tile of `ROWS` by `VECS` vectors of `out` stays in registers while `k` runs, so that each vector of `x`
-//! meets `ROWS` elements of `a`. Each element is one chain of fused multiply-adds in the order of `k`; its value
-//! does not depend on the tile that it lies in.
+//! a tile of `TALL`, `ROWS` or fewer rows by `VECS` vectors of `out` stays in registers while `k` runs, so that
+//! each vector of `x` meets as many elements of `a`. Each element is one chain of fused multiply-adds in the order
+//! of `k`; its value does not depend on the tile that it lies in.
 
 use super::dense_single::forward_one;
 use super::dense_slices::{Together, add};
@@ -16,7 +16,7 @@ pub use super::dense_single::ByInput;
 pub use super::dense_slices::{AT_ONCE, Slice, backward_input_slices, forward_slices};
 pub use super::dense_weights::{backward_weights, backward_weights_parts};
 
-/// Rows of a tile: 8 x 2 vectors fill half of the 32 registers of AVX-512, 4 x 1 half of the 16 of AVX2.
+/// Rows of other tiles: 8 x 2 vectors fill half of the 32 registers of AVX-512, 4 x 1 half of the 16 of AVX2.
 pub(super) const ROWS: usize = if ONE_REGISTER { 8 } else { 4 };
 
 /// Rows of a tile of whole vectors: 12 x 2 fill 24 of 32 registers, 6 x 1 fill 12 of 16; what they are made of is read
@@ -148,8 +148,9 @@ impl Product<'_> {
         if self.k == 0 && self.bias.is_none() {
             return out.fill(0.0);
         }
-        // Pieces of several tiles share the panel of `x` in cache; at least 32 of them where the output is tall.
-        let rows = (self.m / 32).next_multiple_of(TALL).clamp(TALL, 60);
+        // Pieces of several tiles share the panel of `x` in cache; some tens of them where the output is tall.
+        let tile = if n >= VECS * LANES { TALL } else { ROWS };
+        let rows = (self.m / 32).next_multiple_of(tile).clamp(tile, 5 * tile);
         for_pieces(out, rows * n, self.m * self.k * n, |i, piece| {
             let mut n0 = 0;
             while n0 < n {
@@ -190,6 +191,7 @@ impl Product<'_> {
         out: &mut [f32],
     ) -> usize {
         let (k, n) = (self.k, self.n);
+        debug_assert!(self.x.len() == k * n && m0 + R <= self.m, "no term may be left out");
         let mut acc = [[f32x16::ZERO; V]; R];
         if let Some(bias) = self.bias {
             for r in 0..R {
@@ -206,7 +208,11 @@ impl Product<'_> {
                 }
                 for kk in 0..k {
                     if !FULL {
-                        multiply_add(&mut acc, &rows.map(|row| row[kk]), self.x, kk * n + n0);
+                        let mut column = [0.0; R];
+                        for r in 0..R {
+                            column[r] = rows[r][kk];
+                        }
+                        multiply_add(&mut acc, &column, self.x, kk * n + n0);
                     } else if let Some(xs) = whole(kk) {
                         add(&mut acc, |r| rows[r][kk], |v| xs[v]);
                     }
@@ -265,6 +271,8 @@ mod tests {
     /// Every awkward `(N_post, N_pre, B)`, and two that fill several pieces.
     fn shapes() -> Vec<[usize; 3]> {
         let mut shapes = vec![[70, 65, 50], [300, 33, 16], [0, 5, 3], [0, 5, 16]];
+        // Several tiles of every height in a piece, two vectors and one.
+        shapes.extend([[430, 33, 48], [33, 430, 48]]);
         for post in SIZES {
             for pre in SIZES {
                 shapes.extend(BATCHES.map(|batch| [post, pre, batch]));

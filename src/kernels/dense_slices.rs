@@ -202,6 +202,7 @@ pub(super) fn add<const R: usize, const S: usize>(
 mod tests {
     use super::*;
     use crate::kernels::parity::{SIZES, random};
+    use std::iter::repeat;
 
     /// Every height of a tile and its end, more than one piece, and slices that are not whole among them.
     #[test]
@@ -227,19 +228,23 @@ mod tests {
                 join(&xs, &mut ys, &|slices| forward_slices(n_post, n_pre, &w, Some(&bias), slices));
                 join(&dys, &mut dxs, &|slices| backward_input_slices(n_post, n_pre, &w, slices));
                 for (i, &b) in sizes.iter().enumerate() {
-                    // Whole slices with one sample more, so that no tile of slices takes them.
-                    let wide = if b == LANES { b + 1 } else { b };
-                    let widened = |v: &[f32]| -> Vec<f32> {
-                        let more = |row: &[f32]| row.iter().copied().chain([0.5]).take(wide).collect::<Vec<_>>();
-                        v.chunks_exact(b).flat_map(more).collect()
-                    };
-                    let (mut y, mut dx) = (vec![0.0; n_post * wide], vec![0.0; n_pre * wide]);
-                    forward(n_post, n_pre, wide, &w, Some(&bias), &widened(&xs[i]), &mut y);
-                    backward_input(n_post, n_pre, wide, &w, &widened(&dys[i]), &mut dx);
-                    for (what, found, expected) in [("y", &ys[i], &y), ("dx", &dxs[i], &dx)] {
-                        let expected = expected.chunks_exact(wide).flat_map(|row| &row[..b]);
-                        let same = found.iter().zip(expected).all(|(a, b)| a.to_bits() == b.to_bits());
-                        assert!(same, "{what} of slice {i} of {sizes:?}, {n_post} x {n_pre}");
+                    // Whole slices with some samples more, so that no tile of slices takes them: tiles of part of a
+                    // vector, and of two whole ones.
+                    for wide in if b == LANES { [b + 1, 2 * b + 1] } else { [b, b] } {
+                        let widened = |v: &[f32]| -> Vec<f32> {
+                            v.chunks_exact(b)
+                                .flat_map(|row| row.iter().chain(repeat(&0.5)).take(wide))
+                                .copied()
+                                .collect()
+                        };
+                        let (mut y, mut dx) = (vec![0.0; n_post * wide], vec![0.0; n_pre * wide]);
+                        forward(n_post, n_pre, wide, &w, Some(&bias), &widened(&xs[i]), &mut y);
+                        backward_input(n_post, n_pre, wide, &w, &widened(&dys[i]), &mut dx);
+                        for (what, found, expected) in [("y", &ys[i], &y), ("dx", &dxs[i], &dx)] {
+                            let expected = expected.chunks_exact(wide).flat_map(|row| &row[..b]);
+                            let same = found.iter().zip(expected).all(|(a, b)| a.to_bits() == b.to_bits());
+                            assert!(same, "{what} of slice {i} of {sizes:?}, {n_post} x {n_pre}, beside {wide}");
+                        }
                     }
                 }
             }

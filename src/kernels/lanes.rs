@@ -81,8 +81,8 @@ pub fn store_whole(out: &mut [f32], at: usize, v: f32x16) {
     out[at..at + LANES].copy_from_slice(v.as_array());
 }
 
-/// The vector at `x[at..]`, zeros past the end of `x`: by a function, around which the compiler would keep the sums of a
-/// tile in memory if they were many.
+/// The vector at `x[at..]`, zeros past the end of `x`. Those come from a call, around which the compiler would keep
+/// many sums in memory.
 #[inline(always)]
 pub fn load_at(x: &[f32], at: usize) -> f32x16 {
     if at + LANES <= x.len() { load_whole(x, at) } else { f32x16::new(end(x, at)) }

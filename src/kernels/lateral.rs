@@ -235,7 +235,8 @@ fn in_rows<const R: usize>(
 }
 
 /// Calls `f(at, lanes, centre, sum of the 8 neighbours)` for every vector of a map `x (H, W, B)` of any batch: 16 floats
-/// of a row from `at`, whatever their columns; the next column is B floats away. Sums from lane `lanes` on are anything.
+/// of a row from `at`, whatever their columns; the next column is B floats away. From lane `lanes` on the centre is 0
+/// and the sum anything.
 ///
 /// Goes down the rows and keeps the sums of three of them.
 #[inline(always)]

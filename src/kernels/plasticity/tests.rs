@@ -12,7 +12,8 @@ fn sparse_change_is_the_reference() {
     for (n_post, n_pre) in [(1, 1), (4, 9), (20, 33), (70, 64), (150, 400)] {
         let mask = Mask::random(n_post, n_pre, 0.3, &mut rng);
         let p = mask.view();
-        for batch in BATCHES {
+        // 80 and 130 are several packed tiles, 240 several in place.
+        for batch in BATCHES.into_iter().chain([80, 130, 240]) {
             let [gate, x] = [("gate", n_post), ("x", n_pre)].map(|(name, n)| random(name, n * batch));
             let (decay, w) = (random("decay", n_post), random("w", p.synapses()));
             let fast = |dw: &mut [f32]| {

@@ -151,7 +151,7 @@ pub(super) mod tests {
                 let p = mask.view();
                 let w = random("w", p.synapses());
                 // 80, 127 and 130 put every width of tile after every other, 240 those of activity in place.
-                for batch in BATCHES.into_iter().chain([80, 127, 130, 240]) {
+                for batch in BATCHES.into_iter().chain([0, 80, 127, 130, 240]) {
                     let [x, dy] = [("x", n_pre), ("dy", n_post)].map(|(name, n)| random(name, n * batch));
                     products_agree(p, &mask.transpose, batch, &w, &x, &dy);
                 }

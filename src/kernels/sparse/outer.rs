@@ -10,7 +10,7 @@ use crate::kernels::threads::for_pieces;
 use std::ops::Range;
 use wide::f32x16;
 
-/// Synapses per piece of work where the input is one tile.
+/// Synapses per piece of work where tiles come one by one.
 const SYNAPSES: usize = 2048;
 /// Synapses per piece of work of a batch of one.
 const SINGLES: usize = 16_384;
@@ -31,9 +31,12 @@ pub(in crate::kernels) fn outer(
     assert_eq!(dy.len(), p.n_post * batch, "dy must be (N_post, B)");
     assert_eq!(x.len(), p.n_pre * batch, "x must be (N_pre, B)");
     assert_eq!(dw.len(), p.synapses(), "dw must be (S)");
-    let work = p.synapses() * batch;
+    if batch == 0 {
+        dw.fill(0.0);
+        return finish(0, dw);
+    }
     if batch == 1 {
-        return for_pieces(dw, SINGLES, work, |i, piece| {
+        return for_pieces(dw, SINGLES, p.synapses(), |i, piece| {
             let first = i * SINGLES;
             each_row(p, first, piece, |post, range, dw| {
                 let pre = &p.pre[first + range.start..first + range.end];
@@ -44,10 +47,12 @@ pub(in crate::kernels) fn outer(
     }
     let stretches = Stretches::of(p.n_pre, p.n_post, p.synapses());
     Panels::one_by_one(batch, x, p.synapses(), |panels| {
-        // Each piece fetches every tile and stretch anew: with several, it must have many more synapses than neurons.
+        let work = p.synapses() * panels.lanes();
+        // Each piece fetches every tile in place and stretch anew: of several, it must have many more synapses than
+        // neurons.
         let len = match (stretches.several(), panels.single()) {
             (false, true) => SYNAPSES,
-            (false, false) => (16 * p.n_pre).clamp(SYNAPSES, p.synapses().div_ceil(2).max(SYNAPSES)),
+            (false, false) => p.synapses().max(SYNAPSES),
             (true, _) => p.synapses().div_ceil(16).clamp(16 * p.n_pre, 64 * p.n_pre),
         };
         let len = p.synapses().div_ceil(p.synapses().div_ceil(len).next_multiple_of(2).max(2)).max(1);

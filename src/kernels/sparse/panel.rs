@@ -122,13 +122,12 @@ pub(super) trait TileWork {
     fn tile<const T: usize>(&mut self, b: usize, n: usize, x: impl Tile<T>);
 }
 
-/// Activity `(N, B)` as tiles of four or two vectors, and one at the end; up to eight where it is read in place; none of more
-/// than [`MOST`].
-#[derive(Clone)]
+/// Activity `(N, B)`, or one packed tile of it, as tiles of four or two vectors, and one at the end; up to eight where
+/// it is read in place; none of more than [`MOST`].
 pub(super) struct Panels<'a> {
     n: usize,
     batch: usize,
-    /// The activity where it is read in place.
+    /// The activity `(N, B)`.
     x: &'a [f32],
     /// Tile after tile, filled up with zeros; none where the activity is read in place.
     packed: Option<&'a [f32x16]>,
@@ -151,7 +150,8 @@ impl Panels<'_> {
         })
     }
 
-    /// As [`Panels::with`], but packed tiles one by one, all in the same place, which stays in the second-level cache.
+    /// As [`Panels::with`], but packed tiles one by one, all in the same place, so that a batch takes no more cache
+    /// than a tile.
     pub(super) fn one_by_one(batch: usize, x: &[f32], reads: usize, mut f: impl FnMut(Panels)) {
         let panels = Panels::in_place(batch, x);
         if panels.pays_in_place(reads) {
@@ -172,6 +172,11 @@ impl Panels<'_> {
     fn pays_in_place(&self, reads: usize) -> bool {
         let aligned = self.batch <= 2 * LANES && (self.x.as_ptr() as usize).is_multiple_of(64);
         self.batch.is_multiple_of(LANES) && (aligned || reads < FEW * self.n)
+    }
+
+    /// Number of lanes.
+    pub(super) fn lanes(&self) -> usize {
+        self.lanes.len()
     }
 
     /// True if there is one tile.
@@ -264,7 +269,7 @@ fn pack(panels: &Panels, b: usize, width: usize, tile: &mut [f32x16]) {
 /// Fills the tile of `x (N, B)` from lane `b`.
 fn pack_tile<const T: usize>(n: usize, batch: usize, b: usize, x: &[f32], tile: &mut [f32x16]) {
     let tile = &mut tile.as_chunks_mut::<T>().0[..n];
-    for_pieces(tile, NEURONS, x.len(), |piece, tile| {
+    for_pieces(tile, NEURONS, n * T * LANES, |piece, tile| {
         for (vectors, row) in tile.iter_mut().zip(x[piece * NEURONS * batch..].chunks(batch)) {
             for t in 0..T {
                 vectors[t] = load(&row[b + t * LANES..]);

@@ -13,8 +13,9 @@ const PIECE: usize = 100_000;
 /// As [`forward`](super::forward), shapes checked.
 pub(super) fn product(p: Pattern, batch: usize, w: &[f32], x: &[f32], y: &mut [f32], accumulate: bool) {
     let (starts, others) = (p.row_starts, p.pre);
-    let (rows, work) = (p.n_post, others.len() * batch);
+    let rows = p.n_post;
     if batch == 1 {
+        let work = others.len();
         let rows = rows.div_ceil((work / PIECE).clamp(1, 16));
         return for_pieces(y, rows, work, |i, y| {
             let starts = &starts[i * rows..][..=y.len()];
@@ -23,7 +24,9 @@ pub(super) fn product(p: Pattern, batch: usize, w: &[f32], x: &[f32], y: &mut [f
     }
     let stretches = Stretches::of(p.n_pre, rows, others.len());
     Panels::one_by_one(batch, x, others.len(), |panels| {
-        // Each piece fetches every tile and stretch anew: with several, it must have many more synapses than neurons.
+        let work = others.len() * panels.lanes();
+        // Each piece fetches every tile in place and stretch anew: of several, it must have many more synapses than
+        // neurons.
         let once = panels.single() && !stretches.several();
         let reads = if once { PIECE } else { (16 * x.len()).max(PIECE) };
         let rows = rows.div_ceil(2 * (work / (2 * reads)).clamp(1, 16)).max(1);
