@@ -270,11 +270,14 @@ impl Row<'_> {
                             }
                         }
                     } else {
-                        let weights = weights[kx].map(Register::splat);
+                        let mut splats = [Register::ZERO; R];
+                        for r in 0..R {
+                            splats[r] = Register::splat(weights[kx][r]);
+                        }
                         for v in 0..V {
                             let x = Register::new(taps[v]);
                             for r in 0..R {
-                                sums[r][v] = weights[r].mul_add(x, sums[r][v]);
+                                sums[r][v] = splats[r].mul_add(x, sums[r][v]);
                             }
                         }
                     }
