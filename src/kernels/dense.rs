@@ -198,8 +198,6 @@ impl Product<'_> {
                 acc[r] = [f32x16::splat(bias[m0 + r]); V];
             }
         }
-        // Where the vectors are whole nothing in the loops can fail, so that the sums stay in registers.
-        let whole = |kk| self.x.get(kk * n + n0..).and_then(|x| x.as_chunks::<LANES>().0.first_chunk::<V>());
         match a {
             Left::Rows(a) => {
                 let mut rows: [&[f32]; R] = [&[]; R];
@@ -207,24 +205,13 @@ impl Product<'_> {
                     rows[r] = &a[(m0 + r) * k..][..k];
                 }
                 for kk in 0..k {
-                    if !FULL {
-                        let mut column = [0.0; R];
-                        for r in 0..R {
-                            column[r] = rows[r][kk];
-                        }
-                        multiply_add(&mut acc, &column, self.x, kk * n + n0);
-                    } else if let Some(xs) = whole(kk) {
-                        add(&mut acc, |r| rows[r][kk], |v| xs[v]);
-                    }
+                    self.add_terms::<R, V, FULL>(&mut acc, kk, n0, |r| rows[r][kk]);
                 }
             }
             Left::Columns(a) => {
                 for (kk, column) in a.chunks_exact(self.m).enumerate() {
-                    let Some(column) = column.get(m0..).and_then(|column| column.first_chunk::<R>()) else { continue };
-                    if !FULL {
-                        multiply_add(&mut acc, column, self.x, kk * n + n0);
-                    } else if let Some(xs) = whole(kk) {
-                        add(&mut acc, |r| column[r], |v| xs[v]);
+                    if let Some(column) = column.get(m0..).and_then(|column| column.first_chunk::<R>()) {
+                        self.add_terms::<R, V, FULL>(&mut acc, kk, n0, |r| column[r]);
                     }
                 }
             }
@@ -241,24 +228,22 @@ impl Product<'_> {
         }
         R
     }
-}
 
-/// `acc[r] += column[r] * x`, where `x` starts at `at`.
-#[inline(always)]
-pub(super) fn multiply_add<const R: usize, const V: usize>(
-    acc: &mut [[f32x16; V]; R],
-    column: &[f32; R],
-    x: &[f32],
-    at: usize,
-) {
-    let mut xs = [f32x16::ZERO; V];
-    for v in 0..V {
-        xs[v] = load_at(x, at + v * LANES);
-    }
-    for r in 0..R {
-        let a = f32x16::splat(column[r]);
-        for v in 0..V {
-            acc[r][v] = a.mul_add(xs[v], acc[r][v]);
+    /// The terms `kk` of a tile: `acc[r] += a(r) * x`. Where the vectors are whole nothing here can fail, so that the
+    /// sums stay in registers.
+    #[inline(always)]
+    fn add_terms<const R: usize, const V: usize, const FULL: bool>(
+        &self,
+        acc: &mut [[f32x16; V]; R],
+        kk: usize,
+        n0: usize,
+        a: impl Fn(usize) -> f32,
+    ) {
+        let at = kk * self.n + n0;
+        if !FULL {
+            add(acc, a, |v| load_at(self.x, at + v * LANES));
+        } else if let Some(xs) = self.x.get(at..).and_then(|x| x.as_chunks::<LANES>().0.first_chunk::<V>()) {
+            add(acc, a, |v| f32x16::new(xs[v]));
         }
     }
 }

@@ -158,13 +158,13 @@ impl<const S: usize> Together<'_, S> {
                     rows[r] = &a[(m0 + r0 + r) * self.k + ks.start..][..n];
                 }
                 for kk in 0..n {
-                    add(&mut acc, |r| rows[r][kk], |s| xs[s][kk]);
+                    add(&mut acc, |r| rows[r][kk], |s| f32x16::new(xs[s][kk]));
                 }
             }
             Left::Columns(a) => {
                 for (kk, column) in a[ks.start * self.m + m0 + r0..].chunks(self.m).take(n).enumerate() {
                     if let Some(column) = column.first_chunk::<R>() {
-                        add(&mut acc, |r| column[r], |s| xs[s][kk]);
+                        add(&mut acc, |r| column[r], |s| f32x16::new(xs[s][kk]));
                     }
                 }
             }
@@ -184,11 +184,11 @@ impl<const S: usize> Together<'_, S> {
 pub(super) fn add<const R: usize, const S: usize>(
     acc: &mut [[f32x16; S]; R],
     a: impl Fn(usize) -> f32,
-    x: impl Fn(usize) -> [f32; LANES],
+    x: impl Fn(usize) -> f32x16,
 ) {
     let mut xs = [f32x16::ZERO; S];
     for s in 0..S {
-        xs[s] = f32x16::new(x(s));
+        xs[s] = x(s);
     }
     for r in 0..R {
         let a = f32x16::splat(a(r));

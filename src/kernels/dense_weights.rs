@@ -3,8 +3,9 @@
 //! The activity is turned round first, so that presynaptic neurons lie in the lanes; then a tile of postsynaptic rows by
 //! one panel of presynaptic neurons stays in registers while the samples run, of which there are few.
 
-use super::dense::{VECS, multiply_add};
-use super::lanes::{LANES, ONE_REGISTER, load, store};
+use super::dense::VECS;
+use super::dense_slices;
+use super::lanes::{LANES, ONE_REGISTER, load, load_at, store};
 use super::threads::{for_pieces, sum_rows};
 use wide::{f32x8, f32x16};
 
@@ -183,7 +184,7 @@ fn outer_rest<const R: usize>(
     for first in (0..width).step_by(LANES) {
         let mut acc = [[f32x16::ZERO]; R];
         for (k, column) in columns.iter().enumerate() {
-            multiply_add(&mut acc, column, panel, k * width + first);
+            dense_slices::add(&mut acc, |r| column[r], |_| load_at(panel, k * width + first));
         }
         for r in 0..R {
             let part = &mut out[r * n_pre + at + first..r * n_pre + at + width.min(first + LANES)];
