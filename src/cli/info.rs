@@ -49,7 +49,7 @@ pub fn run(args: &Args) -> Result<()> {
         info.target_features.join(" "),
         info.cpu_features.join(" "),
         info.lanes_f32,
-        if bf16::is_native() { "by AMX" } else { "emulated" },
+        if bf16::is_native() { "by AMX" } else { "in f32" },
         info.threads,
     );
     if let Some(warning) = width_warning() {

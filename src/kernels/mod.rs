@@ -41,13 +41,23 @@ mod winograd_turn;
 mod winograd_weights;
 mod winograd_weights_eight;
 
-/// What decides the last bits of a sum beside the source: architecture, lanes of the vector registers, fused multiply-add.
-pub fn arithmetic() -> String {
+/// What decides the last bits of a sum beside the source: architecture, lanes of the vector registers, fused multiply-add;
+/// and, if factors are rounded to bf16, whether there is a matrix unit for them.
+pub fn arithmetic(bf16: bool) -> String {
     let lanes = match () {
         () if cfg!(target_feature = "avx512f") => 16,
         () if cfg!(target_feature = "avx") => 8,
         () => 4,
     };
     let fused = if cfg!(target_feature = "fma") || cfg!(target_arch = "aarch64") { "fused" } else { "separate" };
-    format!("{}, {lanes} f32 lanes, {fused} multiply-add", std::env::consts::ARCH)
+    let products = if bf16 && !bf16::is_native() { ", bf16 multiplied in f32" } else { "" };
+    format!("{}, {lanes} f32 lanes, {fused} multiply-add{products}", std::env::consts::ARCH)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_matrix_unit_decides_the_bits_of_rounded_products() {
+        assert_eq!(super::arithmetic(true) == super::arithmetic(false), super::bf16::is_native());
+    }
 }

@@ -45,8 +45,8 @@ impl Material {
                 c.synapses.len()
             )));
         }
-        if config.precision == "bf16" && !bf16::is_native() {
-            let slow = "this CPU has no AMX: products in bf16 are emulated and slower than in f32";
+        if config.in_bf16() && !bf16::is_native() {
+            let slow = "this CPU has no AMX: numbers are rounded to bf16, but multiplied in f32 and so no faster";
             observer(Event::Warning(slow.to_string()));
         }
         let network = Network::build(config, connectome.as_ref())?;

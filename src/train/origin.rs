@@ -33,7 +33,7 @@ impl Origin {
                 },
             ),
             configuration: deciding(&material.config)?,
-            kernels: kernels::arithmetic(),
+            kernels: kernels::arithmetic(material.config.in_bf16()),
         })
     }
 
@@ -73,7 +73,7 @@ pub(super) fn fingerprints(material: &Material) -> Result<Fingerprints> {
         data: material.dataset.fingerprint(),
         connectome: material.connectome.as_ref().map_or(0, |c| c.fingerprint()),
         configuration: configuration_fingerprint(&material.config)?,
-        kernels: xxh3_64(kernels::arithmetic().as_bytes()),
+        kernels: xxh3_64(kernels::arithmetic(material.config.in_bf16()).as_bytes()),
     })
 }
 

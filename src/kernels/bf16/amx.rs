@@ -10,7 +10,7 @@ pub(super) use nowhere::Amx;
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod native {
-    use super::super::{Row, Sums, Tile};
+    use super::super::{Row, Sums, Tile, Unit};
     use std::arch::asm;
     use std::arch::x86_64::__cpuid_count;
     use std::cell::Cell;
@@ -38,12 +38,12 @@ mod native {
             static LENT: OnceLock<bool> = OnceLock::new();
             *LENT.get_or_init(|| exists() && lent())
         }
+    }
 
-        /// `None` where there are none or this thread's are taken.
-        pub(in super::super) fn new() -> Option<Self> {
-            if !Self::is_there() || TAKEN.replace(true) {
-                return None;
-            }
+    impl Unit for Amx {
+        fn new() -> Self {
+            assert!(Self::is_there(), "this machine has no tile registers");
+            assert!(!TAKEN.replace(true), "the tile registers of this thread are taken");
             /// Operand of LDTILECFG: eight registers of 16 rows of 64 bytes.
             #[repr(C, align(64))]
             struct Shapes {
@@ -61,11 +61,10 @@ mod native {
             unsafe {
                 asm!("ldtilecfg [{}]", in(reg) &raw const shapes, options(nostack, readonly, preserves_flags));
             }
-            Some(Self { _stays: PhantomData })
+            Self { _stays: PhantomData }
         }
 
-        /// See [`super::super::Unit::clear`].
-        pub(in super::super) fn clear(&mut self) {
+        fn clear(&mut self) {
             // SAFETY: without shapes the process would end; `new` has set those of the registers of this thread, which `_stays`
             // keeps `self` on, and only `drop` takes them away.
             unsafe {
@@ -83,9 +82,8 @@ mod native {
             }
         }
 
-        /// See [`super::super::Unit::add`].
         #[inline(always)]
-        pub(in super::super) fn add(&mut self, left: [&Tile; 2], right: [&Tile; 2]) {
+        fn add(&mut self, left: [&Tile; 2], right: [&Tile; 2]) {
             // SAFETY: a load reads 16 rows of 64 bytes, STRIDE apart, which is all of what a `&Tile` lends; shapes as in `clear`.
             unsafe {
                 asm!(
@@ -115,9 +113,8 @@ mod native {
             }
         }
 
-        /// See [`super::super::Unit::read`].
         #[inline(always)]
-        pub(in super::super) fn read(&mut self, sums: &mut [[Sums; 2]; 2]) {
+        fn read(&mut self, sums: &mut [[Sums; 2]; 2]) {
             // SAFETY: each store writes 16 rows of 64 bytes, STRIDE apart, which is all of a `Sums`, and the four follow each
             // other in `sums`; shapes as in `clear`.
             unsafe {
@@ -166,7 +163,7 @@ mod native {
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 mod nowhere {
-    use super::super::{Sums, Tile};
+    use super::super::{Sums, Tile, Unit};
 
     /// There is none.
     pub(in super::super) enum Amx {}
@@ -175,20 +172,22 @@ mod nowhere {
         pub(in super::super) fn is_there() -> bool {
             false
         }
+    }
 
-        pub(in super::super) fn new() -> Option<Self> {
-            None
+    impl Unit for Amx {
+        fn new() -> Self {
+            panic!("this machine has no tile registers")
         }
 
-        pub(in super::super) fn clear(&mut self) {
+        fn clear(&mut self) {
             match *self {}
         }
 
-        pub(in super::super) fn add(&mut self, _: [&Tile; 2], _: [&Tile; 2]) {
+        fn add(&mut self, _: [&Tile; 2], _: [&Tile; 2]) {
             match *self {}
         }
 
-        pub(in super::super) fn read(&mut self, _: &mut [[Sums; 2]; 2]) {
+        fn read(&mut self, _: &mut [[Sums; 2]; 2]) {
             match *self {}
         }
     }

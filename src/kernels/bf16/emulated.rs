@@ -1,26 +1,29 @@
 //! The matrix unit of AMX in plain code, to the bit: TDPBF16PS as in Intel's instruction set reference.
 
-use super::{LANES, Sums, Tile};
+use super::{LANES, Sums, Tile, Unit};
 
 /// Four sums.
-pub(super) struct Emulated {
-    pub(super) sums: [[Sums; 2]; 2],
-}
+pub(super) struct Emulated([[Sums; 2]; 2]);
 
-impl Default for Emulated {
-    fn default() -> Self {
-        Self { sums: [[Sums::ZERO; 2]; 2] }
+impl Unit for Emulated {
+    fn new() -> Self {
+        Self([[Sums::ZERO; 2]; 2])
     }
-}
 
-impl Emulated {
-    /// See [`super::Unit::add`].
-    pub(super) fn add(&mut self, left: [&Tile; 2], right: [&Tile; 2]) {
-        for (sums, left) in self.sums.iter_mut().zip(left) {
+    fn clear(&mut self) {
+        *self = Self::new();
+    }
+
+    fn add(&mut self, left: [&Tile; 2], right: [&Tile; 2]) {
+        for (sums, left) in self.0.iter_mut().zip(left) {
             for (sums, right) in sums.iter_mut().zip(right) {
                 multiply(left, right, sums);
             }
         }
+    }
+
+    fn read(&mut self, sums: &mut [[Sums; 2]; 2]) {
+        *sums = self.0;
     }
 }
 
