@@ -6,7 +6,7 @@ mod mask;
 mod roofline;
 
 use bionic_cpu::aligned::Aligned;
-use bionic_cpu::kernels::sparse::{self, Pattern, Transpose};
+use bionic_cpu::kernels::sparse::{self, Pattern, Sliced, Transpose};
 use bionic_cpu::rng::Rng;
 use criterion::Criterion;
 use roofline::{Traffic, aligned, bench_on, numbers, print_bandwidth, same, short};
@@ -68,6 +68,14 @@ fn point(criterion: &mut Criterion, n_post: usize, n_pre: usize, percent: usize,
             bench_on(criterion, threads, &label("dw"), flops, &reads_pre, || {
                 sparse::backward_weights(p, batch, &dy, &x, &mut dw);
             });
+        }
+        if batch == 1 {
+            let sliced = Sliced::new(p, &w);
+            let mut laid_out = vec![f32::NAN; n_post];
+            sliced.forward(&x, &mut laid_out, false);
+            same("y laid out", &laid_out, &y);
+            let label = format!("{n_post} x {n_pre}, {percent} %, B1, 1 thr. y laid out");
+            bench_on(criterion, 1, &label, flops, &reads_pre, || sliced.forward(&x, &mut laid_out, false));
         }
         if batch == 32 {
             peer(criterion, p, batch, &w, &x, &y);

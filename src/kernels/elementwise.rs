@@ -50,8 +50,24 @@ pub fn add_relu_backward(a: &[f32], da: &[f32], du: &mut [f32]) {
 /// `y[n, b] += bias[n]`; `y (N, B)`, `bias (N)`.
 pub fn add_rows(y: &mut [f32], bias: &[f32], batch: usize) {
     assert_eq!(y.len(), bias.len() * batch, "y must be (N, B)");
+    if batch == 1 {
+        return y.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias);
+    }
     for (row, bias) in y.chunks_exact_mut(batch).zip(bias) {
         row.iter_mut().for_each(|y| *y += bias);
+    }
+}
+
+/// `y = x (1 - γ n)`, graded inhibition of dose n: `dose (N)`, `x (N, B)`, `y (N, B)`.
+pub fn inhibit_rows(gamma: f32, dose: &[f32], batch: usize, x: &[f32], y: &mut [f32]) {
+    assert_eq!(x.len(), dose.len() * batch, "x must be (N, B)");
+    assert_eq!(y.len(), dose.len() * batch, "y must be (N, B)");
+    if batch == 1 {
+        return y.iter_mut().zip(x).zip(dose).for_each(|((y, x), n)| *y = x * (1.0 - gamma * n));
+    }
+    for ((y, x), n) in y.chunks_exact_mut(batch).zip(x.chunks_exact(batch)).zip(dose) {
+        let factor = 1.0 - gamma * n;
+        y.iter_mut().zip(x).for_each(|(y, x)| *y = x * factor);
     }
 }
 
@@ -84,6 +100,19 @@ mod tests {
         let mut dx = [f32::NAN; 3];
         relu_backward(&[0.0, 2.0, 0.0], &[5.0, 6.0, 7.0], &mut dx);
         assert_eq!(dx, [0.0, 6.0, 0.0]);
+    }
+
+    /// Of one sample, which goes by another loop, and of several.
+    #[test]
+    fn a_neuron_has_its_bias_and_dose_in_every_sample() {
+        for batch in [1, 3] {
+            let mut y = vec![1.0; 2 * batch];
+            add_rows(&mut y, &[1.0, 3.0], batch);
+            assert_eq!(y, [vec![2.0; batch], vec![4.0; batch]].concat());
+            let mut v = vec![f32::NAN; 2 * batch];
+            inhibit_rows(0.5, &[0.0, 1.0], batch, &y, &mut v);
+            assert_eq!(v, vec![2.0; 2 * batch]);
+        }
     }
 
     #[test]

@@ -8,11 +8,13 @@
 mod outer;
 mod panel;
 mod product;
+mod sliced;
 mod stretch;
 mod transpose;
 
 pub(super) use outer::{each_row, outer, update_row};
 use product::product;
+pub use sliced::Sliced;
 pub use transpose::{Transpose, backward_input};
 
 /// The mask of a projection as CSR by postsynaptic neuron, a plain view that checks lengths only.

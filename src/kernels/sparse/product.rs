@@ -8,7 +8,7 @@ use crate::kernels::threads::for_pieces;
 use wide::{f32x8, f32x16};
 
 /// Multiply-adds per piece of work, at least.
-const PIECE: usize = 100_000;
+pub(super) const PIECE: usize = 100_000;
 
 /// As [`forward`](super::forward), shapes checked.
 pub(super) fn product(p: Pattern, batch: usize, w: &[f32], x: &[f32], y: &mut [f32], accumulate: bool) {

@@ -134,8 +134,7 @@ impl Layer for Column {
     }
 
     fn hold(&mut self, weights: Option<&[f32]>) {
-        // Those that may be dense.
-        for (p, _) in self.populations.iter_mut().flat_map(Population::afferents) {
+        for p in self.populations.iter_mut().flat_map(Population::projections_mut) {
             p.hold(weights.map(|w| &w[self.ranges[p.tensor].clone()]));
         }
     }

@@ -166,6 +166,17 @@ impl Population {
         self.excitatory.iter().chain(&self.intra).chain(inhibitory.into_iter().flatten())
     }
 
+    /// The same, to change them.
+    pub(crate) fn projections_mut(&mut self) -> impl Iterator<Item = &mut Projection> {
+        let inhibitory = match &mut self.inhibition {
+            Inhibition::Interneurons(i) => {
+                Some(i.afferents.iter_mut().chain(&mut i.from_lamina).chain([&mut i.efferent]))
+            }
+            _ => None,
+        };
+        self.excitatory.iter_mut().chain(&mut self.intra).chain(inhibitory.into_iter().flatten())
+    }
+
     /// Where the products of the projections from the input go, in a pass over `batch` images.
     pub(crate) fn products(&mut self, batch: usize) -> impl Iterator<Item = Product<'_>> {
         let mut ends = vec![(self.n, self.excitatory.first(), &mut self.scratch.u)];
@@ -208,10 +219,7 @@ impl Population {
             Inhibition::None => v.copy_from_slice(u),
             Inhibition::Graded { dose, gamma, tensor } => {
                 let gamma = tensor.map_or(*gamma, |t| w(t)[0]);
-                for ((v, u), n) in v.chunks_exact_mut(batch).zip(u.chunks_exact(batch)).zip(&*dose) {
-                    let factor = 1.0 - gamma * n;
-                    v.iter_mut().zip(u).for_each(|(v, u)| *v = u * factor);
-                }
+                elementwise::inhibit_rows(gamma, dose, batch, u, v);
             }
             Inhibition::Interneurons(cells) => {
                 cells.h.resize(cells.n * batch, 0.0);

@@ -57,8 +57,15 @@ pub(crate) struct Projection {
     part: Aligned,
     /// Activity turned round for the weight gradient of a whole block `(B, N_pre)`.
     turned: Aligned,
-    /// The weights of a dense projection laid out for single images, if they are held; one for all replicas.
-    held: Option<Arc<dense::ByInput>>,
+    /// The weights laid out for single images, if they are held; one for all replicas.
+    held: Option<Held>,
+}
+
+/// Weights laid out for single images.
+#[derive(Clone)]
+enum Held {
+    Dense(Arc<dense::ByInput>),
+    Masked(Arc<sparse::Sliced>),
 }
 
 impl Projection {
@@ -101,14 +108,16 @@ impl Projection {
 
     /// `y = W̃ x`, or `y += W̃ x`; draws this pass's noise.
     pub(crate) fn forward(&mut self, pass: &Pass, w: &[f32], x: &[f32], y: &mut [f32], accumulate: bool) {
+        assert!(self.mask.synapses().is_some() || !accumulate, "a dense projection comes first");
+        match &self.held {
+            Some(Held::Dense(held)) if pass.batch == 1 => return held.forward(None, x, y),
+            Some(Held::Masked(held)) if pass.batch == 1 => return held.forward(x, y, accumulate),
+            _ => {}
+        }
         self.draw_noise(pass, w);
         let w = if self.noisy.is_empty() { w } else { &self.noisy };
         match &self.mask {
             Mask::Dense { n_post, n_pre } => {
-                assert!(!accumulate, "a dense projection comes first");
-                if let Some(held) = self.held.as_ref().filter(|_| pass.batch == 1) {
-                    return held.forward(None, x, y);
-                }
                 dense::forward(*n_post, *n_pre, pass.batch, w, None, x, y);
             }
             Mask::Synapses(s) if self.whole => {
@@ -121,10 +130,11 @@ impl Projection {
 
     /// [`Layer::hold`](crate::model::Layer::hold) of the weights of this projection.
     pub(crate) fn hold(&mut self, w: Option<&[f32]>) {
-        self.held = match self.mask {
-            Mask::Dense { n_post, n_pre } => w.map(|w| Arc::new(dense::ByInput::new(n_post, n_pre, w))),
-            Mask::Synapses(_) => None,
-        };
+        self.held = w.and_then(|w| match &self.mask {
+            Mask::Dense { n_post, n_pre } => Some(Held::Dense(Arc::new(dense::ByInput::new(*n_post, *n_pre, w)))),
+            Mask::Synapses(s) if self.whole || s.n_pre() > sparse::Sliced::MOST => None,
+            Mask::Synapses(s) => Some(Held::Masked(Arc::new(sparse::Sliced::new(s.pattern(), w)))),
+        });
     }
 
     /// `dw = dy xᵀ` at the stored synapses, and `W̃ᵀ dy` for the input as `dx` says. A dense projection never adds to
