@@ -5,12 +5,22 @@ use super::threads::for_pieces;
 use crate::aligned::Aligned;
 use wide::f32x16;
 
-/// Widths of a panel of [`ByInput`], vectors; the widest one leaves registers for the input.
-const WIDTHS: &[usize] = if ONE_REGISTER { &[16, 8, 4, 2, 1] } else { &[4, 2, 1] };
+/// Widest panel of [`ByInput`], vectors: it leaves registers for the input.
+const WIDEST: usize = if ONE_REGISTER { 24 } else { 6 };
+
+/// A call of the function whose parameter is `$width`, one of the numbers that follow.
+macro_rules! with_width {
+    ($width:expr, $function:ident $arguments:tt, $($known:literal)+) => {
+        match $width {
+            $($known => $function::<$known> $arguments,)+
+            width => unreachable!("a panel of {width} vectors"),
+        }
+    };
+}
 
 /// The weights of a dense projection turned to lie input by input, so that those of a silent input are never read.
 ///
-/// After a ReLU and pooling, two of three inputs are silent. The output is cut into panels of some vectors that stay in
+/// After a ReLU and pooling, a third of the inputs or more are silent. The output is cut into panels of some vectors that stay in
 /// registers; each panel holds its weights `(N_pre, width)`. Every output is one chain of multiply-adds in the order of
 /// the inputs, as in a batch: the same bits, unless a weight of a silent input is not finite.
 #[derive(Clone)]
@@ -60,28 +70,19 @@ impl ByInput {
             let (panel, after) = rest.split_at(self.n_pre * width * LANES);
             let y = &mut y[first..];
             let bias = bias.map(|b| &b[first..]);
-            match width {
-                16 => one_panel::<16>(active, panel, bias, y),
-                8 => one_panel::<8>(active, panel, bias, y),
-                4 => one_panel::<4>(active, panel, bias, y),
-                2 => one_panel::<2>(active, panel, bias, y),
-                _ => one_panel::<1>(active, panel, bias, y),
-            }
+            with_width!(width, one_panel(active, panel, bias, y), 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24);
             rest = after;
         }
     }
 }
 
-/// First output and width in vectors of each panel.
+/// First output and width in vectors of each panel: as few as can be, as wide as each other but for one vector, so that
+/// none has too few sums to hide the latency of a multiply-add.
 fn cut(n_post: usize) -> impl Iterator<Item = (usize, usize)> {
-    let (mut first, mut vectors) = (0, n_post.div_ceil(LANES));
-    std::iter::from_fn(move || {
-        let width = *WIDTHS.iter().find(|&&width| width <= vectors)?;
-        let panel = (first, width);
-        first += width * LANES;
-        vectors -= width;
-        Some(panel)
-    })
+    let vectors = n_post.div_ceil(LANES);
+    let panels = vectors.div_ceil(WIDEST);
+    let start = move |panel: usize| (vectors * panel).checked_div(panels).unwrap_or(0);
+    (0..panels).map(move |panel| (start(panel) * LANES, start(panel + 1) - start(panel)))
 }
 
 /// `y = b + Σ w[pre] x` over the active inputs `(pre, x)`, for the `V` vectors of one panel `(N_pre, V)`.

@@ -100,7 +100,7 @@ pub fn for_plane_pieces<const P: usize>(
             *slot = Some(plane);
         }
         let planes = planes.map(Option::unwrap_or_default);
-        halve(planes, n, 0..plane_len.div_ceil(piece_len), piece_len, parallel, &|i, planes| f(group, i, planes));
+        each_piece(planes, n, 0..plane_len.div_ceil(piece_len), piece_len, parallel, &|i, planes| f(group, i, planes));
     });
 }
 
@@ -113,17 +113,37 @@ pub(super) fn for_pieces_of<const P: usize, T: Send>(
 ) {
     let (piece_len, len) = (piece_len.max(1), outs.first().map_or(0, |out| out.len()));
     if len > 0 {
-        halve(outs, P, 0..len.div_ceil(piece_len), piece_len, shared(work), &f);
+        each_piece(outs, P, 0..len.div_ceil(piece_len), piece_len, shared(work), &f);
     }
 }
 
-/// Halves `pieces` of the first `n` planes until one is left for `f`.
-fn halve<const P: usize, T: Send>(
+/// Calls `f` for each of `pieces` of the first `n` planes.
+fn each_piece<const P: usize, T: Send>(
     mut planes: [&mut [T]; P],
     n: usize,
     pieces: Range<usize>,
     piece_len: usize,
     parallel: bool,
+    f: &(impl Fn(usize, &mut [&mut [T]]) + Sync),
+) {
+    if parallel {
+        return halve(planes, n, pieces, piece_len, f);
+    }
+    for i in pieces {
+        let mut piece = [const { None }; P];
+        for (piece, plane) in piece.iter_mut().zip(&mut planes[..n]) {
+            *piece = plane.split_off_mut(..piece_len.min(plane.len()));
+        }
+        f(i, &mut piece.map(Option::unwrap_or_default)[..n]);
+    }
+}
+
+/// Halves `pieces` of the first `n` planes, one half for another worker, until one is left for `f`.
+fn halve<const P: usize, T: Send>(
+    mut planes: [&mut [T]; P],
+    n: usize,
+    pieces: Range<usize>,
+    piece_len: usize,
     f: &(impl Fn(usize, &mut [&mut [T]]) + Sync),
 ) {
     if pieces.len() <= 1 {
@@ -141,14 +161,10 @@ fn halve<const P: usize, T: Send>(
     });
     let right = right.map(Option::unwrap_or_default);
     let middle = pieces.start + middle;
-    let a = || halve(left, n, pieces.start..middle, piece_len, parallel, f);
-    let b = || halve(right, n, middle..pieces.end, piece_len, parallel, f);
-    if parallel {
-        rayon::join(a, b);
-    } else {
-        a();
-        b();
-    }
+    rayon::join(
+        || halve(left, n, pieces.start..middle, piece_len, f),
+        || halve(right, n, middle..pieces.end, piece_len, f),
+    );
 }
 
 /// Runs both, on two workers of the pool that the caller runs on; one after the other outside of a pool.

@@ -72,8 +72,8 @@ impl Sliced {
         assert_eq!(y.len(), self.n_post, "y must be (N_post)");
         let mut sums = vec![[0.0; ROWS]; self.starts.len() - 1];
         match self.n_pre {
-            ..=0x400 => self.sums::<0x400>(x, &mut sums),
-            ..=0x2000 => self.sums::<0x2000>(x, &mut sums),
+            ..0x400 => self.sums::<0x400>(x, &mut sums),
+            0x400..0x2000 => self.sums::<0x2000>(x, &mut sums),
             _ => self.sums::<{ Self::MOST }>(x, &mut sums),
         }
         if !accumulate {
