@@ -11,6 +11,7 @@
 //!
 //! Weights exist only at the synapses of the masks: CSR values `(S)`, in forward, backward and plasticity.
 
+mod interneurons;
 mod population;
 mod projection;
 mod silence;
@@ -22,7 +23,8 @@ use crate::connectome::Synapses;
 use projection::InputGradient;
 use std::ops::Range;
 
-pub(crate) use population::{Inhibition, Interneurons, LAYER_NORM_EPSILON, Population};
+pub(crate) use interneurons::Interneurons;
+pub(crate) use population::{Inhibition, LAYER_NORM_EPSILON, Population};
 pub(crate) use projection::Projection;
 pub use silence::Group;
 pub use wiring::build;

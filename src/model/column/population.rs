@@ -11,6 +11,7 @@
 //! - `none`: v = u'.
 
 use super::Source;
+use super::interneurons::Interneurons;
 use super::projection::{InputGradient, Projection};
 use crate::aligned::Aligned;
 use crate::kernels::{dense, elementwise, norm};
@@ -33,49 +34,6 @@ pub(crate) enum Inhibition {
         tensor: Option<usize>,
     },
     Interneurons(Box<Interneurons>),
-}
-
-/// The inhibitory cells of a lamina, and their projections.
-#[derive(Clone)]
-pub(crate) struct Interneurons {
-    pub(crate) n: usize,
-    /// Index of each in the connectome's list of neurons `(N_I)`.
-    pub(crate) neurons: Vec<usize>,
-    /// E (earlier populations, features) to I.
-    pub(crate) afferents: Vec<Projection>,
-    /// E to I within the lamina, driven by the first response φ(u).
-    pub(crate) from_lamina: Option<Projection>,
-    /// I to E.
-    pub(crate) efferent: Projection,
-    /// Tensors of the gain g and the shunting exponent α, each `(N)`.
-    pub(crate) gain: usize,
-    pub(crate) alpha: usize,
-    pub(crate) shunt_floor: f32,
-    /// h `(N_I, B)`, s `(N, B)`, and their gradients.
-    h: Aligned,
-    s: Aligned,
-    dh: Aligned,
-    ds: Aligned,
-}
-
-impl Interneurons {
-    pub(crate) fn new(
-        neurons: Vec<usize>,
-        afferents: Vec<Projection>,
-        from_lamina: Option<Projection>,
-        efferent: Projection,
-        [gain, alpha]: [usize; 2],
-        shunt_floor: f32,
-    ) -> Self {
-        let [h, s, dh, ds] = std::array::from_fn(|_| Aligned::default());
-        let n = neurons.len();
-        Self { n, neurons, afferents, from_lamina, efferent, gain, alpha, shunt_floor, h, s, dh, ds }
-    }
-
-    /// Activity h of the last pass `(N_I, B)`.
-    pub(crate) fn output(&self, batch: usize) -> &[f32] {
-        &self.h[..self.n * batch]
-    }
 }
 
 /// Tensors of LayerNorm, each `(N)`.
@@ -160,7 +118,7 @@ impl Population {
     /// Every projection that ends or starts on this lamina's neurons.
     pub(crate) fn projections(&self) -> impl Iterator<Item = &Projection> {
         let inhibitory = match &self.inhibition {
-            Inhibition::Interneurons(i) => Some(i.afferents.iter().chain(&i.from_lamina).chain([&i.efferent])),
+            Inhibition::Interneurons(cells) => Some(cells.projections()),
             _ => None,
         };
         self.excitatory.iter().chain(&self.intra).chain(inhibitory.into_iter().flatten())
@@ -169,9 +127,7 @@ impl Population {
     /// The same, to change them.
     pub(crate) fn projections_mut(&mut self) -> impl Iterator<Item = &mut Projection> {
         let inhibitory = match &mut self.inhibition {
-            Inhibition::Interneurons(i) => {
-                Some(i.afferents.iter_mut().chain(&mut i.from_lamina).chain([&mut i.efferent]))
-            }
+            Inhibition::Interneurons(cells) => Some(cells.projections_mut()),
             _ => None,
         };
         self.excitatory.iter_mut().chain(&mut self.intra).chain(inhibitory.into_iter().flatten())
@@ -179,15 +135,16 @@ impl Population {
 
     /// Where the products of the projections from the input go, in a pass over `batch` images.
     pub(crate) fn products(&mut self, batch: usize) -> impl Iterator<Item = Product<'_>> {
-        let mut ends = vec![(self.n, self.excitatory.first(), &mut self.scratch.u)];
-        if let Inhibition::Interneurons(cells) = &mut self.inhibition {
-            ends.push((cells.n, cells.afferents.first(), &mut cells.h));
-        }
-        ends.into_iter().filter_map(move |(n_post, first, y)| {
-            let p = first.filter(|p| p.source == Source::Input)?;
-            y.resize(n_post * batch, 0.0);
-            Some(Product { tensor: p.tensor, bias: None, n_post, y })
-        })
+        let (n, u) = (self.n, &mut self.scratch.u);
+        let excitatory = self.excitatory.first().filter(|p| p.source == Source::Input).map(|p| {
+            u.resize(n * batch, 0.0);
+            Product { tensor: p.tensor, bias: None, n_post: n, y: u }
+        });
+        let inhibitory = match &mut self.inhibition {
+            Inhibition::Interneurons(cells) => cells.product(batch),
+            _ => None,
+        };
+        excitatory.into_iter().chain(inhibitory)
     }
 
     /// Computes the output from the activity of its sources; `None` if the products of a source are there already.
@@ -221,29 +178,7 @@ impl Population {
                 let gamma = tensor.map_or(*gamma, |t| w(t)[0]);
                 elementwise::inhibit_rows(gamma, dose, batch, u, v);
             }
-            Inhibition::Interneurons(cells) => {
-                cells.h.resize(cells.n * batch, 0.0);
-                cells.s.resize(len, 0.0);
-                for (i, p) in cells.afferents.iter_mut().enumerate() {
-                    if let Some(x) = activity(p.source) {
-                        p.forward(pass, w(p.tensor), x, &mut cells.h, i > 0);
-                    }
-                }
-                match (&mut cells.from_lamina, cells.afferents.len()) {
-                    (Some(p), others) => p.forward(pass, w(p.tensor), a, &mut cells.h, others > 0),
-                    (None, 0) => cells.h.fill(0.0),
-                    _ => {}
-                }
-                cells.efferent.forward(pass, w(cells.efferent.tensor), &cells.h, &mut cells.s, false);
-                let (gain, alpha, bias) = (w(cells.gain), w(cells.alpha), w(self.bias));
-                for i in 0..self.n {
-                    let row = i * batch..(i + 1) * batch;
-                    let (g, e, b) = (gain[i], alpha[i].exp(), bias[i]);
-                    for ((v, u), s) in v[row.clone()].iter_mut().zip(&u[row.clone()]).zip(&cells.s[row]) {
-                        *v = g * (u - s) / (e * s + cells.shunt_floor) + b;
-                    }
-                }
-            }
+            Inhibition::Interneurons(cells) => cells.forward(pass, w, self.bias, activity, a, u, v),
         }
         if pass.training && self.unit_noise > 0.0 {
             let mut rng = Rng::stream(pass.seed, "unit noise", &[pass.step, self.bias as u64, pass.slice]);
@@ -329,43 +264,7 @@ impl Population {
                 da.fill(0.0);
             }
             Inhibition::Interneurons(cells) => {
-                cells.ds.resize(len, 0.0);
-                cells.dh.resize(cells.n * batch, 0.0);
-                let (gain, alpha) = (w(cells.gain), w(cells.alpha));
-                for i in 0..self.n {
-                    let row = i * batch..(i + 1) * batch;
-                    let (g, e) = (gain[i], alpha[i].exp());
-                    let (mut d_gain, mut d_alpha, mut d_bias) = (0.0, 0.0, 0.0);
-                    for j in row {
-                        let (s, d) = (cells.s[j], dv[j]);
-                        let inverse = 1.0 / (e * s + cells.shunt_floor);
-                        let z = (u[j] - s) * inverse;
-                        d_bias += d;
-                        d_gain += d * z;
-                        du[j] = d * g * inverse;
-                        // dz/ds = -(1 + e z) / divisor, dz/dα = -z e s / divisor
-                        cells.ds[j] = -du[j] * (1.0 + e * z);
-                        d_alpha -= du[j] * z * e * s;
-                    }
-                    dweights[ranges[self.bias].start + i] = d_bias;
-                    dweights[ranges[cells.gain].start + i] = d_gain;
-                    dweights[ranges[cells.alpha].start + i] = d_alpha;
-                }
-                let t = cells.efferent.tensor;
-                let d_efferent = &mut dweights[ranges[t].clone()];
-                let dh = InputGradient::Overwrite(&mut cells.dh);
-                cells.efferent.backward(w(t), batch, &cells.h, &cells.ds, dh, d_efferent);
-                da.fill(0.0);
-                if let Some(p) = &mut cells.from_lamina {
-                    p.backward(
-                        w(p.tensor),
-                        batch,
-                        a,
-                        &cells.dh,
-                        InputGradient::Add(da),
-                        &mut dweights[ranges[p.tensor].clone()],
-                    );
-                }
+                cells.backward(batch, w, ranges, self.bias, a, u, dv, du, da, dweights);
             }
         }
         if let Some(p) = &mut self.intra {
@@ -381,18 +280,17 @@ impl Population {
     pub(crate) fn afferents(&mut self) -> impl Iterator<Item = (&mut Projection, &[f32])> {
         let du = self.scratch.du.as_slice();
         let to_interneurons = match &mut self.inhibition {
-            Inhibition::Interneurons(cells) => Some((&mut cells.afferents, cells.dh.as_slice())),
+            Inhibition::Interneurons(cells) => Some(cells.afferents_mut()),
             _ => None,
         };
-        let to_interneurons = to_interneurons.into_iter().flat_map(|(list, dh)| list.iter_mut().map(move |p| (p, dh)));
-        self.excitatory.iter_mut().map(move |p| (p, du)).chain(to_interneurons)
+        self.excitatory.iter_mut().map(move |p| (p, du)).chain(to_interneurons.into_iter().flatten())
     }
 
     /// The same projections after [`Population::backward_local`], unchanged.
     pub(crate) fn afferents_done(&self) -> impl Iterator<Item = (&Projection, &[f32])> {
         let du = self.scratch.du.as_slice();
         let to_interneurons = match &self.inhibition {
-            Inhibition::Interneurons(cells) => Some(cells.afferents.iter().map(|p| (p, cells.dh.as_slice()))),
+            Inhibition::Interneurons(cells) => Some(cells.afferents.iter().map(|p| (p, cells.gradient()))),
             _ => None,
         };
         self.excitatory.iter().map(move |p| (p, du)).chain(to_interneurons.into_iter().flatten())

@@ -1,6 +1,7 @@
 //! From a connectome and a configuration to the column's populations, projections and tensors.
 
-use super::population::{Inhibition, Interneurons, Norm, Population};
+use super::interneurons::Interneurons;
+use super::population::{Inhibition, Norm, Population};
 use super::projection::{Mask, Projection};
 use super::{Column, Source};
 use crate::config::Config;
