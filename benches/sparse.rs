@@ -75,7 +75,9 @@ fn point(criterion: &mut Criterion, n_post: usize, n_pre: usize, percent: usize,
             sliced.forward(&x, &mut laid_out, false);
             same("y laid out", &laid_out, &y);
             let label = format!("{n_post} x {n_pre}, {percent} %, B1, 1 thr. y laid out");
-            bench_on(criterion, 1, &label, flops, &reads_pre, || sliced.forward(&x, &mut laid_out, false));
+            let s = p.synapses();
+            let reads = [traffic(p, n_pre, 1)[0], Traffic { bytes: (6 * s) as f64, size: 6 * s }];
+            bench_on(criterion, 1, &label, flops, &reads, || sliced.forward(&x, &mut laid_out, false));
         }
         if batch == 32 {
             peer(criterion, p, batch, &w, &x, &y);

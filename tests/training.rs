@@ -4,10 +4,11 @@
 
 mod run_support;
 
-use bionic_cpu::config::Overrides;
+use bionic_cpu::config::{Config, Overrides};
 use bionic_cpu::data::Standardize;
 use bionic_cpu::error::Kind;
 use bionic_cpu::eval::{EvalSplit, evaluate};
+use bionic_cpu::kernels::bf16;
 use bionic_cpu::train::{Event, Stop, resume, train};
 use run_support::*;
 use std::collections::BTreeMap;
@@ -193,6 +194,37 @@ fn edit(path: &Path, old: &str, new: &str) {
     let text = fs::read_to_string(path).unwrap();
     assert!(text.contains(old), "{old} in {}", path.display());
     fs::write(path, text.replacen(old, new, 1)).unwrap();
+}
+
+/// What `precision = "bf16"` does not do, said in a warning; the record names the arithmetic of what is rounded alone.
+#[test]
+fn bf16_in_vain_is_said() {
+    let place = Place::new();
+    let f32 = place.config("bionic", &["epochs=1"]);
+    let narrow = place.config("bionic", &["epochs=1", "precision=bf16"]);
+    let wide = place.config("bionic", &["epochs=1", "precision=bf16", WIDE]);
+    let arithmetic = |name: &str, config: &Config| {
+        let (out, mut warnings) = (place.run(name), Vec::new());
+        let mut observer = |event: Event| {
+            if let Event::Warning(text) = event {
+                warnings.push(text);
+            }
+        };
+        train(config, &out, &mut observer, &Stop::new()).unwrap();
+        let run: serde_json::Value = serde_json::from_slice(&fs::read(out.join("run.json")).unwrap()).unwrap();
+        (run["kernels"].as_str().unwrap().to_string(), warnings.join("; "))
+    };
+    let (exact, none) = arithmetic("f32", &f32);
+    assert_eq!(none, "");
+    let (same, said) = arithmetic("narrow", &narrow);
+    assert_eq!(same, exact);
+    assert!(said.contains("rounds nothing"), "{said}");
+    let (rounded, said) = arithmetic("wide", &wide);
+    assert_eq!(
+        (said.is_empty(), rounded == exact),
+        if bf16::is_native() { (true, true) } else { (false, false) },
+        "{said}"
+    );
 }
 
 /// A `--set` that must change the trained network, and what it needs beside it (in the run compared with, too).

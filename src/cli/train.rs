@@ -52,7 +52,7 @@ pub struct Args {
     /// result is refused: the command that started the run may be repeated with --resume
     #[arg(long, requires = "out")]
     resume: bool,
-    /// With --resume: go on although data, connectome, configuration or vector width are no longer those of the run
+    /// With --resume: go on although data, connectome, configuration or arithmetic (vector width) are not the run's
     #[arg(long, requires = "resume")]
     force: bool,
     /// Print one JSON object

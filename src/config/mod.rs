@@ -217,11 +217,6 @@ pub struct Plasticity {
 }
 
 impl Config {
-    /// Whether `precision` is bf16.
-    pub fn in_bf16(&self) -> bool {
-        self.precision == "bf16"
-    }
-
     /// Checks the ranges that no type expresses.
     ///
     /// # Errors

@@ -8,11 +8,14 @@ use wide::f32x16;
 /// Widest panel of [`ByInput`], vectors: it leaves registers for the input.
 const WIDEST: usize = if ONE_REGISTER { 24 } else { 6 };
 
-/// A call of the function whose parameter is `$width`, one of the numbers that follow.
-macro_rules! with_width {
-    ($width:expr, $function:ident $arguments:tt, $($known:literal)+) => {
+/// [`one_panel`] of `$width` vectors, up to the widest.
+macro_rules! one_panel {
+    ($width:expr, $arguments:tt) => {
+        one_panel!($width, $arguments, 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24)
+    };
+    ($width:expr, $arguments:tt, $($known:literal)+) => {
         match $width {
-            $($known => $function::<$known> $arguments,)+
+            $($known => one_panel::<$known> $arguments,)+
             width => unreachable!("a panel of {width} vectors"),
         }
     };
@@ -20,9 +23,9 @@ macro_rules! with_width {
 
 /// The weights of a dense projection turned to lie input by input, so that those of a silent input are never read.
 ///
-/// After a ReLU and pooling, a third of the inputs or more are silent. The output is cut into panels of some vectors that stay in
-/// registers; each panel holds its weights `(N_pre, width)`. Every output is one chain of multiply-adds in the order of
-/// the inputs, as in a batch: the same bits, unless a weight of a silent input is not finite.
+/// After a ReLU and pooling, a third of the inputs or more are silent. The output is cut into panels of some vectors
+/// that stay in registers; each panel holds its weights `(N_pre, width)`. Every output is one chain of multiply-adds in
+/// the order of the inputs, as in a batch: the same bits, unless a weight of a silent input is not finite.
 #[derive(Clone)]
 pub struct ByInput {
     n_post: usize,
@@ -70,18 +73,18 @@ impl ByInput {
             let (panel, after) = rest.split_at(self.n_pre * width * LANES);
             let y = &mut y[first..];
             let bias = bias.map(|b| &b[first..]);
-            with_width!(width, one_panel(active, panel, bias, y), 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24);
+            one_panel!(width, (active, panel, bias, y));
             rest = after;
         }
     }
 }
 
 /// First output and width in vectors of each panel: as few as can be, as wide as each other but for one vector, so that
-/// none has too few sums to hide the latency of a multiply-add.
+/// none has few sums, which would not hide the latency of a multiply-add, beside many.
 fn cut(n_post: usize) -> impl Iterator<Item = (usize, usize)> {
     let vectors = n_post.div_ceil(LANES);
     let panels = vectors.div_ceil(WIDEST);
-    let start = move |panel: usize| (vectors * panel).checked_div(panels).unwrap_or(0);
+    let start = move |panel: usize| vectors * panel / panels;
     (0..panels).map(move |panel| (start(panel) * LANES, start(panel + 1) - start(panel)))
 }
 
@@ -143,7 +146,7 @@ mod tests {
     /// Every width of a panel and its end, with inputs silent here and there.
     #[test]
     fn by_input_it_is_the_reference_and_to_the_bit_that_of_a_batch() {
-        for n_post in SIZES.into_iter().chain([0, 32, 47, 266, 512]) {
+        for n_post in SIZES.into_iter().chain((0..=WIDEST + 1).map(|vectors| (vectors * LANES).saturating_sub(1))) {
             for n_pre in SIZES.into_iter().chain([0, 70]) {
                 let (w, bias, mut x) = (random("w", n_post * n_pre), random("bias", n_post), random("x", n_pre));
                 x.iter_mut().step_by(3).for_each(|x| *x = 0.0);

@@ -48,6 +48,9 @@ pub fn add_relu_backward(a: &[f32], da: &[f32], du: &mut [f32]) {
 }
 
 /// `y[n, b] += bias[n]`; `y (N, B)`, `bias (N)`.
+///
+/// # Panics
+/// If a length does not fit, or the batch is empty.
 pub fn add_rows(y: &mut [f32], bias: &[f32], batch: usize) {
     assert_eq!(y.len(), bias.len() * batch, "y must be (N, B)");
     if batch == 1 {
@@ -59,6 +62,9 @@ pub fn add_rows(y: &mut [f32], bias: &[f32], batch: usize) {
 }
 
 /// `y = x (1 - γ n)`, graded inhibition of dose n: `dose (N)`, `x (N, B)`, `y (N, B)`.
+///
+/// # Panics
+/// If a length does not fit, or the batch is empty.
 pub fn inhibit_rows(gamma: f32, dose: &[f32], batch: usize, x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), dose.len() * batch, "x must be (N, B)");
     assert_eq!(y.len(), dose.len() * batch, "y must be (N, B)");

@@ -1,5 +1,5 @@
-//! Plain functions on slices: no neurons, no files, no allocation, no global state. [`bf16`] has scratch that grows, and the
-//! tile registers of its thread.
+//! Plain functions on slices: no neurons, no files, no allocation, no global state. [`bf16`] has scratch that grows,
+//! and the tile registers of its thread.
 //!
 //! Activity is `(N, B)`, batch innermost: `x[n * batch + b]`. Images are `(C, H, W, B)`. Every output element is
 //! summed by one thread in an order fixed by the shapes alone, so any number of threads gives the same bits.
@@ -41,8 +41,8 @@ mod winograd_turn;
 mod winograd_weights;
 mod winograd_weights_eight;
 
-/// What decides the last bits of a sum beside the source: architecture, lanes of the vector registers, fused multiply-add;
-/// and, if factors are rounded to bf16, whether there is a matrix unit for them.
+/// What decides the last bits of a sum beside the source: architecture, lanes of the vector registers, fused
+/// multiply-add; and, if factors are rounded to bf16, whether there is a matrix unit for them.
 pub fn arithmetic(bf16: bool) -> String {
     let lanes = match () {
         () if cfg!(target_feature = "avx512f") => 16,

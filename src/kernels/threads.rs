@@ -117,7 +117,7 @@ pub(super) fn for_pieces_of<const P: usize, T: Send>(
     }
 }
 
-/// Calls `f` for each of `pieces` of the first `n` planes.
+/// Calls `f` for each of `pieces` of the first `n` planes: shared out if `parallel`, else one after the other.
 fn each_piece<const P: usize, T: Send>(
     mut planes: [&mut [T]; P],
     n: usize,

@@ -80,9 +80,9 @@ impl Conv {
         layer
     }
 
-    /// The same with products of factors rounded to bf16 in training, where that is faster.
+    /// The same with products of factors rounded to bf16 in training, where [`bf16::rounds`] says so.
     pub fn with_bf16(self) -> Self {
-        Self { bf16: bf16::pays(&self.shape).then(bf16::Scratch::default), ..self }
+        Self { bf16: bf16::rounds(&self.shape).then(bf16::Scratch::default), ..self }
     }
 
     /// The scratch of a pass in which factors are rounded.
@@ -141,6 +141,10 @@ impl Layer for Conv {
             TensorSpec::new("weight", &[c_out, c_in, k, k], Role::Weight, Init::Normal(sd)),
             TensorSpec::new("bias", &[c_out], Role::Plain, Init::Constant(0.0)),
         ]
+    }
+
+    fn rounds(&self) -> bool {
+        self.bf16.is_some()
     }
 
     fn replicate(&self) -> Box<dyn Layer> {

@@ -78,6 +78,11 @@ pub trait Layer: Send + Sync {
         0
     }
 
+    /// Whether it multiplies numbers rounded to bf16 in training, see `precision` of the configuration.
+    fn rounds(&self) -> bool {
+        false
+    }
+
     /// Masks of the tensors that hold values at synapses only, each with the tensor's index in [`Layer::tensors`].
     fn masks(&self) -> Vec<(usize, &Synapses)> {
         Vec::new()

@@ -72,7 +72,7 @@ impl Network {
         let mut shape = input;
         let mut size = Size { batch: config.batch, parameters: 0, activity: 0 };
         for entry in &config.stem {
-            let mut params = Params::new(entry.clone())?.with_bf16(config.in_bf16());
+            let mut params = Params::new(entry.clone())?.with_bf16(config.precision == "bf16");
             let kind = layer_kind(params.layer())?;
             let layer = (kind.build)(&mut params, shape)?;
             params.finish()?;
@@ -163,6 +163,11 @@ impl Network {
     /// Synapses of the connectome that carry a weight.
     pub fn synapses(&self) -> usize {
         self.layers().iter().map(|l| l.synapses()).sum()
+    }
+
+    /// Whether a layer multiplies numbers rounded to bf16 in training.
+    pub fn rounds(&self) -> bool {
+        self.layers().iter().any(|l| l.rounds())
     }
 
     /// Draws the first values of all tensors, each from its own stream.

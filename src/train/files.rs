@@ -64,7 +64,7 @@ pub(super) fn describe(out: &Path, material: &Material, fingerprints: &Fingerpri
     let about = About {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         cpu: cpu(),
-        kernels: kernels::arithmetic(material.config.in_bf16()),
+        kernels: kernels::arithmetic(material.network.rounds()),
         seed: material.config.seed,
         data: material.dataset.source.clone(),
         connectome: material.connectome.as_ref().map(|c| c.origin.clone()),

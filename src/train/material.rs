@@ -45,11 +45,16 @@ impl Material {
                 c.synapses.len()
             )));
         }
-        if config.in_bf16() && !bf16::is_native() {
-            let slow = "this CPU has no AMX: numbers are rounded to bf16, but multiplied in f32 and so no faster";
-            observer(Event::Warning(slow.to_string()));
-        }
         let network = Network::build(config, connectome.as_ref())?;
+        let in_vain = match () {
+            () if config.precision == "f32" => None,
+            () if !network.rounds() => Some("rounds nothing: no convolution joins 32 or more channels on both sides"),
+            () if bf16::is_native() => None,
+            () => Some("rounds numbers, but this CPU has no AMX: they are multiplied in f32, no faster"),
+        };
+        if let Some(why) = in_vain {
+            observer(Event::Warning(format!("precision = \"bf16\" {why}")));
+        }
         let mut dataset = dataset?;
         if dataset.labels.len() != dataset.len() {
             return Err(Error::input(&dataset.source, "has no labels", "train on a file with an `emotion` column"));

@@ -43,7 +43,7 @@ pub fn train(config: &Config, out: &Path, observer: &mut (dyn FnMut(Event) + Sen
 /// Continues the run in the folder `out` from its last saved state, or from the beginning if it was stopped before the
 /// first. `changes` are laid over the run's configuration: threads and the places of data and wiring are free, anything
 /// else has to be what it was, so that the result is that of a run never stopped. `force` continues although data set,
-/// connectome, configuration or kernel width differ.
+/// connectome, configuration or arithmetic differ.
 ///
 /// # Errors
 /// `State` if the folder holds no usable run, another process trains it, or something differs; otherwise as [`train`].

@@ -33,7 +33,7 @@ impl Origin {
                 },
             ),
             configuration: deciding(&material.config)?,
-            kernels: kernels::arithmetic(material.config.in_bf16()),
+            kernels: kernels::arithmetic(material.network.rounds()),
         })
     }
 
@@ -51,7 +51,7 @@ impl Origin {
                 saved.configuration != now.configuration,
                 config::differences(&found.configuration, &self.configuration).join("; "),
             ),
-            ("kernel width", saved.kernels != now.kernels, was_is(&found.kernels, &self.kernels)),
+            ("arithmetic", saved.kernels != now.kernels, was_is(&found.kernels, &self.kernels)),
         ]
         .into_iter()
         .filter_map(|(name, differs, how)| differs.then(|| format!("{name} ({how})")))
@@ -73,7 +73,7 @@ pub(super) fn fingerprints(material: &Material) -> Result<Fingerprints> {
         data: material.dataset.fingerprint(),
         connectome: material.connectome.as_ref().map_or(0, |c| c.fingerprint()),
         configuration: configuration_fingerprint(&material.config)?,
-        kernels: xxh3_64(kernels::arithmetic(material.config.in_bf16()).as_bytes()),
+        kernels: xxh3_64(kernels::arithmetic(material.network.rounds()).as_bytes()),
     })
 }
 

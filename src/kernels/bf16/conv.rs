@@ -11,8 +11,9 @@ pub struct Scratch {
     rounded: rounded::Scratch,
 }
 
-/// Whether tiles are full: with half of the channels, on either side, the three products take longer than in f32.
-pub fn pays(shape: &ConvShape) -> bool {
+/// Whether factors of this shape are rounded, on every CPU: where tiles are full. With half of the channels, on either
+/// side, the three products by tiles take longer than in f32.
+pub fn rounds(shape: &ConvShape) -> bool {
     shape.c_in.min(shape.c_out) >= TERMS
 }
 

@@ -1,8 +1,8 @@
 //! Products of factors rounded to bf16 (the upper half of an f32: 8 bits of exponent, 8 of significand), summed in f32.
 //!
-//! [`conv`] is what uses them, in one of two ways. The matrix unit of a CPU with AMX (`amx.rs`) multiplies tiles of 16 rows of
-//! 64 bytes at 16 times the rate of its vector units (`tiles.rs`). Any other CPU rounds the factors and goes on in f32
-//! (`rounded.rs`): other last bits, the same numbers.
+//! [`conv`] is what uses them, in one of two ways. The matrix unit of a CPU with AMX (`amx.rs`) multiplies tiles of 16
+//! rows of 64 bytes at 16 times the rate of its vector units (`tiles.rs`). Any other CPU rounds the factors and goes on
+//! in f32 (`rounded.rs`): the same sums but for their last bits.
 
 mod amx;
 pub mod conv;
@@ -59,7 +59,7 @@ impl Sums {
 
 /// What multiplies tiles: two on the left by two on the right into four sums.
 trait Unit {
-    /// One for the calling thread, whatever its sums.
+    /// One for the calling thread; its sums mean nothing before [`Unit::clear`].
     ///
     /// # Panics
     /// If there is none, or another one of the thread.
@@ -68,15 +68,15 @@ trait Unit {
     /// All sums become 0.
     fn clear(&mut self);
 
-    /// `sums[i][j] += left[i] right[j]`. Even and odd terms are summed apart, each with a fused multiply-add, then both, and
-    /// those are added to the sum; what is below the least normal number counts as 0.
+    /// `sums[i][j] += left[i] right[j]`. Even and odd terms are summed apart, each with a fused multiply-add, then
+    /// both, and those are added to the sum; what is below the least normal number counts as 0.
     fn add(&mut self, left: [&Tile; 2], right: [&Tile; 2]);
 
     /// Writes the sums, `[left][right]`.
     fn read(&mut self, sums: &mut [[Sums; 2]; 2]);
 }
 
-/// Whether this machine has a matrix unit for them.
+/// Whether this machine has a matrix unit that multiplies bf16.
 pub fn is_native() -> bool {
     Amx::is_there()
 }

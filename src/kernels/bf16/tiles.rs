@@ -1,7 +1,7 @@
 //! The products of [`super::conv`] by tiles of bf16, on a [`Unit`].
 //!
-//! Sums over input channels: a tile holds 32 channels of a pixel of 16 images, so that the maps under a tap are the tiles
-//! of the pixels beside. The weight gradient sums over images: a tile holds two pixels of 16 images.
+//! Sums over input channels: a tile holds 32 channels of a pixel of 16 images, so that the maps under a tap are the
+//! tiles of the pixels beside. The weight gradient sums over images: a tile holds two pixels of 16 images.
 
 use super::{LANES, ROWS, Row, Sums, TERMS, Unit, pair, tile};
 use crate::kernels::conv::ConvShape;
@@ -121,7 +121,8 @@ impl<'a> Grid<'a> {
 /// `y[o] = bias[o] + sum over i and taps of kernel(o, i)[tap] * x[i, shifted]`, factors rounded, kernels turned by 180
 /// degrees if `TURNED`.
 ///
-/// Threads share out the output channels and pack the input each for themselves, the rows under a row of outputs at a time.
+/// Threads share out the output channels and pack the input each for themselves, the rows under a row of outputs at a
+/// time.
 fn convolve<'a, U: Unit, const TURNED: bool>(
     shape: &ConvShape,
     batch: usize,
@@ -166,8 +167,8 @@ fn convolve<'a, U: Unit, const TURNED: bool>(
     });
 }
 
-/// Adds the products of all taps and input channels for the outputs in columns `column` and `column + 1` of row `oy`. Padded
-/// row `top` is at `top % k` in `lines`.
+/// Adds the products of all taps and input channels for the outputs in columns `column` and `column + 1` of row `oy`.
+/// Padded row `top` is at `top % k` in `lines`.
 #[inline(always)]
 fn add_taps(grid: &Grid, weights: (&[Row], &[Row]), lines: &[Row], oy: usize, column: usize, unit: &mut impl Unit) {
     let (k, line) = (grid.shape.k, lines.len() / grid.shape.k);
@@ -301,7 +302,8 @@ fn pack_gradients(grid: &Grid, dy: &[f32], first: usize, rows: &mut [Row]) {
     }
 }
 
-/// `rows (grid.wide, 8)`: the padded row `top` of the 16 input channels of `x` from `first`, pairs of images by channels.
+/// `rows (grid.wide, 8)`: the padded row `top` of the 16 input channels of `x` from `first`, pairs of images by
+/// channels.
 fn pack_turned(grid: &Grid, x: &[f32], first: usize, top: usize, rows: &mut [Row]) {
     rows.fill(Row::ZERO);
     let Some(y) = grid.inside(top).filter(|_| first < grid.shape.c_in) else { return };

@@ -1,9 +1,10 @@
 //! Products with a masked weight matrix, stored only at its synapses: forward, transposed, and masked outer product.
 //!
-//! Activity is `(N, B)`, so one weight meets a contiguous run of lanes and nothing is gathered. The batch is cut into
-//! tiles of one, two or four vectors, packed neuron after neuron, or of up to eight where it is read in place because it is
-//! aligned already or seldom read; a tile of one output row stays in registers while the row's synapses stream past. Large
-//! masks meet a stretch of their inputs at a time. The order of every sum follows from the shapes alone.
+//! Activity is `(N, B)`, so one weight meets a contiguous run of lanes and nothing is gathered, but for a single sample
+//! whose weights are laid out ([`Sliced`]). The batch is cut into tiles of one, two or four vectors, packed neuron
+//! after neuron, or of up to eight where it is read in place because it is aligned already or seldom read; a tile of
+//! one output row stays in registers while the row's synapses stream past. Large masks meet a stretch of their inputs
+//! at a time. The order of every sum follows from the shapes alone.
 
 mod outer;
 mod panel;
@@ -194,8 +195,8 @@ pub(super) mod tests {
     #[test]
     fn many_pieces_agree() {
         let mut rng = Rng::stream(5, "sparse", &[]);
-        // More rows and columns than a piece; columns of thousands of synapses; a transpose in blocks; blocks read ahead.
-        // Stretches of presynaptic neurons in several pieces.
+        // More rows and columns than a piece; columns of thousands of synapses; a transpose in blocks; blocks read
+        // ahead. Stretches of presynaptic neurons in several pieces.
         for (n_post, n_pre, density) in
             [(150, 300, 0.4), (4500, 3, 0.97), (900, 1000, 0.1), (1100, 1000, 0.97), (260, 16_500, 0.2)]
         {

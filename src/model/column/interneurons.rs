@@ -1,7 +1,7 @@
 //! The inhibitory cells of a lamina as units of their own (`interneurons` of [`super::population`]), forward and back.
 
 use super::Source;
-use super::projection::{InputGradient, Projection};
+use super::projection::{InputGradient, Projection, input_product};
 use crate::aligned::Aligned;
 use crate::model::{Pass, Product};
 use std::ops::Range;
@@ -48,11 +48,6 @@ impl Interneurons {
         &self.h[..self.n * batch]
     }
 
-    /// Gradient of h of the last pass `(N_I, B)`.
-    pub(super) fn gradient(&self) -> &[f32] {
-        &self.dh
-    }
-
     /// Projections to and from them.
     pub(super) fn projections(&self) -> impl Iterator<Item = &Projection> {
         self.afferents.iter().chain(&self.from_lamina).chain([&self.efferent])
@@ -63,17 +58,20 @@ impl Interneurons {
         self.afferents.iter_mut().chain(&mut self.from_lamina).chain([&mut self.efferent])
     }
 
-    /// The afferents, each to be changed, with the gradient of h.
+    /// The afferents, each with the gradient of h.
+    pub(super) fn afferents(&self) -> impl Iterator<Item = (&Projection, &[f32])> {
+        self.afferents.iter().map(|p| (p, self.dh.as_slice()))
+    }
+
+    /// The same, to change them.
     pub(super) fn afferents_mut(&mut self) -> impl Iterator<Item = (&mut Projection, &[f32])> {
         let dh = self.dh.as_slice();
         self.afferents.iter_mut().map(move |p| (p, dh))
     }
 
-    /// Where the product of the projection from the input goes, if there is one, in a pass over `batch` images.
+    /// [`input_product`] of their afferents.
     pub(super) fn product(&mut self, batch: usize) -> Option<Product<'_>> {
-        let tensor = self.afferents.first().filter(|p| p.source == Source::Input)?.tensor;
-        self.h.resize(self.n * batch, 0.0);
-        Some(Product { tensor, bias: None, n_post: self.n, y: &mut self.h })
+        input_product(self.afferents.first(), self.n, batch, &mut self.h)
     }
 
     /// `v = g (u' - s) / (exp(α) s + floor) + b` from the first response `a` and the input after recurrence `u`, each
@@ -112,8 +110,8 @@ impl Interneurons {
         }
     }
 
-    /// From `dv`, the gradient of v, to those of u' (`du`), of the first response (`da`) and of the weights; the afferents
-    /// are left for [`Interneurons::afferents_mut`]. Arguments as in [`Interneurons::forward`].
+    /// From `dv`, the gradient of v, to those of u' (`du`), of the first response (`da`) and of the weights; afferents
+    /// are left to [`Interneurons::afferents_mut`]. Arguments as in [`Interneurons::forward`].
     pub(super) fn backward<'w>(
         &mut self,
         batch: usize,

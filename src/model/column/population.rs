@@ -6,13 +6,14 @@
 //!   A learned γ has no bound (it may cross zero for a while early in training).
 //! - `interneurons` (DANN, Cornford et al. 2021, with measured masks): h = W_IX x + W_IE φ(u), s = W_EI h,
 //!   v = g (u' − s) / (exp(α) s + floor) + b with every W ≥ 0: excitatory synapses never go negative, inhibitory
-//!   ones never positive, because strength and sign are kept apart, and the gains g and of LayerNorm stay at 0 or above. The interneurons of a
-//!   lamina inhibit that lamina; synapses of inhibitory cells across laminae, from L1 and onto each other are left out.
+//!   ones never positive, because strength and sign are kept apart, and the gains g and of LayerNorm stay at 0 or
+//!   above. The interneurons of a lamina inhibit that lamina; synapses of inhibitory cells across laminae, from L1 and
+//!   onto each other are left out.
 //! - `none`: v = u'.
 
 use super::Source;
 use super::interneurons::Interneurons;
-use super::projection::{InputGradient, Projection};
+use super::projection::{InputGradient, Projection, input_product};
 use crate::aligned::Aligned;
 use crate::kernels::{dense, elementwise, norm};
 use crate::model::{Pass, Product};
@@ -135,11 +136,7 @@ impl Population {
 
     /// Where the products of the projections from the input go, in a pass over `batch` images.
     pub(crate) fn products(&mut self, batch: usize) -> impl Iterator<Item = Product<'_>> {
-        let (n, u) = (self.n, &mut self.scratch.u);
-        let excitatory = self.excitatory.first().filter(|p| p.source == Source::Input).map(|p| {
-            u.resize(n * batch, 0.0);
-            Product { tensor: p.tensor, bias: None, n_post: n, y: u }
-        });
+        let excitatory = input_product(self.excitatory.first(), self.n, batch, &mut self.scratch.u);
         let inhibitory = match &mut self.inhibition {
             Inhibition::Interneurons(cells) => cells.product(batch),
             _ => None,
@@ -208,7 +205,8 @@ impl Population {
     }
 
     /// From the gradient of the output to that of the summed inputs, through norm, inhibition and recurrence;
-    /// [`Population::afferents`] then carries it to the sources. Leaves the activity of `forward` for the Hebbian rules.
+    /// [`Population::afferents`] then carries it to the sources. Leaves the activity of `forward` for the Hebbian
+    /// rules.
     pub(crate) fn backward_local<'w>(
         &mut self,
         pass: &Pass,
@@ -290,7 +288,7 @@ impl Population {
     pub(crate) fn afferents_done(&self) -> impl Iterator<Item = (&Projection, &[f32])> {
         let du = self.scratch.du.as_slice();
         let to_interneurons = match &self.inhibition {
-            Inhibition::Interneurons(cells) => Some(cells.afferents.iter().map(|p| (p, cells.gradient()))),
+            Inhibition::Interneurons(cells) => Some(cells.afferents()),
             _ => None,
         };
         self.excitatory.iter().map(move |p| (p, du)).chain(to_interneurons.into_iter().flatten())

@@ -4,7 +4,7 @@ use super::Source;
 use crate::aligned::Aligned;
 use crate::connectome::Synapses;
 use crate::kernels::{dense, elementwise, sparse};
-use crate::model::{Outer, Pass, Plastic, Wiring};
+use crate::model::{Outer, Pass, Plastic, Product, Wiring};
 use crate::rng::Rng;
 use std::sync::Arc;
 
@@ -106,13 +106,13 @@ impl Projection {
         if self.measured { self.weights_len() } else { 0 }
     }
 
-    /// `y = W̃ x`, or `y += W̃ x`; draws this pass's noise.
+    /// `y = W̃ x`, or `y += W̃ x`; draws this pass's noise in training.
     pub(crate) fn forward(&mut self, pass: &Pass, w: &[f32], x: &[f32], y: &mut [f32], accumulate: bool) {
         assert!(self.mask.synapses().is_some() || !accumulate, "a dense projection comes first");
-        match &self.held {
-            Some(Held::Dense(held)) if pass.batch == 1 => return held.forward(None, x, y),
-            Some(Held::Masked(held)) if pass.batch == 1 => return held.forward(x, y, accumulate),
-            _ => {}
+        match self.held.as_ref().filter(|_| pass.batch == 1 && !pass.training) {
+            Some(Held::Dense(held)) => return held.forward(None, x, y),
+            Some(Held::Masked(held)) => return held.forward(x, y, accumulate),
+            None => {}
         }
         self.draw_noise(pass, w);
         let w = if self.noisy.is_empty() { w } else { &self.noisy };
@@ -132,7 +132,7 @@ impl Projection {
     pub(crate) fn hold(&mut self, w: Option<&[f32]>) {
         self.held = w.and_then(|w| match &self.mask {
             Mask::Dense { n_post, n_pre } => Some(Held::Dense(Arc::new(dense::ByInput::new(*n_post, *n_pre, w)))),
-            Mask::Synapses(s) if self.whole || s.n_pre() > sparse::Sliced::MOST => None,
+            Mask::Synapses(s) if self.whole || s.n_pre() > sparse::Sliced::MOST_PRE => None,
             Mask::Synapses(s) => Some(Held::Masked(Arc::new(sparse::Sliced::new(s.pattern(), w)))),
         });
     }
@@ -227,6 +227,19 @@ impl Projection {
         self.noisy.resize(w.len(), 0.0);
         self.noisy.iter_mut().zip(w.iter().zip(&self.factors)).for_each(|(noisy, (w, f))| *noisy = w * f);
     }
+}
+
+/// Where the product of the projection from the input goes, if the first of a population's is one, in a pass over
+/// `batch` images: to `y`, made `(N_post, B)`.
+pub(crate) fn input_product<'a>(
+    first: Option<&Projection>,
+    n_post: usize,
+    batch: usize,
+    y: &'a mut Aligned,
+) -> Option<Product<'a>> {
+    let tensor = first.filter(|p| p.source == Source::Input)?.tensor;
+    y.resize(n_post * batch, 0.0);
+    Some(Product { tensor, bias: None, n_post, y })
 }
 
 /// Writes `product` to `out`, or adds it by way of `part` if it is to `accumulate`.
