@@ -6,7 +6,7 @@ use crate::kernels::loss::softmax;
 
 /// Classifies with weights that nobody changes, which it lays out at the start: for images that come one by one.
 ///
-/// That takes as long as 10 to 30 images of [`probabilities`]; after it, an image alone takes three quarters of the
+/// That takes as long as 5 to 30 images of [`probabilities`]; after it, an image alone takes three quarters of the
 /// time in `bionic`, seven tenths in `baseline` and `deep`.
 /// Probabilities differ from those of [`probabilities`] in their last bits at most.
 pub struct Classifier<'a> {
