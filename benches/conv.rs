@@ -56,15 +56,15 @@ fn main() {
                 bench(&mut criterion, &format!("conv {label} dw taps"), flops, || {
                     conv_weights::backward_weights(&shape, batch, &dy, &x, &mut partial, &mut dw);
                 });
-                let (bias, mut room) = (vec![0.0; c_out], bf16::Scratch::default());
+                let (bias, mut rounding) = (vec![0.0; c_out], bf16::products());
                 bench(&mut criterion, &format!("conv {label} y bf16"), flops, || {
-                    bf16::forward(&shape, batch, &w, &bias, &mut room, &x, &mut y);
+                    rounding.forward(&shape, batch, &w, &bias, &x, &mut y);
                 });
                 bench(&mut criterion, &format!("conv {label} dx bf16"), flops, || {
-                    bf16::backward_input(&shape, batch, &w, &mut room, &dy, &mut dx);
+                    rounding.backward_input(&shape, batch, &w, &dy, &mut dx);
                 });
                 bench(&mut criterion, &format!("conv {label} dw bf16"), flops, || {
-                    bf16::backward_weights(&shape, batch, &dy, &x, &mut room, &mut dw);
+                    rounding.backward_weights(&shape, batch, &dy, &x, &mut dw);
                 });
             }
         }
@@ -97,17 +97,17 @@ fn check(shape: &ConvShape, batch: usize) {
 fn check_bf16(shape: &ConvShape, batch: usize, exact: [&[f32]; 3]) {
     let short = |x: &f32| f32::from_bits(x.to_bits() & 0xffff_0000);
     let [w, x, dy] = exact.map(|numbers| numbers.iter().map(short).collect::<Vec<f32>>());
-    let mut room = bf16::Scratch::default();
+    let mut rounding = bf16::products();
     let (mut got, mut expected) = (vec![f32::NAN; dy.len()], vec![0.0; dy.len()]);
-    bf16::forward(shape, batch, &w, &vec![0.0; shape.c_out], &mut room, &x, &mut got);
+    rounding.forward(shape, batch, &w, &vec![0.0; shape.c_out], &x, &mut got);
     conv::forward_reference(shape, batch, &w, None, &x, &mut expected);
     same("y in bf16", &got, &expected);
     let (mut got, mut expected) = (vec![f32::NAN; x.len()], vec![0.0; x.len()]);
-    bf16::backward_input(shape, batch, &w, &mut room, &dy, &mut got);
+    rounding.backward_input(shape, batch, &w, &dy, &mut got);
     conv::backward_input_reference(shape, batch, &w, &dy, &mut expected);
     same("dx in bf16", &got, &expected);
     let (mut got, mut expected) = (vec![f32::NAN; w.len()], vec![0.0; w.len()]);
-    bf16::backward_weights(shape, batch, &dy, &x, &mut room, &mut got);
+    rounding.backward_weights(shape, batch, &dy, &x, &mut got);
     conv::backward_weights_reference(shape, batch, &dy, &x, &mut expected);
     same("dw in bf16", &got, &expected);
 }

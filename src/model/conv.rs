@@ -54,8 +54,8 @@ pub struct Conv {
     padded_images: usize,
     /// The weights as the kernel reads them, if they are held; one for all replicas.
     held: Option<Arc<Aligned>>,
-    /// Scratch, if factors are rounded to bf16 in training.
-    bf16: Option<bf16::Scratch>,
+    /// What multiplies, if factors are rounded to bf16 in training.
+    bf16: Option<Box<dyn bf16::Products>>,
 }
 
 impl Conv {
@@ -82,11 +82,11 @@ impl Conv {
 
     /// The same with products of factors rounded to bf16 in training, where [`bf16::rounds`] says so.
     pub fn with_bf16(self) -> Self {
-        Self { bf16: bf16::rounds(&self.shape).then(bf16::Scratch::default), ..self }
+        Self { bf16: bf16::rounds(&self.shape).then(bf16::products), ..self }
     }
 
-    /// The scratch of a pass in which factors are rounded.
-    fn rounded(&mut self, pass: &Pass) -> Option<&mut bf16::Scratch> {
+    /// What multiplies in a pass in which factors are rounded.
+    fn rounded(&mut self, pass: &Pass) -> Option<&mut Box<dyn bf16::Products>> {
         self.bf16.as_mut().filter(|_| pass.training)
     }
 
@@ -159,8 +159,8 @@ impl Layer for Conv {
         self.padded_images = 0;
         let (weight, bias) = (&weights[self.weight.clone()], &weights[self.bias.clone()]);
         let shape = self.shape;
-        if let Some(scratch) = self.rounded(pass) {
-            return bf16::forward(&shape, pass.batch, weight, bias, scratch, x, y);
+        if let Some(products) = self.rounded(pass) {
+            return products.forward(&shape, pass.batch, weight, bias, x, y);
         }
         if let Some(packed) = &self.held {
             let tiles = self.scratch.prefix(self.shape.tiles_len(pass.batch));
@@ -190,11 +190,11 @@ impl Layer for Conv {
     ) {
         let (shape, batch) = (self.shape, pass.batch);
         let (weight, dweight) = (&weights[self.weight.clone()], &mut dweights[self.weight.clone()]);
-        if let Some(scratch) = self.rounded(pass) {
+        if let Some(products) = self.rounded(pass) {
             if let Some(dx) = dx {
-                bf16::backward_input(&shape, batch, weight, scratch, dy, dx);
+                products.backward_input(&shape, batch, weight, dy, dx);
             }
-            bf16::backward_weights(&shape, batch, dy, x, scratch, dweight);
+            products.backward_weights(&shape, batch, dy, x, dweight);
         } else {
             if let Some(dx) = dx {
                 let scratch = self.scratch.prefix(shape.backward_scratch_len(batch));

@@ -20,7 +20,7 @@ use crate::config::{self, Config, Overrides, effective, missing_key, to_commente
 use crate::connectome::{self, Connectome};
 use crate::data::Standardize;
 use crate::error::{Error, Result};
-use crate::kernels::{self, threads};
+use crate::kernels::threads;
 use crate::learning::Hebbian;
 use crate::model::{Network, presets};
 use crate::store::{self, Fingerprints, WorkFile};
@@ -64,7 +64,7 @@ pub(super) fn describe(out: &Path, material: &Material, fingerprints: &Fingerpri
     let about = About {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         cpu: cpu(),
-        kernels: kernels::arithmetic(material.network.rounds()),
+        kernels: material.arithmetic(),
         seed: material.config.seed,
         data: material.dataset.source.clone(),
         connectome: material.connectome.as_ref().map(|c| c.origin.clone()),

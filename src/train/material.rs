@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::connectome::{self, Connectome};
 use crate::data::{self, Dataset, Split};
 use crate::error::{Error, Result};
-use crate::kernels::{bf16, threads};
+use crate::kernels::{self, bf16, threads};
 use crate::learning::{Hebbian, Optimizer, Schedule};
 use crate::model::Network;
 
@@ -90,6 +90,11 @@ impl Material {
     /// Mean and deviation that standardise all pixels alike; (0, 1) where each image has its own, or none.
     pub fn mean_sd(&self) -> (f32, f32) {
         if self.config.data.standardize == "dataset" { self.dataset.mean_sd(Split::Training) } else { (0.0, 1.0) }
+    }
+
+    /// What decides the last bits of the run beside what it is made from.
+    pub fn arithmetic(&self) -> String {
+        kernels::arithmetic(self.network.rounds())
     }
 
     /// The schedule of a run of `steps` steps an epoch, from its beginning.

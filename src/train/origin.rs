@@ -3,7 +3,6 @@
 use super::material::Material;
 use crate::config::{self, Config};
 use crate::error::{Error, Result};
-use crate::kernels;
 use crate::store::Fingerprints;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -33,7 +32,7 @@ impl Origin {
                 },
             ),
             configuration: deciding(&material.config)?,
-            kernels: kernels::arithmetic(material.network.rounds()),
+            kernels: material.arithmetic(),
         })
     }
 
@@ -73,7 +72,7 @@ pub(super) fn fingerprints(material: &Material) -> Result<Fingerprints> {
         data: material.dataset.fingerprint(),
         connectome: material.connectome.as_ref().map_or(0, |c| c.fingerprint()),
         configuration: configuration_fingerprint(&material.config)?,
-        kernels: xxh3_64(kernels::arithmetic(material.network.rounds()).as_bytes()),
+        kernels: xxh3_64(material.arithmetic().as_bytes()),
     })
 }
 

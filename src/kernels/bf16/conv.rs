@@ -1,14 +1,44 @@
 //! Convolution (stride 1, zero padding that keeps the size) and its gradients with factors rounded to bf16.
 
+use super::TERMS;
 use super::amx::Amx;
-use super::{TERMS, rounded, tiles};
+use super::rounded::Rounded;
+use super::tiles::Tiles;
 use crate::kernels::conv::ConvShape;
 
-/// What the products need beside their operands. It grows and never shrinks.
-#[derive(Clone, Default)]
-pub struct Scratch {
-    tiles: tiles::Scratch,
-    rounded: rounded::Scratch,
+/// A way to compute the three products, and its scratch, which grows and never shrinks.
+pub trait Products: Send + Sync {
+    /// [`crate::kernels::conv::forward`] with `weights` and `x` rounded to bf16.
+    ///
+    /// # Panics
+    /// If a length does not fit the shape or `k` is even.
+    fn forward(&mut self, shape: &ConvShape, batch: usize, weights: &[f32], bias: &[f32], x: &[f32], y: &mut [f32]);
+
+    /// [`crate::kernels::conv::backward_input`] with `weights` and `dy` rounded to bf16.
+    ///
+    /// # Panics
+    /// If a length does not fit the shape or `k` is even.
+    fn backward_input(&mut self, shape: &ConvShape, batch: usize, weights: &[f32], dy: &[f32], dx: &mut [f32]);
+
+    /// [`crate::kernels::conv::backward_weights`] with `dy` and `x` rounded to bf16.
+    ///
+    /// # Panics
+    /// If a length does not fit the shape or `k` is even.
+    fn backward_weights(&mut self, shape: &ConvShape, batch: usize, dy: &[f32], x: &[f32], dw: &mut [f32]);
+
+    /// The same way with scratch of its own.
+    fn replicate(&self) -> Box<dyn Products>;
+}
+
+impl Clone for Box<dyn Products> {
+    fn clone(&self) -> Self {
+        self.replicate()
+    }
+}
+
+/// The fastest way of this machine.
+pub fn products() -> Box<dyn Products> {
+    if Amx::is_there() { Box::new(Tiles::<Amx>::new()) } else { Box::new(Rounded::default()) }
 }
 
 /// Whether factors of this shape are rounded, on every CPU: where tiles are full. With half of the channels, on either
@@ -17,61 +47,10 @@ pub fn rounds(shape: &ConvShape) -> bool {
     shape.c_in.min(shape.c_out) >= TERMS
 }
 
-/// [`crate::kernels::conv::forward`] with `weights` and `x` rounded to bf16.
-///
-/// # Panics
-/// If a length does not fit the shape or `k` is even.
-pub fn forward(
-    shape: &ConvShape,
-    batch: usize,
-    weights: &[f32],
-    bias: &[f32],
-    scratch: &mut Scratch,
-    x: &[f32],
-    y: &mut [f32],
-) {
-    if Amx::is_there() {
-        tiles::forward::<Amx>(shape, batch, weights, bias, &mut scratch.tiles, x, y);
-    } else {
-        rounded::forward(shape, batch, weights, bias, &mut scratch.rounded, x, y);
-    }
-}
-
-/// [`crate::kernels::conv::backward_input`] with `weights` and `dy` rounded to bf16.
-///
-/// # Panics
-/// If a length does not fit the shape or `k` is even.
-pub fn backward_input(
-    shape: &ConvShape,
-    batch: usize,
-    weights: &[f32],
-    scratch: &mut Scratch,
-    dy: &[f32],
-    dx: &mut [f32],
-) {
-    if Amx::is_there() {
-        tiles::backward_input::<Amx>(shape, batch, weights, &mut scratch.tiles, dy, dx);
-    } else {
-        rounded::backward_input(shape, batch, weights, &mut scratch.rounded, dy, dx);
-    }
-}
-
-/// [`crate::kernels::conv::backward_weights`] with `dy` and `x` rounded to bf16.
-///
-/// # Panics
-/// If a length does not fit the shape or `k` is even.
-pub fn backward_weights(shape: &ConvShape, batch: usize, dy: &[f32], x: &[f32], scratch: &mut Scratch, dw: &mut [f32]) {
-    if Amx::is_there() {
-        tiles::backward_weights::<Amx>(shape, batch, dy, x, &mut scratch.tiles, dw);
-    } else {
-        rounded::backward_weights(shape, batch, dy, x, &mut scratch.rounded, dw);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::emulated::Emulated;
-    use super::super::{LANES, Row, round};
+    use super::super::{LANES, Row, Unit, round};
     use super::*;
     use crate::aligned::Aligned;
     use crate::kernels::conv::{backward_input_reference, backward_weights_reference, forward_reference};
@@ -96,52 +75,41 @@ mod tests {
         shapes
     }
 
-    #[derive(Clone, Copy, Debug)]
-    enum Way {
-        /// What this machine does.
-        Here,
-        Rounded,
-        /// On a machine with AMX.
-        Tiles,
+    /// Makes a way with scratch in which somebody left NaN.
+    type Make = fn() -> Box<dyn Products>;
+
+    /// Both ways, tiles by the reference of the matrix unit and by the unit where there is one.
+    fn ways() -> Vec<(&'static str, Make)> {
+        let mut ways: Vec<(&str, Make)> = vec![("rounded", spoiled_rounded), ("tiles", spoiled_tiles::<Emulated>)];
+        if Amx::is_there() {
+            ways.push(("AMX", spoiled_tiles::<Amx>));
+        }
+        ways
     }
 
-    const WAYS: [Way; 3] = [Way::Here, Way::Rounded, Way::Tiles];
-
-    /// Scratch in which somebody left NaN.
-    fn spoiled() -> Scratch {
-        let rows = || vec![Row([0x7fc0_7fc0; LANES]); 9000];
+    fn spoiled_rounded() -> Box<dyn Products> {
         let numbers = || {
             let mut numbers = Aligned::zeros(9000);
             numbers.fill(f32::NAN);
             numbers
         };
-        Scratch {
-            tiles: tiles::Scratch { left: rows(), right: rows() },
-            rounded: rounded::Scratch { factors: [numbers(), numbers()], work: numbers() },
-        }
+        Box::new(Rounded { factors: [numbers(), numbers()], work: numbers() })
+    }
+
+    fn spoiled_tiles<U: Unit + 'static>() -> Box<dyn Products> {
+        let rows = || vec![Row([0x7fc0_7fc0; LANES]); 9000];
+        let mut tiles = Tiles::<U>::new();
+        (tiles.left, tiles.right) = (rows(), rows());
+        Box::new(tiles)
     }
 
     /// `y`, `dx` and `dw` of weights, `x` and `dy`; the bias is `random("bias", C_out)`.
-    fn products(way: Way, s: &ConvShape, b: usize, [w, x, dy]: [&[f32]; 3]) -> [Vec<f32>; 3] {
+    fn all(make: Make, s: &ConvShape, b: usize, [w, x, dy]: &[Vec<f32>; 3]) -> [Vec<f32>; 3] {
+        let mut way = make();
         let [mut y, mut dx, mut dw] = [dy.len(), x.len(), w.len()].map(|n| vec![f32::NAN; n]);
-        let (bias, mut all) = (random("bias", s.c_out), spoiled());
-        match way {
-            Way::Here => {
-                forward(s, b, w, &bias, &mut all, x, &mut y);
-                backward_input(s, b, w, &mut all, dy, &mut dx);
-                backward_weights(s, b, dy, x, &mut all, &mut dw);
-            }
-            Way::Rounded => {
-                rounded::forward(s, b, w, &bias, &mut all.rounded, x, &mut y);
-                rounded::backward_input(s, b, w, &mut all.rounded, dy, &mut dx);
-                rounded::backward_weights(s, b, dy, x, &mut all.rounded, &mut dw);
-            }
-            Way::Tiles => {
-                tiles::forward::<Emulated>(s, b, w, &bias, &mut all.tiles, x, &mut y);
-                tiles::backward_input::<Emulated>(s, b, w, &mut all.tiles, dy, &mut dx);
-                tiles::backward_weights::<Emulated>(s, b, dy, x, &mut all.tiles, &mut dw);
-            }
-        }
+        way.forward(s, b, w, &random("bias", s.c_out), x, &mut y);
+        way.backward_input(s, b, w, dy, &mut dx);
+        way.backward_weights(s, b, dy, x, &mut dw);
         [y, dx, dw]
     }
 
@@ -149,10 +117,6 @@ mod tests {
     fn operands(s: &ConvShape, b: usize) -> [Vec<f32>; 3] {
         let pixels = s.h * s.w * b;
         [("w", s.weights_len()), ("x", s.c_in * pixels), ("dy", s.c_out * pixels)].map(|(name, n)| random(name, n))
-    }
-
-    fn slices(operands: &[Vec<f32>; 3]) -> [&[f32]; 3] {
-        operands.each_ref().map(|operand| &operand[..])
     }
 
     #[test]
@@ -166,10 +130,10 @@ mod tests {
             forward_reference(&s, b, &w, Some(&random("bias", s.c_out)), &x, &mut expected[0]);
             backward_input_reference(&s, b, &w, &dy, &mut expected[1]);
             backward_weights_reference(&s, b, &dy, &x, &mut expected[2]);
-            for way in WAYS {
-                let found = products(way, &s, b, slices(&exact));
+            for (way, make) in ways() {
+                let found = all(make, &s, b, &exact);
                 for (name, (found, expected)) in ["y", "dx", "dw"].into_iter().zip(found.iter().zip(&expected)) {
-                    close(&format!("{name} {way:?} {s:?} B{b}"), found, expected, 1e-5);
+                    close(&format!("{name} {way} {s:?} B{b}"), found, expected, 1e-5);
                 }
             }
         }
@@ -180,14 +144,14 @@ mod tests {
     fn neither_scratch_nor_threads_change_a_bit() {
         for (s, b) in shapes().into_iter().chain([(ConvShape { c_in: 40, c_out: 150, h: 3, w: 3, k: 3 }, 16)]) {
             let operands = operands(&s, b);
-            for way in WAYS {
+            for (way, make) in ways() {
                 let bits = |threads| {
-                    let products = pool(threads).unwrap().run(|| products(way, &s, b, slices(&operands)));
+                    let products = pool(threads).unwrap().run(|| all(make, &s, b, &operands));
                     products.map(|p| p.into_iter().map(f32::to_bits).collect::<Vec<_>>())
                 };
                 let one = bits(1);
-                assert!(one.iter().flatten().all(|bits| !f32::from_bits(*bits).is_nan()), "{way:?} {s:?} B{b}");
-                assert!([2, 3, 4, 5].into_iter().all(|threads| bits(threads) == one), "{way:?} {s:?} B{b}");
+                assert!(one.iter().flatten().all(|bits| !f32::from_bits(*bits).is_nan()), "{way} {s:?} B{b}");
+                assert!([2, 3, 4, 5].into_iter().all(|threads| bits(threads) == one), "{way} {s:?} B{b}");
             }
         }
     }
@@ -201,9 +165,9 @@ mod tests {
         {
             let mut numbers = operands(&s, 1);
             numbers[which][3] = f32::from_bits(0xffff_ffff);
-            for way in WAYS {
-                let found = products(way, &s, 1, slices(&numbers)).map(|p| p.iter().any(|v| v.is_nan()));
-                assert_eq!(found, reached, "{way:?}");
+            for (way, make) in ways() {
+                let found = all(make, &s, 1, &numbers).map(|p| p.iter().any(|v| v.is_nan()));
+                assert_eq!(found, reached, "{way}");
             }
         }
     }

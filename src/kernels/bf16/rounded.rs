@@ -1,55 +1,37 @@
 //! The products of [`super::conv`] in f32: the factors rounded, then the kernels of [`crate::kernels::conv`].
 
+use super::conv::Products;
 use super::round;
 use crate::aligned::Aligned;
 use crate::kernels::conv::{self, ConvShape};
 use crate::kernels::threads::for_pieces;
 
-/// Rounded factors, and what the kernel works in. It grows and never shrinks.
+/// Rounded factors, and what the kernel works in.
 #[derive(Clone, Default)]
-pub(super) struct Scratch {
+pub(super) struct Rounded {
     pub(super) factors: [Aligned; 2],
     pub(super) work: Aligned,
 }
 
-/// See [`super::conv::forward`].
-pub(super) fn forward(
-    shape: &ConvShape,
-    batch: usize,
-    weights: &[f32],
-    bias: &[f32],
-    scratch: &mut Scratch,
-    x: &[f32],
-    y: &mut [f32],
-) {
-    let [weights, x] = rounded([weights, x], &mut scratch.factors);
-    conv::forward(shape, batch, weights, Some(bias), scratch.work.prefix(shape.scratch_len(batch)), x, y);
-}
+impl Products for Rounded {
+    fn forward(&mut self, shape: &ConvShape, batch: usize, weights: &[f32], bias: &[f32], x: &[f32], y: &mut [f32]) {
+        let [weights, x] = rounded([weights, x], &mut self.factors);
+        conv::forward(shape, batch, weights, Some(bias), self.work.prefix(shape.scratch_len(batch)), x, y);
+    }
 
-/// See [`super::conv::backward_input`].
-pub(super) fn backward_input(
-    shape: &ConvShape,
-    batch: usize,
-    weights: &[f32],
-    scratch: &mut Scratch,
-    dy: &[f32],
-    dx: &mut [f32],
-) {
-    let [weights, dy] = rounded([weights, dy], &mut scratch.factors);
-    conv::backward_input(shape, batch, weights, scratch.work.prefix(shape.backward_scratch_len(batch)), dy, dx);
-}
+    fn backward_input(&mut self, shape: &ConvShape, batch: usize, weights: &[f32], dy: &[f32], dx: &mut [f32]) {
+        let [weights, dy] = rounded([weights, dy], &mut self.factors);
+        conv::backward_input(shape, batch, weights, self.work.prefix(shape.backward_scratch_len(batch)), dy, dx);
+    }
 
-/// See [`super::conv::backward_weights`].
-pub(super) fn backward_weights(
-    shape: &ConvShape,
-    batch: usize,
-    dy: &[f32],
-    x: &[f32],
-    scratch: &mut Scratch,
-    dw: &mut [f32],
-) {
-    let [dy, x] = rounded([dy, x], &mut scratch.factors);
-    conv::backward_weights(shape, batch, dy, x, scratch.work.prefix(shape.partial_len(batch)), dw);
+    fn backward_weights(&mut self, shape: &ConvShape, batch: usize, dy: &[f32], x: &[f32], dw: &mut [f32]) {
+        let [dy, x] = rounded([dy, x], &mut self.factors);
+        conv::backward_weights(shape, batch, dy, x, self.work.prefix(shape.partial_len(batch)), dw);
+    }
+
+    fn replicate(&self) -> Box<dyn Products> {
+        Box::new(self.clone())
+    }
 }
 
 /// Copies of `exact`, each number the nearest bf16.

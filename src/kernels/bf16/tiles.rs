@@ -3,25 +3,31 @@
 //! Sums over input channels: a tile holds 32 channels of a pixel of 16 images, so that the maps under a tap are the
 //! tiles of the pixels beside. The weight gradient sums over images: a tile holds two pixels of 16 images.
 
+use super::conv::Products;
 use super::{LANES, ROWS, Row, Sums, TERMS, Unit, pair, tile};
 use crate::kernels::conv::ConvShape;
 use crate::kernels::lanes::{load_padded, store_first};
 use crate::kernels::threads::{for_piece_pairs, for_pieces, sharing, workers};
 use crate::kernels::winograd_turn::turn_tile;
+use std::marker::PhantomData;
 use std::ops::Range;
 use wide::f32x16;
 
 /// Channels of the two tiles that a unit takes at once.
 const GROUP: usize = 2 * LANES;
 
-/// Packed factors. It grows and never shrinks.
-#[derive(Clone, Default)]
-pub(super) struct Scratch {
+/// Packed factors for a unit of each thread.
+pub(super) struct Tiles<U> {
     pub(super) left: Vec<Row>,
     pub(super) right: Vec<Row>,
+    unit: PhantomData<fn() -> U>,
 }
 
-impl Scratch {
+impl<U> Tiles<U> {
+    pub(super) fn new() -> Self {
+        Self { left: Vec::new(), right: Vec::new(), unit: PhantomData }
+    }
+
     fn rows(&mut self, left: usize, right: usize) -> [&mut [Row]; 2] {
         [(&mut self.left, left), (&mut self.right, right)].map(|(rows, len)| {
             if rows.len() < len {
@@ -32,34 +38,63 @@ impl Scratch {
     }
 }
 
-/// See [`super::conv::forward`].
-pub(super) fn forward<U: Unit>(
-    shape: &ConvShape,
-    batch: usize,
-    weights: &[f32],
-    bias: &[f32],
-    scratch: &mut Scratch,
-    x: &[f32],
-    y: &mut [f32],
-) {
-    let (taps, side) = (shape.taps(), shape.k * shape.k);
-    assert_eq!(weights.len(), shape.weights_len(), "weights must be (C_out, C_in, k, k)");
-    assert_eq!(bias.len(), shape.c_out, "bias must be (C_out)");
-    convolve::<U, false>(shape, batch, |o, i| &weights[o * taps + i * side..][..side], Some(bias), scratch, x, y);
-}
+impl<U: Unit + 'static> Products for Tiles<U> {
+    fn forward(&mut self, shape: &ConvShape, batch: usize, weights: &[f32], bias: &[f32], x: &[f32], y: &mut [f32]) {
+        let (taps, side) = (shape.taps(), shape.k * shape.k);
+        assert_eq!(weights.len(), shape.weights_len(), "weights must be (C_out, C_in, k, k)");
+        assert_eq!(bias.len(), shape.c_out, "bias must be (C_out)");
+        let kernel = |o: usize, i: usize| &weights[o * taps + i * side..][..side];
+        convolve::<U, false>(shape, batch, kernel, Some(bias), self, x, y);
+    }
 
-/// See [`super::conv::backward_input`].
-pub(super) fn backward_input<U: Unit>(
-    shape: &ConvShape,
-    batch: usize,
-    weights: &[f32],
-    scratch: &mut Scratch,
-    dy: &[f32],
-    dx: &mut [f32],
-) {
-    let (taps, side) = (shape.taps(), shape.k * shape.k);
-    assert_eq!(weights.len(), shape.weights_len(), "weights must be (C_out, C_in, k, k)");
-    convolve::<U, true>(&shape.swapped(), batch, |i, o| &weights[o * taps + i * side..][..side], None, scratch, dy, dx);
+    fn backward_input(&mut self, shape: &ConvShape, batch: usize, weights: &[f32], dy: &[f32], dx: &mut [f32]) {
+        let (taps, side) = (shape.taps(), shape.k * shape.k);
+        assert_eq!(weights.len(), shape.weights_len(), "weights must be (C_out, C_in, k, k)");
+        let kernel = |i: usize, o: usize| &weights[o * taps + i * side..][..side];
+        convolve::<U, true>(&shape.swapped(), batch, kernel, None, self, dy, dx);
+    }
+
+    fn backward_weights(&mut self, shape: &ConvShape, batch: usize, dy: &[f32], x: &[f32], dw: &mut [f32]) {
+        shape.check(batch, x, dy);
+        assert_eq!(dw.len(), shape.weights_len(), "dw must be (C_out, C_in, k, k)");
+        let ConvShape { c_in, c_out, h, k, .. } = *shape;
+        let (taps, side, grid, work) = (shape.taps(), k * k, Grid::new(shape, batch), shape.work() * batch);
+        // Rows of the gradients of a tile of outputs; of a padded row of a tile of inputs, and of all its rows.
+        let (per_tile, line) = (h * grid.columns * PAIRS, grid.wide * PAIRS);
+        let maps = (h + k - 1) * line;
+        let [left, right] = self.rows(c_out.div_ceil(GROUP) * 2 * per_tile, c_in.div_ceil(GROUP) * 2 * maps);
+        for_pieces(left, per_tile, work, |tile, rows| pack_gradients(&grid, dy, tile * LANES, rows));
+        for_pieces(right, line, work, |i, rows| pack_turned(&grid, x, i / (h + k - 1) * LANES, i % (h + k - 1), rows));
+        let (left, right) = (&*left, &*right);
+        for_pieces(dw, GROUP * taps, work, |group, dw| {
+            let (mut unit, mut sums) = (U::new(), [[Sums::ZERO; 2]; 2]);
+            let gradients = left[group * 2 * per_tile..][..2 * per_tile].split_at(per_tile);
+            for first in (0..c_in).step_by(GROUP) {
+                let maps = right[first / LANES * maps..][..2 * maps].split_at(maps);
+                for tap in 0..side {
+                    unit.clear();
+                    for oy in 0..h {
+                        for column in (0..grid.columns).step_by(2) {
+                            let at = (oy * grid.columns + column) * PAIRS;
+                            let under = (oy + tap / k) * line + (column + tap % k * grid.vectors) * PAIRS;
+                            let maps = [tile(maps.0, under), tile(maps.1, under)];
+                            unit.add([tile(gradients.0, at), tile(gradients.1, at)], maps);
+                        }
+                    }
+                    unit.read(&mut sums);
+                    for (r, dw) in dw.chunks_exact_mut(taps).enumerate() {
+                        for (c, dw) in dw.chunks_exact_mut(side).skip(first).take(GROUP).enumerate() {
+                            dw[tap] = sums[r / LANES][c / LANES].0[r % LANES][c % LANES];
+                        }
+                    }
+                }
+            }
+        });
+    }
+
+    fn replicate(&self) -> Box<dyn Products> {
+        Box::new(Self::new())
+    }
 }
 
 /// Where the pixels of packed maps lie: columns of 16 images, those of a pixel beside each other, behind the padding.
@@ -128,7 +163,7 @@ fn convolve<'a, U: Unit, const TURNED: bool>(
     batch: usize,
     kernel: impl Fn(usize, usize) -> &'a [f32] + Sync + Send,
     bias: Option<&[f32]>,
-    scratch: &mut Scratch,
+    packed: &mut Tiles<U>,
     x: &[f32],
     y: &mut [f32],
 ) {
@@ -139,7 +174,7 @@ fn convolve<'a, U: Unit, const TURNED: bool>(
     let channels = groups.div_ceil(pieces) * GROUP;
     // Rows of the weights of a tile of outputs; of a padded row of all inputs.
     let (per_tile, line) = (blocks * k * k * ROWS, blocks * grid.wide * ROWS);
-    let [left, right] = scratch.rows(groups * 2 * per_tile, pieces * k * line);
+    let [left, right] = packed.rows(groups * 2 * per_tile, pieces * k * line);
     for_pieces(left, per_tile, shape.weights_len(), |tile, rows| {
         pack_weights::<TURNED>(shape, tile * LANES, &kernel, rows);
     });
@@ -238,52 +273,6 @@ fn pack_line(grid: &Grid, x: &[f32], top: usize, rows: &mut [Row]) {
 
 /// Rows of a column of 16 images: pairs of them.
 const PAIRS: usize = LANES / 2;
-
-/// See [`super::conv::backward_weights`].
-pub(super) fn backward_weights<U: Unit>(
-    shape: &ConvShape,
-    batch: usize,
-    dy: &[f32],
-    x: &[f32],
-    scratch: &mut Scratch,
-    dw: &mut [f32],
-) {
-    shape.check(batch, x, dy);
-    assert_eq!(dw.len(), shape.weights_len(), "dw must be (C_out, C_in, k, k)");
-    let ConvShape { c_in, c_out, h, k, .. } = *shape;
-    let (taps, side, grid, work) = (shape.taps(), k * k, Grid::new(shape, batch), shape.work() * batch);
-    // Rows of the gradients of a tile of outputs; of a padded row of a tile of inputs, and of all its rows.
-    let (per_tile, line) = (h * grid.columns * PAIRS, grid.wide * PAIRS);
-    let maps = (h + k - 1) * line;
-    let [left, right] = scratch.rows(c_out.div_ceil(GROUP) * 2 * per_tile, c_in.div_ceil(GROUP) * 2 * maps);
-    for_pieces(left, per_tile, work, |tile, rows| pack_gradients(&grid, dy, tile * LANES, rows));
-    for_pieces(right, line, work, |i, rows| pack_turned(&grid, x, i / (h + k - 1) * LANES, i % (h + k - 1), rows));
-    let (left, right) = (&*left, &*right);
-    for_pieces(dw, GROUP * taps, work, |group, dw| {
-        let (mut unit, mut sums) = (U::new(), [[Sums::ZERO; 2]; 2]);
-        let gradients = left[group * 2 * per_tile..][..2 * per_tile].split_at(per_tile);
-        for first in (0..c_in).step_by(GROUP) {
-            let maps = right[first / LANES * maps..][..2 * maps].split_at(maps);
-            for tap in 0..side {
-                unit.clear();
-                for oy in 0..h {
-                    for column in (0..grid.columns).step_by(2) {
-                        let at = (oy * grid.columns + column) * PAIRS;
-                        let under = (oy + tap / k) * line + (column + tap % k * grid.vectors) * PAIRS;
-                        let maps = [tile(maps.0, under), tile(maps.1, under)];
-                        unit.add([tile(gradients.0, at), tile(gradients.1, at)], maps);
-                    }
-                }
-                unit.read(&mut sums);
-                for (r, dw) in dw.chunks_exact_mut(taps).enumerate() {
-                    for (c, dw) in dw.chunks_exact_mut(side).skip(first).take(GROUP).enumerate() {
-                        dw[tap] = sums[r / LANES][c / LANES].0[r % LANES][c % LANES];
-                    }
-                }
-            }
-        }
-    });
-}
 
 /// `rows (H, grid.columns / 2)` tiles: `dy` of the 16 output channels from `first`, each with two columns in a row.
 fn pack_gradients(grid: &Grid, dy: &[f32], first: usize, rows: &mut [Row]) {

@@ -58,14 +58,13 @@ pub(crate) struct Projection {
     /// Activity turned round for the weight gradient of a whole block `(B, N_pre)`.
     turned: Aligned,
     /// The weights laid out for single images, if they are held; one for all replicas.
-    held: Option<Held>,
+    held: Option<Arc<Held>>,
 }
 
 /// Weights laid out for single images.
-#[derive(Clone)]
 enum Held {
-    Dense(Arc<dense::ByInput>),
-    Masked(Arc<sparse::Sliced>),
+    Dense(dense::ByInput),
+    Masked(sparse::Sliced),
 }
 
 impl Projection {
@@ -109,7 +108,7 @@ impl Projection {
     /// `y = W̃ x`, or `y += W̃ x`; draws this pass's noise in training.
     pub(crate) fn forward(&mut self, pass: &Pass, w: &[f32], x: &[f32], y: &mut [f32], accumulate: bool) {
         assert!(self.mask.synapses().is_some() || !accumulate, "a dense projection comes first");
-        match self.held.as_ref().filter(|_| pass.batch == 1 && !pass.training) {
+        match self.held.as_deref().filter(|_| pass.batch == 1 && !pass.training) {
             Some(Held::Dense(held)) => return held.forward(None, x, y),
             Some(Held::Masked(held)) => return held.forward(x, y, accumulate),
             None => {}
@@ -131,9 +130,9 @@ impl Projection {
     /// [`Layer::hold`](crate::model::Layer::hold) of the weights of this projection.
     pub(crate) fn hold(&mut self, w: Option<&[f32]>) {
         self.held = w.and_then(|w| match &self.mask {
-            Mask::Dense { n_post, n_pre } => Some(Held::Dense(Arc::new(dense::ByInput::new(*n_post, *n_pre, w)))),
+            Mask::Dense { n_post, n_pre } => Some(Arc::new(Held::Dense(dense::ByInput::new(*n_post, *n_pre, w)))),
             Mask::Synapses(s) if self.whole || s.n_pre() > sparse::Sliced::MOST_PRE => None,
-            Mask::Synapses(s) => Some(Held::Masked(Arc::new(sparse::Sliced::new(s.pattern(), w)))),
+            Mask::Synapses(s) => Some(Arc::new(Held::Masked(sparse::Sliced::new(s.pattern(), w)))),
         });
     }
 
