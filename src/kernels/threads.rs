@@ -11,15 +11,23 @@ use std::time::{Duration, Instant};
 const PARALLEL_FROM: usize = if cfg!(test) { 1 } else { 200_000 };
 
 thread_local! {
-    /// True while this worker has a whole slice of a batch and every other worker has one as well.
-    static HAS_SLICE: Cell<bool> = const { Cell::new(false) };
+    /// True while this worker is [`alone`] with its work.
+    static ALONE: Cell<bool> = const { Cell::new(false) };
     /// True while this worker is in [`watch`].
     static WATCHES: Cell<bool> = const { Cell::new(false) };
 }
 
-/// True where kernels may share out their work: there are several workers, and not each has a slice of its own.
+/// True where kernels may share out their work: there are several workers, and this one is not [`alone`].
 pub fn sharing() -> bool {
-    !HAS_SLICE.get() && workers() > 1
+    !ALONE.get() && workers() > 1
+}
+
+/// Runs `f` on the calling thread, which shares nothing of it with other workers.
+pub fn alone<R>(f: impl FnOnce() -> R) -> R {
+    let before = ALONE.replace(true);
+    let result = f();
+    ALONE.set(before);
+    result
 }
 
 /// True where several workers may share `work` multiply-adds.
@@ -44,12 +52,7 @@ pub fn map_slices<S: Send, T: Send>(slices: &mut [S], f: impl Fn(usize, &mut S) 
         .par_iter_mut()
         .enumerate()
         .with_max_len(1)
-        .map(|(i, slice)| {
-            let before = HAS_SLICE.replace(whole);
-            let result = f(i, slice);
-            HAS_SLICE.set(before);
-            result
-        })
+        .map(|(i, slice)| if whole { alone(|| f(i, slice)) } else { f(i, slice) })
         .collect()
 }
 

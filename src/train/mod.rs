@@ -8,6 +8,7 @@ mod files;
 mod material;
 mod memory;
 mod origin;
+mod pace;
 mod plan;
 mod progress;
 mod records;

@@ -3,6 +3,7 @@
 use super::files::{self, METRICS, STATE, WORK};
 use super::material::Material;
 use super::origin::{self, Origin};
+use super::pace::Pace;
 use super::progress::{EpochRecord, Event, Saved, Stop, Summary};
 use super::step::Step;
 use crate::config::Config;
@@ -36,6 +37,7 @@ pub(super) struct Session {
     training: Vec<usize>,
     public: Vec<usize>,
     step: Step,
+    pace: Pace,
 }
 
 /// When the state was saved, and what that cost.
@@ -160,9 +162,9 @@ impl Session {
         let public = material.dataset.indices(Split::Public);
         material.hebbian.restore_shares(saved.progress.shares.clone());
         let standardize = Standardize::of(&material.config.data.standardize, (saved.progress.mean, saved.progress.sd));
-        let (out, step) = (out.to_path_buf(), Step::default());
+        let (out, step, pace) = (out.to_path_buf(), Step::default(), Pace::default());
         let commits = Commits { last: Instant::now(), cost: 0.0, total: 0.0, dirty: false };
-        Self { material, out, fingerprints, map, state, saved, commits, standardize, training, public, step }
+        Self { material, out, fingerprints, map, state, saved, commits, standardize, training, public, step, pace }
     }
 
     /// Trains to the end of the schedule, to early stopping or to a request to stop.
@@ -223,7 +225,7 @@ impl Session {
             let p = &mut self.saved.progress;
             let schedule = p.schedule.factor(p.step);
             let (material, floats) = (&mut self.material, self.map.floats_mut());
-            let (loss, correct) = threads::awake(|| {
+            let (loss, correct) = self.pace.step(part.len(), || {
                 self.step.run(material, floats, part, p.epoch as u64, p.step, schedule, self.standardize)
             });
             if !loss.is_finite() {

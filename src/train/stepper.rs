@@ -1,6 +1,7 @@
 //! Single training steps on weights in memory, nothing written: what the plan times and what benches measure.
 
 use super::material::Material;
+use super::pace::Pace;
 use super::step::Step;
 use crate::config::Config;
 use crate::data::{Split, Standardize};
@@ -18,6 +19,7 @@ pub struct Stepper {
     training: Vec<usize>,
     standardize: Standardize,
     step: Step,
+    pace: Pace,
     done: usize,
 }
 
@@ -36,19 +38,28 @@ impl Stepper {
             let training = material.dataset.indices(Split::Training);
             // A step is to be timed without drawing its faces, which happens once a run.
             material.dataset.pixels.complete(&training);
-            Ok(Self { pool, material, floats, training, standardize, step: Step::default(), done: 0 })
+            Ok(Self {
+                pool,
+                material,
+                floats,
+                training,
+                standardize,
+                step: Step::default(),
+                pace: Pace::default(),
+                done: 0,
+            })
         })
     }
 
     /// One whole step (images, forward, backward, optimizer, Hebbian rule) on the next batch, round and round the
     /// training images; the last batch of a round may be smaller. Returns the mean loss of its images.
     pub fn step(&mut self) -> f64 {
-        let Self { pool, material, floats, training, standardize, step, done } = self;
+        let Self { pool, material, floats, training, standardize, step, pace, done } = self;
         let batch = material.config.batch;
         let (epoch, at) = (*done / training.len().div_ceil(batch), *done % training.len().div_ceil(batch));
         let part = &training[at * batch..training.len().min((at + 1) * batch)];
         let mut run = || step.run(material, floats, part, epoch as u64, *done as u64, 1.0, *standardize);
-        let (loss, _) = pool.run(|| threads::awake(&mut run));
+        let (loss, _) = pool.run(|| pace.step(part.len(), &mut run));
         *done += 1;
         loss / part.len() as f64
     }
