@@ -174,16 +174,30 @@ impl Synapses {
             local[pre] = j as u32;
         }
         let mut seen = vec![false; self.n_post];
-        let mut list = Vec::new();
-        for (i, &post) in posts.iter().enumerate() {
+        for &post in posts {
             assert!(post < self.n_post, "postsynaptic neuron {post} of {}", self.n_post);
             assert!(!std::mem::replace(&mut seen[post], true), "postsynaptic neuron {post} occurs twice");
-            let row = list.len();
-            let kept = self.row(post).filter(|&(pre, _)| local[pre] != u32::MAX);
-            list.extend(kept.map(|(pre, count)| (i as u32, local[pre], count)));
-            list[row..].sort_unstable();
         }
-        Self::from_sorted(posts.len(), pres.len(), &list)
+        let most = posts.iter().map(|&post| self.fan_in(post)).sum();
+        let (mut kept, mut counts) = (Vec::with_capacity(most), Vec::with_capacity(most));
+        let mut row_starts = Vec::with_capacity(posts.len() + 1);
+        row_starts.push(0);
+        for &post in posts {
+            let row = kept.len();
+            for (pre, count) in self.row(post).filter(|&(pre, _)| local[pre] != u32::MAX) {
+                kept.push(local[pre]);
+                counts.push(count);
+            }
+            if !kept[row..].is_sorted() {
+                let mut pairs: Vec<_> = kept.drain(row..).zip(counts.drain(row..)).collect();
+                pairs.sort_unstable();
+                kept.extend(pairs.iter().map(|pair| pair.0));
+                counts.extend(pairs.iter().map(|pair| pair.1));
+            }
+            // Fits: so do all connections, of which these are some.
+            row_starts.push(kept.len() as u32);
+        }
+        Self { n_post: posts.len(), n_pre: pres.len(), row_starts, pre: kept, counts, transpose: OnceLock::new() }
     }
 
     /// The mask of the pairs joined by at least `k` synapses.

@@ -42,7 +42,7 @@ const NO_NEURON: [&str; 8] =
 /// Canonical spelling of a type (`5P-ET` is `5P-PT`), with its polarity and lamina where the type tells them.
 /// Unknown types keep their spelling.
 pub(super) fn of_type(name: &str) -> (&str, Option<Polarity>, Option<&'static str>) {
-    let plain: String = name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_uppercase();
+    let plain: String = name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_uppercase()).collect();
     match TYPES.iter().find(|t| t.1.contains(&plain.as_str())) {
         Some(&(canonical, _, polarity, lamina)) => {
             let lamina = (!lamina.is_empty()).then_some(lamina);
@@ -54,15 +54,20 @@ pub(super) fn of_type(name: &str) -> (&str, Option<Polarity>, Option<&'static st
 
 /// Polarity that a class name tells: `E`, `exc`, `excitatory_neuron`, `aibs_coarse_inhibitory`, ...
 pub(super) fn polarity(class: &str) -> Option<Polarity> {
-    let class = class.to_lowercase();
-    let word = class.strip_prefix("aibs_coarse_").unwrap_or(&class);
-    if word == "e" || word.starts_with("exc") {
+    let word = after(class, "aibs_coarse_").unwrap_or(class);
+    if word.eq_ignore_ascii_case("e") || after(word, "exc").is_some() {
         Some(Polarity::Excitatory)
-    } else if word == "i" || word.starts_with("inh") {
+    } else if word.eq_ignore_ascii_case("i") || after(word, "inh").is_some() {
         Some(Polarity::Inhibitory)
     } else {
         None
     }
+}
+
+/// What comes after `prefix`, whatever its case.
+fn after<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
+    let (start, rest) = text.split_at_checked(prefix.len())?;
+    start.eq_ignore_ascii_case(prefix).then_some(rest)
 }
 
 /// True if a class or type name says that the cell is no neuron.
@@ -72,14 +77,17 @@ pub(super) fn is_no_neuron(name: &str) -> bool {
 }
 
 /// Canonical name of a lamina: `4`, `L4` and `layer 4` are `L4`; `23` is `L2/3`; other names stay.
-pub(super) fn lamina(name: &str) -> String {
-    let upper = name.to_uppercase();
-    let digits =
-        ["LAYER", "L"].iter().find_map(|p| upper.strip_prefix(p)).unwrap_or(&upper).trim_start_matches([' ', '_']);
+pub(super) fn lamina(name: &str) -> &str {
+    let digits = ["layer", "L"].iter().find_map(|p| after(name, p)).unwrap_or(name).trim_start_matches([' ', '_']);
     match digits {
-        "1" | "2" | "3" | "4" | "5" | "6" => format!("L{digits}"),
-        "2/3" | "23" | "2-3" | "2_3" => "L2/3".to_string(),
-        _ => name.to_string(),
+        "1" => "L1",
+        "2" => "L2",
+        "3" => "L3",
+        "4" => "L4",
+        "5" => "L5",
+        "6" => "L6",
+        "2/3" | "23" | "2-3" | "2_3" => "L2/3",
+        _ => name,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Neurons from a table: which column says what, and what follows from the rest where a column is missing.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -152,8 +153,8 @@ struct Names {
 
 impl Names {
     /// Index of `name` in the list, where it is added if it is new.
-    fn note(&mut self, table: &Table, name: String) -> Result<usize> {
-        if let Some(&at) = self.index.get(&name) {
+    fn note(&mut self, table: &Table, name: &str) -> Result<usize> {
+        if let Some(&at) = self.index.get(name) {
             return Ok(at);
         }
         let at = self.list.len();
@@ -161,8 +162,8 @@ impl Names {
             let remedy = "is this the right column? give several cells the same name";
             return Err(table.fault(format!("`{name}` is one more than {} {}", self.most, self.what), remedy));
         }
-        self.list.push(name.clone());
-        self.index.insert(name, at);
+        self.list.push(name.to_owned());
+        self.index.insert(name.to_owned(), at);
         Ok(at)
     }
 }
@@ -214,15 +215,15 @@ impl Columns {
         let position_um = self.positions.read(table)?;
         let depth = self.positions.depth(table)?;
         let lamina = match self.lamina.map_or(Ok(""), |c| table.name_in(c))? {
-            "" => type_lamina.or(depth.map(cell_types::lamina_at)).unwrap_or("all").to_string(),
+            "" => type_lamina.or(depth.map(cell_types::lamina_at)).unwrap_or("all"),
             name => cell_types::lamina(name),
         };
         let cell_type = match type_name {
-            "" => polarity.letter().to_string(),
-            name if name.eq_ignore_ascii_case("unsure") => format!("Unsure {}", polarity.letter()),
-            name => name.to_string(),
+            "" => polarity.letter().into(),
+            name if name.eq_ignore_ascii_case("unsure") => format!("Unsure {}", polarity.letter()).into(),
+            name => Cow::from(name),
         };
-        let (lamina, cell_type) = (cells.laminae.note(table, lamina)?, cells.types.note(table, cell_type)?);
+        let (lamina, cell_type) = (cells.laminae.note(table, lamina)?, cells.types.note(table, &cell_type)?);
         Ok(Some(Cell { cell_type, lamina, polarity, position_um }))
     }
 

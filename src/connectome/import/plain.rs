@@ -27,52 +27,37 @@ pub(super) fn read(path: &Path, cells: &Cells) -> Option<Synapses> {
     let rows = bytes.strip_prefix(HEADER)?;
     let middle = rows[..rows.len() / 2].iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
     let (first, second) = rows.split_at(middle);
-    let (first, second) = threads::join(|| Part::of(first, cells), || Part::of(second, cells));
-    let whole = first?.followed_by(second?)?;
-    Synapses::from_rows(cells.len(), &whole.fan_in, whole.pre, whole.counts).filter(|synapses| !synapses.is_empty())
-}
-
-/// Consecutive connections of a table, as they lie in the mask.
-struct Part {
-    /// Connections of each postsynaptic neuron `(N)`.
-    fan_in: Vec<u32>,
-    /// Presynaptic neuron of each connection.
-    pre: Vec<u32>,
-    /// Synapses of each connection.
-    counts: Vec<u32>,
-}
-
-impl Part {
-    /// The connections of the lines `text`, unless one of them is left to the general reader.
-    fn of(text: &[u8], cells: &Cells) -> Option<Self> {
-        let mut rows = Rows { left: text, neurons: Neurons::of(cells), last: None };
-        let most = text.len() / SHORTEST;
-        let (mut pre, mut counts) = (Vec::with_capacity(most), Vec::with_capacity(most));
-        let (mut fan_in, mut last) = (vec![0; cells.len()], 0);
-        for (post, from, count) in &mut rows {
-            if post < last {
-                return None;
-            }
-            last = post;
-            fan_in[post as usize] += 1;
-            pre.push(from);
-            counts.push(count);
-        }
-        rows.left.is_empty().then_some(Self { fan_in, pre, counts })
+    let [in_first, in_second] = [first, second].map(|text| text.iter().filter(|&&b| b == b'\n').count());
+    if in_first + in_second > rows.len() / SHORTEST {
+        return None;
     }
+    let [mut pre, mut counts] = [(); 2].map(|()| vec![0; in_first + in_second]);
+    let ((pre_a, pre_b), (counts_a, counts_b)) = (pre.split_at_mut(in_first), counts.split_at_mut(in_first));
+    let (a, b) =
+        threads::join(|| read_lines(first, cells, pre_a, counts_a), || read_lines(second, cells, pre_b, counts_b));
+    let (mut fan_in, more) = (a?, b?);
+    let last = fan_in.iter().rposition(|&n| n > 0);
+    if last.zip(more.iter().position(|&n| n > 0)).is_some_and(|(last, next)| next < last) {
+        return None;
+    }
+    fan_in.iter_mut().zip(more).for_each(|(n, more)| *n += more);
+    Synapses::from_rows(cells.len(), &fan_in, pre, counts).filter(|synapses| !synapses.is_empty())
+}
 
-    /// Both, unless the rows of `next` begin before the last one here.
-    fn followed_by(mut self, next: Self) -> Option<Self> {
-        let last = self.fan_in.iter().rposition(|&n| n > 0);
-        let first = next.fan_in.iter().position(|&n| n > 0);
-        if last.zip(first).is_some_and(|(last, first)| first < last) {
+/// The presynaptic neuron and the synapses of each connection of the lines `text`, as they lie in the mask; returns the
+/// connections of each postsynaptic neuron `(N)`, unless a line is left to the general reader.
+fn read_lines(text: &[u8], cells: &Cells, pre: &mut [u32], counts: &mut [u32]) -> Option<Vec<u32>> {
+    let mut rows = Rows { left: text, neurons: Neurons::of(cells), last: None };
+    let (mut fan_in, mut last) = (vec![0; cells.len()], 0);
+    for ((post, from, count), place) in (&mut rows).zip(pre.iter_mut().zip(counts)) {
+        if post < last {
             return None;
         }
-        self.fan_in.iter_mut().zip(next.fan_in).for_each(|(n, more)| *n += more);
-        self.pre.extend(next.pre);
-        self.counts.extend(next.counts);
-        Some(self)
+        last = post;
+        fan_in[post as usize] += 1;
+        (*place.0, *place.1) = (from, count);
     }
+    rows.left.is_empty().then_some(fan_in)
 }
 
 /// The connections `(post, pre, count)` of a table, up to its end or to the first row that is left to the general reader.

@@ -54,10 +54,10 @@ impl Table {
             let most = MAX_TABLE_BYTES;
             Bounded { inner: Box::new(file), left: most, most, row_bytes: 0 }
         };
-        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(bounded);
+        let mut reader = csv::Reader::from_reader(bounded);
         let names: Vec<String> = match reader.headers() {
             Ok(header) if header.len() <= MAX_COLUMNS => {
-                header.iter().map(|name| name.to_lowercase().replace(' ', "_")).collect()
+                header.iter().map(|name| name.trim().to_lowercase().replace(' ', "_")).collect()
             }
             Ok(header) => {
                 let what = format!("{} columns, at most {MAX_COLUMNS} are read", header.len());
@@ -133,9 +133,9 @@ impl Table {
         Ok(more)
     }
 
-    /// A field of this row.
+    /// A field of this row without the blanks around it.
     pub(super) fn field(&self, column: usize) -> &str {
-        self.row.get(column).unwrap_or("")
+        self.row.get(column).unwrap_or("").trim()
     }
 
     /// A field of this row that names something.
