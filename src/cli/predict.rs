@@ -3,6 +3,8 @@
 use super::output;
 use crate::error::Result;
 use crate::eval::{Prediction, predict};
+use crate::kernels::threads;
+use crate::train::load_best;
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -32,10 +34,13 @@ struct Answer {
 /// Prints the probabilities, image by image in the order given.
 ///
 /// # Errors
-/// Those of [`predict`]; `Io` if stdout refuses the result.
+/// Those of [`load_best`] and [`predict`]; `Other` if the threads are refused, `Io` if stdout refuses the result.
 pub fn run(args: &Args) -> Result<()> {
-    let predictions = predict(&args.run, &args.images, usize::from(args.threads), &mut output::warning)?;
-    if args.json { output::json(&Answer { predictions }) } else { output::result(&table(&predictions)) }
+    threads::pool(usize::from(args.threads))?.run(|| {
+        let mut trained = load_best(&args.run, &mut output::warning)?;
+        let predictions = predict(&mut trained, &args.images)?;
+        if args.json { output::json(&Answer { predictions }) } else { output::result(&table(&predictions)) }
+    })
 }
 
 /// A table with one row per image and one column per class, parted by tabs.

@@ -202,23 +202,11 @@ fn by_name<S: serde::Serializer>(p: &[(&'static str, f32)], serializer: S) -> st
     serializer.collect_map(p.iter().copied())
 }
 
-/// Class probabilities by the best epoch of `run` for image files (PNG, JPEG of any size) and Kaggle's CSV tables.
-/// `warn` is told of damage that did no harm.
+/// Class probabilities for image files (PNG, JPEG of any size) and Kaggle's CSV tables by a trained network.
 ///
 /// # Errors
-/// `State` for a run that cannot be used, `Input` for a file that is no image, `Other` if the threads are refused.
-pub fn predict(
-    run: &Path,
-    images: &[PathBuf],
-    threads: usize,
-    warn: &mut (dyn FnMut(&str) + Send),
-) -> Result<Vec<Prediction>> {
-    threads::pool(threads)?.run(|| predict_here(run, images, warn))
-}
-
-/// [`predict`] on the pool of the caller.
-fn predict_here(run: &Path, images: &[PathBuf], warn: &mut dyn FnMut(&str)) -> Result<Vec<Prediction>> {
-    let mut trained = load_best(run, warn)?;
+/// `Input` for a file that is no image.
+pub fn predict(trained: &mut Trained, images: &[PathBuf]) -> Result<Vec<Prediction>> {
     let mut names = Vec::new();
     let (mut pixels, mut splits) = (Vec::new(), Vec::new());
     for path in images {
@@ -236,7 +224,7 @@ fn predict_here(run: &Path, images: &[PathBuf], warn: &mut dyn FnMut(&str)) -> R
     }
     let dataset = Dataset { source: "images".into(), pixels: pixels.into(), labels: Vec::new(), splits };
     let indices: Vec<usize> = (0..dataset.len()).collect();
-    let all = classify(&mut trained, &dataset, &indices, false);
+    let all = classify(trained, &dataset, &indices, false);
     let rows = all.chunks_exact(EXPRESSIONS.len());
     Ok(names
         .into_iter()
