@@ -84,6 +84,8 @@ fn processor_seconds() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::presets::preset;
+    use crate::train::Stepper;
 
     /// Which of `looks` ran on one worker, where each way makes so many images per second.
     fn singles(pace: &mut Pace, looks: u32, [together, single]: [f64; 2], crowded: bool) -> u32 {
@@ -128,5 +130,20 @@ mod tests {
             assert_eq!(out, [1; 3000]);
             assert!(threads::sharing(), "afterwards work is shared again");
         });
+    }
+
+    #[test]
+    fn a_run_that_changes_its_pace_keeps_its_bits() {
+        let mut config = preset("bionic").unwrap();
+        (config.threads, config.batch, config.data.demo_train) = (3, 40, 160);
+        let losses = [0, 2, 3].map(|every| {
+            let mut stepper = Stepper::new(&config).unwrap();
+            let one = |step: usize| {
+                stepper.pace.single = every > 0 && step.is_multiple_of(every);
+                stepper.step()
+            };
+            (0..6).map(one).collect::<Vec<_>>()
+        });
+        assert!(losses[0] == losses[1] && losses[0] == losses[2], "{losses:?}");
     }
 }

@@ -19,7 +19,7 @@ pub struct Stepper {
     training: Vec<usize>,
     standardize: Standardize,
     step: Step,
-    pace: Pace,
+    pub(super) pace: Pace,
     done: usize,
 }
 
