@@ -7,7 +7,7 @@
 use bionic_cpu::config::Config;
 use bionic_cpu::connectome;
 use bionic_cpu::data::{self, Split, Standardize};
-use bionic_cpu::kernels::threads::pool;
+use bionic_cpu::kernels::threads::{pool, processor_seconds};
 use bionic_cpu::model::inference::Classifier;
 use bionic_cpu::model::{Network, presets};
 use bionic_cpu::train::Stepper;
@@ -98,12 +98,4 @@ fn repeat(seconds: f64, mut f: impl FnMut()) -> (Vec<f64>, f64) {
         times.push(start.elapsed().as_secs_f64());
     }
     (times, (processor_seconds() - used) / begin.elapsed().as_secs_f64())
-}
-
-/// Processor time of this process, from Linux' `/proc`, whose unit is a hundredth of a second; elsewhere 0.
-fn processor_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // Behind the name in brackets; user and system time are its 12th and 13th.
-    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-    fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
 }

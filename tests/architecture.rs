@@ -20,7 +20,7 @@ const DOORS: [(&str, &[&str]); 20] = [
     ("memmap2", &["store"]),
     ("rand_xoshiro", &["rng"]),
     ("rayon", &["kernels"]),
-    ("rustix", &["store", "train/pace.rs"]),
+    ("rustix", &["store", "kernels/threads.rs"]),
     ("serde", &[""]),
     ("serde_json", &["cli", "eval", "export", "study", "train"]),
     ("signal_hook", &["cli", "store"]),

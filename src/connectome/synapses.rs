@@ -197,6 +197,8 @@ impl Synapses {
             // Fits: so do all connections, of which these are some.
             row_starts.push(kept.len() as u32);
         }
+        kept.shrink_to_fit();
+        counts.shrink_to_fit();
         Self { n_post: posts.len(), n_pre: pres.len(), row_starts, pre: kept, counts, transpose: OnceLock::new() }
     }
 

@@ -202,7 +202,8 @@ fn by_name<S: serde::Serializer>(p: &[(&'static str, f32)], serializer: S) -> st
     serializer.collect_map(p.iter().copied())
 }
 
-/// Class probabilities for image files (PNG, JPEG of any size) and Kaggle's CSV tables by a trained network.
+/// Class probabilities for image files (PNG, JPEG of any size) and Kaggle's CSV tables by a trained network, on the pool
+/// of the caller.
 ///
 /// # Errors
 /// `Input` for a file that is no image.

@@ -1,6 +1,7 @@
 //! Splitting an output over threads, in pieces fixed by its shape and never by the number of threads.
 
 use rayon::prelude::*;
+use rustix::time::{ClockId, clock_gettime};
 use std::cell::Cell;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,10 +25,20 @@ pub fn sharing() -> bool {
 
 /// Runs `f` on the calling thread, which shares nothing of it with other workers.
 pub fn alone<R>(f: impl FnOnce() -> R) -> R {
-    let before = ALONE.replace(true);
-    let result = f();
-    ALONE.set(before);
-    result
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            ALONE.set(self.0);
+        }
+    }
+    let _restore = Restore(ALONE.replace(true));
+    f()
+}
+
+/// Processor time that this process has used, all its threads together.
+pub fn processor_seconds() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
 }
 
 /// True where several workers may share `work` multiply-adds.
@@ -170,9 +181,9 @@ fn halve<const P: usize, T: Send>(
     );
 }
 
-/// Runs both, on two workers of the pool that the caller runs on; one after the other outside of a pool.
+/// Runs both, on two workers of the pool that the caller runs on; one after the other outside of a pool or [`alone`].
 pub fn join<A: Send, B: Send>(a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B + Send) -> (A, B) {
-    if workers() > 1 { rayon::join(a, b) } else { (a(), b()) }
+    if sharing() { rayon::join(a, b) } else { (a(), b()) }
 }
 
 /// Time without work after which a worker that [`awake`] keeps awake may sleep.
@@ -183,7 +194,7 @@ const AWAKE: Duration = Duration::from_micros(100);
 /// its core to others.
 pub fn awake<R: Send>(f: impl FnOnce() -> R + Send) -> R {
     let workers = workers();
-    let Some(caller) = rayon::current_thread_index().filter(|_| workers > 1) else {
+    let Some(caller) = rayon::current_thread_index().filter(|_| sharing()) else {
         return f();
     };
     let over = AtomicBool::new(false);

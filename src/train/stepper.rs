@@ -24,7 +24,8 @@ pub struct Stepper {
 }
 
 impl Stepper {
-    /// Loads data and wiring, builds the network and draws its first weights; steps run on `config.threads` threads.
+    /// Loads data and wiring, builds the network and draws its first weights; steps run on `config.threads` threads, or on one
+    /// while other processes have the cores.
     ///
     /// # Errors
     /// Those of loading the data and the connectome and of building the network.

@@ -54,18 +54,18 @@ pub(super) fn of_type(name: &str) -> (&str, Option<Polarity>, Option<&'static st
 
 /// Polarity that a class name tells: `E`, `exc`, `excitatory_neuron`, `aibs_coarse_inhibitory`, ...
 pub(super) fn polarity(class: &str) -> Option<Polarity> {
-    let word = after(class, "aibs_coarse_").unwrap_or(class);
-    if word.eq_ignore_ascii_case("e") || after(word, "exc").is_some() {
+    let word = without_prefix(class, "aibs_coarse_").unwrap_or(class);
+    if word.eq_ignore_ascii_case("e") || without_prefix(word, "exc").is_some() {
         Some(Polarity::Excitatory)
-    } else if word.eq_ignore_ascii_case("i") || after(word, "inh").is_some() {
+    } else if word.eq_ignore_ascii_case("i") || without_prefix(word, "inh").is_some() {
         Some(Polarity::Inhibitory)
     } else {
         None
     }
 }
 
-/// What comes after `prefix`, whatever its case.
-fn after<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
+/// `text` without `prefix`, whatever the case of its letters, if it begins so.
+pub(super) fn without_prefix<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
     let (start, rest) = text.split_at_checked(prefix.len())?;
     start.eq_ignore_ascii_case(prefix).then_some(rest)
 }
@@ -78,7 +78,8 @@ pub(super) fn is_no_neuron(name: &str) -> bool {
 
 /// Canonical name of a lamina: `4`, `L4` and `layer 4` are `L4`; `23` is `L2/3`; other names stay.
 pub(super) fn lamina(name: &str) -> &str {
-    let digits = ["layer", "L"].iter().find_map(|p| after(name, p)).unwrap_or(name).trim_start_matches([' ', '_']);
+    let digits =
+        ["layer", "L"].iter().find_map(|p| without_prefix(name, p)).unwrap_or(name).trim_start_matches([' ', '_']);
     match digits {
         "1" => "L1",
         "2" => "L2",

@@ -235,7 +235,7 @@ impl Columns {
         }
         let labels = self.classes.iter().chain(self.cell_type.iter());
         let no_neuron = labels.clone().any(|&c| cell_types::is_no_neuron(table.field(c)));
-        if no_neuron || written.to_lowercase().starts_with("unsure") {
+        if no_neuron || cell_types::without_prefix(written, "unsure").is_some() {
             return Ok(None);
         }
         let found = labels.map(|&c| format!("`{}` = `{}`", table.name(c), shown(table.field(c))));

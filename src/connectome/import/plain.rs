@@ -28,10 +28,11 @@ pub(super) fn read(path: &Path, cells: &Cells) -> Option<Synapses> {
     let middle = rows[..rows.len() / 2].iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
     let (first, second) = rows.split_at(middle);
     let [in_first, in_second] = [first, second].map(|text| text.iter().filter(|&&b| b == b'\n').count());
-    if in_first + in_second > rows.len() / SHORTEST {
+    let lines = in_first + in_second;
+    if lines > rows.len() / SHORTEST {
         return None;
     }
-    let [mut pre, mut counts] = [(); 2].map(|()| vec![0; in_first + in_second]);
+    let (mut pre, mut counts) = (vec![0; lines], vec![0; lines]);
     let ((pre_a, pre_b), (counts_a, counts_b)) = (pre.split_at_mut(in_first), counts.split_at_mut(in_first));
     let (a, b) =
         threads::join(|| read_lines(first, cells, pre_a, counts_a), || read_lines(second, cells, pre_b, counts_b));
@@ -44,18 +45,19 @@ pub(super) fn read(path: &Path, cells: &Cells) -> Option<Synapses> {
     Synapses::from_rows(cells.len(), &fan_in, pre, counts).filter(|synapses| !synapses.is_empty())
 }
 
-/// The presynaptic neuron and the synapses of each connection of the lines `text`, as they lie in the mask; returns the
-/// connections of each postsynaptic neuron `(N)`, unless a line is left to the general reader.
+/// Fills in the presynaptic neuron and the synapses of the connection in each line of `text`, `pre` and `counts` `(lines)`;
+/// returns how many each postsynaptic neuron has `(N)`, unless a line is left to the general reader.
 fn read_lines(text: &[u8], cells: &Cells, pre: &mut [u32], counts: &mut [u32]) -> Option<Vec<u32>> {
     let mut rows = Rows { left: text, neurons: Neurons::of(cells), last: None };
     let (mut fan_in, mut last) = (vec![0; cells.len()], 0);
-    for ((post, from, count), place) in (&mut rows).zip(pre.iter_mut().zip(counts)) {
+    for (pre, count) in pre.iter_mut().zip(counts) {
+        let post;
+        (post, *pre, *count) = rows.next()?;
         if post < last {
             return None;
         }
         last = post;
         fan_in[post as usize] += 1;
-        (*place.0, *place.1) = (from, count);
     }
     rows.left.is_empty().then_some(fan_in)
 }
