@@ -193,13 +193,12 @@ const AWAKE: Duration = Duration::from_micros(100);
 /// waking one takes 25 to 40 microseconds. A worker that finds nothing for 100 microseconds sleeps all the same, and leaves
 /// its core to others.
 pub fn awake<R: Send>(f: impl FnOnce() -> R + Send) -> R {
-    let workers = workers();
     let Some(caller) = rayon::current_thread_index().filter(|_| sharing()) else {
         return f();
     };
     let over = AtomicBool::new(false);
     rayon::in_place_scope(|scope| {
-        for _ in 1..workers {
+        for _ in 1..workers() {
             scope.spawn(|_| watch(caller, &over));
         }
         let result = f();
