@@ -1,10 +1,11 @@
 //! Dense products at the shapes of the presets on one thread, with faer as the peer; then two slices of a batch together,
-//! beside one after the other.
+//! beside one after the other; then gradients of which a part is 0, as behind a ReLU.
 
 mod roofline;
 
 use bionic_cpu::aligned::Aligned;
 use bionic_cpu::kernels::dense::{self, Slice};
+use bionic_cpu::rng::Rng;
 use criterion::Criterion;
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
@@ -61,7 +62,55 @@ fn main() {
     for (n_post, n_pre) in [(136, 2304), (256, 2304), (192, 512)] {
         two_slices(&mut criterion, n_post, n_pre);
     }
+    for percent in [0, 30, 50, 70, 90] {
+        silent(&mut criterion, 256, 2304, percent);
+    }
     criterion.final_summary();
+}
+
+/// Gradients of two slices of 16 samples that are 0 in `percent` of them, half of these neuron by neuron, the others sample
+/// by sample; the rate counts all products, also those that are left out.
+fn silent(criterion: &mut Criterion, n_post: usize, n_pre: usize, percent: usize) {
+    const BATCH: usize = 16;
+    let mut rng = Rng::stream(1, "silent", &[]);
+    // Both together leave (1 - whole) (1 - one) = 1 - percent / 100.
+    let whole = percent as f32 / 200.0;
+    let one = 1.0 - (1.0 - 2.0 * whole) / (1.0 - whole);
+    let w = numbers(n_post * n_pre);
+    let [x, mut dy] = [n_pre, n_post].map(|n| [aligned(&numbers(n * BATCH)), aligned(&numbers(n * BATCH + 1)[1..])]);
+    for post in 0..n_post {
+        let neuron = rng.chance(whole);
+        for v in dy.iter_mut().flat_map(|dy| &mut dy[post * BATCH..][..BATCH]) {
+            if neuron || rng.chance(one) {
+                *v = 0.0;
+            }
+        }
+    }
+    let mut dx = [(); 2].map(|()| Aligned::zeros(n_pre * BATCH));
+    let (mut xt, mut dw) = (vec![f32::NAN; 2 * n_pre * BATCH], vec![f32::NAN; w.len()]);
+    let parts = [0, 1].map(|i| (&x[i][..], &dy[i][..]));
+
+    let mut want = vec![f32::NAN; n_pre * BATCH];
+    dense::backward_input_slices(n_post, n_pre, &w, &mut both(&dy, &mut dx));
+    for (dx, dy) in dx.iter().zip(&dy) {
+        dense::backward_input_reference(n_post, n_pre, BATCH, &w, dy, &mut want);
+        same("dx", dx, &want);
+    }
+    let [mut want, mut one] = [(); 2].map(|()| vec![0.0; w.len()]);
+    dense::backward_weights_parts(n_post, n_pre, &parts, &mut xt, &mut dw);
+    for (x, dy) in parts {
+        dense::backward_weights_reference(n_post, n_pre, BATCH, dy, x, &mut one);
+        want.iter_mut().zip(&one).for_each(|(sum, v)| *sum += v);
+    }
+    same("dw", &dw, &want);
+
+    let flops = 2.0 * (n_post * n_pre * 2 * BATCH) as f64;
+    bench(criterion, &format!("{percent} % silent {n_post}x{n_pre} dx"), flops, || {
+        dense::backward_input_slices(n_post, n_pre, &w, &mut both(&dy, &mut dx));
+    });
+    bench(criterion, &format!("{percent} % silent {n_post}x{n_pre} dw"), flops, || {
+        dense::backward_weights_parts(n_post, n_pre, &parts, &mut xt, &mut dw);
+    });
 }
 
 /// A part of the neurons of a projection, as a worker has it, and two slices of 16 samples.

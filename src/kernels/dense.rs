@@ -352,6 +352,38 @@ mod tests {
         }
     }
 
+    /// Chains of multiply-adds in the order of the samples, 64 at a time, whichever of them are left out.
+    #[test]
+    fn silent_gradients_leave_the_bits_of_the_others() {
+        for ([post, pre], sizes) in [([29, 300], &[16, 16][..]), ([13, 130], &[16, 16, 16, 16, 9]), ([3, 40], &[5])] {
+            let mut parts: Vec<_> = sizes.iter().map(|b| (random("x", pre * b), random("dy", post * b))).collect();
+            for (p, (_, dy)) in parts.iter_mut().enumerate() {
+                let b = sizes[p];
+                let silent = |i: usize| (i / b).is_multiple_of(3) || i / b == 4 && p == 0 || (i * 7 + p) % 5 > 1;
+                dy.iter_mut().enumerate().filter(|(i, _)| silent(*i)).for_each(|(_, dy)| *dy = 0.0);
+            }
+            let samples: Vec<(usize, usize)> =
+                sizes.iter().enumerate().flat_map(|(p, b)| (0..*b).map(move |k| (p, k))).collect();
+            let mut expected = Vec::new();
+            for (o, i) in (0..post).flat_map(|o| (0..pre).map(move |i| (o, i))) {
+                let sums = samples.chunks(64).map(|some| {
+                    some.iter().fold(0.0f32, |sum, &(p, k)| {
+                        let ((x, dy), b) = (&parts[p], sizes[p]);
+                        dy[o * b + k].mul_add(x[i * b + k], sum)
+                    })
+                });
+                expected.push(sums.reduce(|all, sum| sum + all).unwrap());
+            }
+            let views: Vec<(&[f32], &[f32])> = parts.iter().map(|(x, dy)| (&x[..], &dy[..])).collect();
+            let (mut xt, mut dw) = (vec![f32::NAN; pre * samples.len()], vec![f32::NAN; post * pre]);
+            let square = backward_weights_parts(post, pre, &views, &mut xt, &mut dw);
+            let different = dw.iter().zip(&expected).filter(|(a, b)| a.to_bits() != b.to_bits()).count();
+            assert_eq!(different, 0, "of {post} x {pre}, {sizes:?}");
+            let sum: f64 = dw.iter().map(|&v| f64::from(v).powi(2)).sum();
+            assert!((square - sum).abs() <= 1e-6 * sum, "{square} {sum}");
+        }
+    }
+
     #[test]
     fn faer_agrees() {
         use faer::Mat;

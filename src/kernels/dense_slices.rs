@@ -2,6 +2,9 @@
 //!
 //! With AVX-512 two slices go together, so that each weight is fetched once for both: the weights of a step come from
 //! the third-level cache. Each element is one chain of multiply-adds in the order of `k`, whatever it goes together with.
+//!
+//! The input gradient leaves out neurons whose gradient is 0 in all samples, as behind a ReLU in half of them after some
+//! epochs: their weights are not even read. What they would add is 0.
 
 use super::dense::{Left, backward_input, forward};
 use super::lanes::{LANES, ONE_REGISTER};
@@ -60,6 +63,14 @@ pub fn backward_input_slices(n_post: usize, n_pre: usize, w: &[f32], slices: &mu
     }
 }
 
+/// What the terms of a product are made of.
+enum Terms<'a, const S: usize> {
+    /// The left factor row by row; a term for each `k`.
+    Rows(&'a [f32]),
+    /// Columns `(M)` of the left factor, each with its row of every `x`: those of which one is not 0, in their order.
+    Columns(Vec<(&'a [f32], [&'a [f32; LANES]; S])>),
+}
+
 /// Products `out (M, 16) = a (M, K) x (K, 16)`, plus `bias (M)`, of `S` slices with the same left factor; `S` is 1 or 2.
 pub(super) struct Together<'a, const S: usize> {
     pub(super) m: usize,
@@ -87,35 +98,46 @@ impl<const S: usize> Together<'_, S> {
         if self.k == 0 && self.bias.is_none() {
             return outs.into_iter().for_each(|out| out.fill(0.0));
         }
-        let rows = match a {
+        let (terms, rows) = match a {
             // Whole tiles, more of them where the output is tall.
-            Left::Rows(_) => (self.m / 32).clamp(1, 48).next_multiple_of(Self::TALL),
-            Left::Columns(_) => COLUMN_PIECE,
+            Left::Rows(a) => (Terms::Rows(a), (self.m / 32).clamp(1, 48).next_multiple_of(Self::TALL)),
+            Left::Columns(a) => (Terms::Columns(self.columns(a)), COLUMN_PIECE),
         };
-        for_pieces_of(outs, rows * LANES, S * weights * LANES, |i, outs| self.piece(a, i * rows, outs));
+        for_pieces_of(outs, rows * LANES, S * weights * LANES, |i, outs| self.piece(&terms, i * rows, outs));
+    }
+
+    /// The columns of [`Terms`].
+    fn columns<'a>(&'a self, a: &'a [f32]) -> Vec<(&'a [f32], [&'a [f32; LANES]; S])> {
+        let speaks = |x: &[f32; LANES]| x.iter().fold(false, |any, x| any | (*x != 0.0));
+        let xs = self.xs.map(|x| x.as_chunks::<LANES>().0);
+        let terms = a.chunks_exact(self.m.max(1)).enumerate().map(|(k, column)| (column, xs.map(|x| &x[k])));
+        terms.filter(|(_, xs)| xs.iter().any(|x| speaks(x))).collect()
     }
 
     /// A piece of rows from `m0`.
-    fn piece(&self, a: Left, m0: usize, outs: &mut [&mut [f32]]) {
+    fn piece(&self, terms: &Terms<S>, m0: usize, outs: &mut [&mut [f32]]) {
         let mut outs = outs.iter_mut();
         let mut vectors: [&mut [[f32; LANES]]; S] =
             std::array::from_fn(|_| outs.next().map_or(Default::default(), |out| out.as_chunks_mut().0));
         let m = vectors[0].len();
         // Columns are far apart: some of them at a time for the whole piece, whose neighbours in memory are then read soon.
-        let some = if let Left::Columns(_) = a { COLUMNS } else { self.k.max(1) };
-        for first in (0..self.k.max(1)).step_by(some) {
-            let ks = first..(first + some).min(self.k);
+        let (count, some) = match terms {
+            Terms::Rows(_) => (self.k, self.k.max(1)),
+            Terms::Columns(columns) => (columns.len(), COLUMNS),
+        };
+        for first in (0..count.max(1)).step_by(some) {
+            let ks = first..(first + some).min(count);
             let mut r = 0;
             while r < m {
                 let (ks, outs) = (ks.clone(), &mut vectors);
                 r += match m - r {
-                    16.. if Self::TALL == 16 => self.tile::<16>(a, m0, r, ks, outs),
-                    12.. if Self::TALL == 12 => self.tile::<12>(a, m0, r, ks, outs),
-                    8.. if Self::TALL > 8 => self.tile::<8>(a, m0, r, ks, outs),
-                    6.. if Self::TALL == 6 => self.tile::<6>(a, m0, r, ks, outs),
-                    4.. => self.tile::<4>(a, m0, r, ks, outs),
-                    2.. => self.tile::<2>(a, m0, r, ks, outs),
-                    _ => self.tile::<1>(a, m0, r, ks, outs),
+                    16.. if Self::TALL == 16 => self.tile::<16>(terms, m0, r, ks, outs),
+                    12.. if Self::TALL == 12 => self.tile::<12>(terms, m0, r, ks, outs),
+                    8.. if Self::TALL > 8 => self.tile::<8>(terms, m0, r, ks, outs),
+                    6.. if Self::TALL == 6 => self.tile::<6>(terms, m0, r, ks, outs),
+                    4.. => self.tile::<4>(terms, m0, r, ks, outs),
+                    2.. => self.tile::<2>(terms, m0, r, ks, outs),
+                    _ => self.tile::<1>(terms, m0, r, ks, outs),
                 };
             }
         }
@@ -126,7 +148,7 @@ impl<const S: usize> Together<'_, S> {
     #[inline(always)]
     fn tile<const R: usize>(
         &self,
-        a: Left,
+        terms: &Terms<S>,
         m0: usize,
         r0: usize,
         ks: Range<usize>,
@@ -146,25 +168,24 @@ impl<const S: usize> Together<'_, S> {
                 acc[r] = [f32x16::splat(bias[r]); S];
             }
         }
-        let n = ks.len();
-        let mut xs: [&[[f32; LANES]]; S] = [&[]; S];
-        for s in 0..S {
-            xs[s] = &self.xs[s].as_chunks::<LANES>().0[ks.start..][..n];
-        }
-        match a {
-            Left::Rows(a) => {
-                let mut rows: [&[f32]; R] = [&[]; R];
+        match terms {
+            Terms::Rows(a) => {
+                let n = ks.len();
+                let (mut rows, mut xs): ([&[f32]; R], [&[[f32; LANES]]; S]) = ([&[]; R], [&[]; S]);
                 for r in 0..R {
                     rows[r] = &a[(m0 + r0 + r) * self.k + ks.start..][..n];
+                }
+                for s in 0..S {
+                    xs[s] = &self.xs[s].as_chunks::<LANES>().0[ks.start..][..n];
                 }
                 for kk in 0..n {
                     add(&mut acc, |r| rows[r][kk], |s| f32x16::new(xs[s][kk]));
                 }
             }
-            Left::Columns(a) => {
-                for (kk, column) in a[ks.start * self.m + m0 + r0..].chunks(self.m).take(n).enumerate() {
-                    if let Some(column) = column.first_chunk::<R>() {
-                        add(&mut acc, |r| column[r], |s| f32x16::new(xs[s][kk]));
+            Terms::Columns(columns) => {
+                for (column, x) in &columns[ks] {
+                    if let Some(column) = column.get(m0 + r0..).and_then(|column| column.first_chunk::<R>()) {
+                        add(&mut acc, |r| column[r], |s| f32x16::new(*x[s]));
                     }
                 }
             }
@@ -219,7 +240,13 @@ mod tests {
                 let side = |name: &str, n: usize| -> Vec<Vec<f32>> {
                     sizes.iter().enumerate().map(|(i, b)| random(&format!("{name} {i}"), n * b)).collect()
                 };
-                let (xs, dys) = (side("x", n_pre), side("dy", n_post));
+                let (xs, mut dys) = (side("x", n_pre), side("dy", n_post));
+                for (i, (dy, b)) in dys.iter_mut().zip(sizes).enumerate() {
+                    // Neurons that are silent in all slices, and in the first.
+                    let rows = dy.chunks_exact_mut(*b).enumerate();
+                    rows.filter(|(post, _)| post % 3 == 1 || i == 0 && post % 5 == 2)
+                        .for_each(|(_, row)| row.fill(0.0));
+                }
                 let [mut ys, mut dxs] = [&dys, &xs].map(|like| like.iter().map(|v| vec![f32::NAN; v.len()]).collect());
                 let join = |from: &'_ [Vec<f32>], to: &'_ mut Vec<Vec<f32>>, f: &dyn Fn(&mut [Slice])| {
                     let slices = sizes.iter().zip(from).zip(to).map(|((&batch, from), to)| Slice { batch, from, to });
@@ -249,5 +276,27 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn weights_of_silent_neurons_are_not_read_by_the_input_gradient() {
+        let (n_post, n_pre) = (40, 50);
+        let (mut w, mut dys) = (random("w", n_post * n_pre), ["dy 0", "dy 1"].map(|name| random(name, n_post * LANES)));
+        let silent = |post: usize| !post.is_multiple_of(4);
+        dys.iter_mut().flat_map(|dy| dy.chunks_exact_mut(LANES).enumerate()).for_each(|(post, row)| {
+            if silent(post) {
+                row.fill(0.0);
+            }
+        });
+        let dxs = |w: &[f32]| {
+            let mut dxs = [(); 2].map(|()| vec![f32::NAN; n_pre * LANES]);
+            let slices = dys.iter().zip(&mut dxs).map(|(from, to)| Slice { batch: LANES, from, to });
+            backward_input_slices(n_post, n_pre, w, &mut slices.collect::<Vec<_>>());
+            dxs
+        };
+        let finite = dxs(&w);
+        assert!(finite.iter().flatten().all(|v| v.is_finite()));
+        w.chunks_exact_mut(n_pre).enumerate().filter(|(post, _)| silent(*post)).for_each(|(_, row)| row.fill(f32::NAN));
+        assert_eq!(dxs(&w), finite);
     }
 }

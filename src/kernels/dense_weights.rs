@@ -1,7 +1,8 @@
 //! The weight gradient of all-to-all projections, `dW = dy x^T`, of a batch or of its slices.
 //!
 //! The activity is turned round first, so that presynaptic neurons lie in the lanes; then a tile of postsynaptic rows by
-//! one panel of presynaptic neurons stays in registers while the samples run, of which there are few.
+//! one panel of presynaptic neurons stays in registers while the samples run, of which there are few. Where most of the
+//! rows' gradients are 0, as behind a ReLU, each row takes its own samples instead. Both give the same bits.
 
 use super::dense::VECS;
 use super::dense_slices;
@@ -14,6 +15,9 @@ const OUTER_ROWS: usize = if ONE_REGISTER { 12 } else { 6 };
 
 /// Presynaptic neurons in a panel of the weight gradient.
 const PANEL: usize = VECS * LANES;
+
+/// Panels that a row of few samples takes together, so that there are sums enough to hide the latency of a multiply-add.
+const TOGETHER: usize = 4;
 
 /// Samples of the weight gradient at a time.
 const OUTER_SAMPLES: usize = 64;
@@ -123,7 +127,21 @@ fn outer_rows<const R: usize>(
         }
         let columns = &columns[..count];
         square = 0.0;
-        for (i, panel) in xt.chunks(PANEL * samples).enumerate() {
+        let mut first = 0;
+        if let Some(active) = Active::few(columns) {
+            while (first + TOGETHER) * PANEL <= n_pre {
+                let panels: [&[[[f32; LANES]; VECS]]; TOGETHER] = std::array::from_fn(|i| {
+                    let panel = &xt[(first + i) * PANEL * samples..][done * PANEL..(done + count) * PANEL];
+                    panel.as_chunks().0.as_chunks().0
+                });
+                square = match done {
+                    0 => active.tiles::<false>(panels, n_pre, first * PANEL, square, out),
+                    _ => active.tiles::<true>(panels, n_pre, first * PANEL, square, out),
+                };
+                first += TOGETHER;
+            }
+        }
+        for (i, panel) in xt.chunks(PANEL * samples).enumerate().skip(first) {
             let (at, width) = (i * PANEL, panel.len() / samples);
             let panel = &panel[done * width..(done + count) * width];
             // The last samples leave the whole sum.
@@ -168,6 +186,75 @@ fn outer_tile<const R: usize, const ADD: bool>(
         }
     }
     f64::from(squares.iter().fold(f32x16::ZERO, |all, s| all + *s).reduce_add())
+}
+
+/// The terms of some rows of `dw` that are not 0.
+struct Active<const R: usize> {
+    /// Sample and gradient of each term, row by row.
+    terms: [[(u32, f32); OUTER_SAMPLES]; R],
+    /// How many a row has.
+    counts: [usize; R],
+}
+
+impl<const R: usize> Active<R> {
+    /// Those of the rows' gradients, sample by sample, if they are so few that going row by row, which reads a vector for
+    /// each multiply-add, takes less time than tiles.
+    fn few(columns: &[[f32; R]]) -> Option<Self> {
+        let gradients = columns.as_flattened();
+        if 2 * gradients.iter().filter(|dy| **dy != 0.0).count() >= gradients.len() {
+            return None;
+        }
+        let mut active = Self { terms: [[(0, 0.0); OUTER_SAMPLES]; R], counts: [0; R] };
+        for (k, column) in columns.iter().enumerate() {
+            for r in 0..R {
+                if column[r] != 0.0 {
+                    active.terms[r][active.counts[r]] = (k as u32, column[r]);
+                    active.counts[r] += 1;
+                }
+            }
+        }
+        Some(active)
+    }
+
+    /// [`outer_tile`] of some panels next to each other, the first from column `at`; returns `square` with the squares
+    /// added, panel by panel.
+    #[inline(always)]
+    fn tiles<const ADD: bool>(
+        &self,
+        panels: [&[[[f32; LANES]; VECS]]; TOGETHER],
+        n_pre: usize,
+        at: usize,
+        square: f64,
+        out: &mut [f32],
+    ) -> f64 {
+        let n = panels[0].len();
+        let panels = panels.map(|panel| &panel[..n]);
+        let mut squares = [[f32x16::ZERO; VECS]; TOGETHER];
+        for r in 0..R {
+            let mut acc = [[f32x16::ZERO; VECS]; TOGETHER];
+            for &(k, dy) in &self.terms[r][..self.counts[r]] {
+                let (k, dy) = (k as usize, f32x16::splat(dy));
+                if k < n {
+                    for i in 0..TOGETHER {
+                        for v in 0..VECS {
+                            acc[i][v] = dy.mul_add(f32x16::new(panels[i][k][v]), acc[i][v]);
+                        }
+                    }
+                }
+            }
+            let row = out[r * n_pre + at..][..TOGETHER * PANEL].as_chunks_mut::<LANES>().0;
+            for i in 0..TOGETHER {
+                for v in 0..VECS {
+                    let to = &mut row[i * VECS + v];
+                    let sum = if ADD { acc[i][v] + f32x16::new(*to) } else { acc[i][v] };
+                    squares[i][v] = sum.mul_add(sum, squares[i][v]);
+                    *to = sum.to_array();
+                }
+            }
+        }
+        let sum = |s: [f32x16; VECS]| f64::from(s.iter().fold(f32x16::ZERO, |all, s| all + *s).reduce_add());
+        squares.into_iter().fold(square, |all, s| all + sum(s))
+    }
 }
 
 /// [`outer_tile`] for the last panel, `width` columns wide.
