@@ -59,12 +59,25 @@ pub fn map_slices<S: Send, T: Send>(slices: &mut [S], f: impl Fn(usize, &mut S) 
         return slices.iter_mut().enumerate().map(|(i, slice)| f(i, slice)).collect();
     }
     let whole = slices.len() >= workers;
-    slices
-        .par_iter_mut()
-        .enumerate()
-        .with_max_len(1)
-        .map(|(i, slice)| if whole { alone(|| f(i, slice)) } else { f(i, slice) })
-        .collect()
+    let mut results: Vec<Option<T>> = slices.iter().map(|_| None).collect();
+    each_slice(slices, &mut results, 0, &|i, slice| if whole { alone(|| f(i, slice)) } else { f(i, slice) });
+    results.into_iter().flatten().collect()
+}
+
+/// Halves the slices, the first of which is number `first`, one half for another worker, until one is left for `f`.
+fn each_slice<S: Send, T: Send>(
+    slices: &mut [S],
+    results: &mut [Option<T>],
+    first: usize,
+    f: &(impl Fn(usize, &mut S) -> T + Sync),
+) {
+    if let ([slice], [result]) = (&mut *slices, &mut *results) {
+        *result = Some(f(first, slice));
+    } else if !slices.is_empty() {
+        let middle = slices.len() / 2;
+        let ((left, right), (to_left, to_right)) = (slices.split_at_mut(middle), results.split_at_mut(middle));
+        both(|| each_slice(left, to_left, first, f), || each_slice(right, to_right, first + middle, f));
+    }
 }
 
 /// Calls `f(i, piece)` for each `piece_len` long piece of `out` (the last may be shorter), on several threads where
@@ -175,23 +188,48 @@ fn halve<const P: usize, T: Send>(
     });
     let right = right.map(Option::unwrap_or_default);
     let middle = pieces.start + middle;
-    rayon::join(
-        || halve(left, n, pieces.start..middle, piece_len, f),
-        || halve(right, n, middle..pieces.end, piece_len, f),
-    );
+    both(|| halve(left, n, pieces.start..middle, piece_len, f), || halve(right, n, middle..pieces.end, piece_len, f));
 }
 
 /// Runs both, on two workers of the pool that the caller runs on; one after the other outside of a pool or [`alone`].
 pub fn join<A: Send, B: Send>(a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B + Send) -> (A, B) {
-    if sharing() { rayon::join(a, b) } else { (a(), b()) }
+    if sharing() { both(a, b) } else { (a(), b()) }
 }
 
-/// Time without work after which a worker that [`awake`] keeps awake may sleep.
-const AWAKE: Duration = Duration::from_micros(100);
+/// Runs `a` here, and `b` on another worker if one is free. After `a` this worker looks for other work while `b` is at work,
+/// as [`watch`] does: one that fell asleep would be woken too late.
+fn both<A: Send, B: Send>(a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B + Send) -> (A, B) {
+    /// Tells the end of `b`, also that by a panic.
+    struct Over<'a>(&'a AtomicBool);
+    impl Drop for Over<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Release);
+        }
+    }
+    let (begun, over) = (AtomicBool::new(false), AtomicBool::new(false));
+    rayon::join(
+        || {
+            let a = a();
+            if begun.load(Ordering::Acquire) {
+                work_until(&over);
+            }
+            a
+        },
+        || {
+            begun.store(true, Ordering::Release);
+            let _over = Over(&over);
+            b()
+        },
+    )
+}
+
+/// Time without work after which a worker that [`awake`] or [`both`] keep awake may sleep: longer than one waits for another
+/// that loses its core for a while.
+const AWAKE: Duration = Duration::from_micros(500);
 
 /// Runs `f` while the other workers of the pool look for its work without falling asleep between two of its parallel parts:
-/// waking one takes 25 to 40 microseconds. A worker that finds nothing for 100 microseconds sleeps all the same, and leaves
-/// its core to others.
+/// waking one takes 25 to 40 microseconds. A worker that finds nothing for half a millisecond sleeps all the same; until
+/// then it leaves its core to whoever wants it.
 pub fn awake<R: Send>(f: impl FnOnce() -> R + Send) -> R {
     let Some(caller) = rayon::current_thread_index().filter(|_| sharing()) else {
         return f();
@@ -213,6 +251,12 @@ fn watch(caller: usize, over: &AtomicBool) {
     if rayon::current_thread_index() == Some(caller) || WATCHES.replace(true) {
         return;
     }
+    work_until(over);
+    WATCHES.set(false);
+}
+
+/// Takes on work until it is `over`, or until there was none for [`AWAKE`].
+fn work_until(over: &AtomicBool) {
     let mut idle = Instant::now();
     while !over.load(Ordering::Acquire) && idle.elapsed() < AWAKE {
         match rayon::yield_now() {
@@ -221,7 +265,6 @@ fn watch(caller: usize, over: &AtomicBool) {
             _ => std::thread::yield_now(),
         }
     }
-    WATCHES.set(false);
 }
 
 /// A pool of `threads` workers (0 = one per core).
@@ -265,7 +308,7 @@ pub fn sum_rows(out: &mut [f32], piece_len: usize, work: usize, f: &(impl Fn(usi
         let (left, right) = out.split_at_mut((middle - pieces.start) * piece_len);
         let mut a = || halve(left, pieces.start..middle, piece_len, parallel, f);
         let mut b = || halve(right, middle..pieces.end, piece_len, parallel, f);
-        let (a, b) = if parallel { rayon::join(a, b) } else { (a(), b()) };
+        let (a, b) = if parallel { both(a, b) } else { (a(), b()) };
         a + b
     }
     let piece_len = piece_len.max(1);
@@ -314,7 +357,7 @@ fn halve_sum<const K: usize>(
         let a = || halve_sum(whole.start..middle, piece_len, left, left_sums, parallel, f);
         let b = || halve_sum(middle..whole.end, piece_len, outs, right_sums, parallel, f);
         if parallel {
-            rayon::join(a, b);
+            both(a, b);
         } else {
             a();
             b();
@@ -350,8 +393,33 @@ mod tests {
     }
 
     #[test]
+    fn slices_keep_their_order_and_each_comes_once() {
+        for threads in [1, 2, 3, 8] {
+            let pool = pool(threads).unwrap();
+            for n in 0..20 {
+                let mut slices: Vec<usize> = (0..n).collect();
+                let numbers = pool.run(|| {
+                    map_slices(&mut slices, |i, slice| {
+                        *slice += 1;
+                        (i, *slice)
+                    })
+                });
+                assert!(numbers.into_iter().eq((0..n).map(|i| (i, i + 1))), "{n} slices, {threads} threads");
+                assert!(slices.into_iter().eq(1..n + 1));
+            }
+        }
+    }
+
+    #[test]
     fn a_panic_lets_the_workers_go() {
         let pool = pool(3).unwrap();
+        let broken = |_: ()| -> u8 { panic!("on purpose") };
+        for _ in 0..100 {
+            let panicked = catch_unwind(AssertUnwindSafe(|| pool.run(|| join(|| 1, || broken(())))));
+            assert!(panicked.is_err());
+            let panicked = catch_unwind(AssertUnwindSafe(|| pool.run(|| join(|| broken(()), || 1))));
+            assert!(panicked.is_err());
+        }
         let panicked = catch_unwind(AssertUnwindSafe(|| pool.run(|| awake(|| panic!("on purpose")))));
         assert!(panicked.is_err());
         assert_eq!(pool.run(|| awake(|| map_slices(&mut [1, 2, 3], |_, x| 2 * *x))), [2, 4, 6]);
