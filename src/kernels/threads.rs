@@ -14,7 +14,7 @@ const PARALLEL_FROM: usize = if cfg!(test) { 1 } else { 200_000 };
 thread_local! {
     /// True while this worker is [`alone`] with its work.
     static ALONE: Cell<bool> = const { Cell::new(false) };
-    /// True while this worker is in [`watch`].
+    /// True while this worker is in [`work_until`].
     static WATCHES: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -59,25 +59,14 @@ pub fn map_slices<S: Send, T: Send>(slices: &mut [S], f: impl Fn(usize, &mut S) 
         return slices.iter_mut().enumerate().map(|(i, slice)| f(i, slice)).collect();
     }
     let whole = slices.len() >= workers;
-    let mut results: Vec<Option<T>> = slices.iter().map(|_| None).collect();
-    each_slice(slices, &mut results, 0, &|i, slice| if whole { alone(|| f(i, slice)) } else { f(i, slice) });
-    results.into_iter().flatten().collect()
-}
-
-/// Halves the slices, the first of which is number `first`, one half for another worker, until one is left for `f`.
-fn each_slice<S: Send, T: Send>(
-    slices: &mut [S],
-    results: &mut [Option<T>],
-    first: usize,
-    f: &(impl Fn(usize, &mut S) -> T + Sync),
-) {
-    if let ([slice], [result]) = (&mut *slices, &mut *results) {
-        *result = Some(f(first, slice));
-    } else if !slices.is_empty() {
-        let middle = slices.len() / 2;
-        let ((left, right), (to_left, to_right)) = (slices.split_at_mut(middle), results.split_at_mut(middle));
-        both(|| each_slice(left, to_left, first, f), || each_slice(right, to_right, first + middle, f));
-    }
+    let count = slices.len();
+    let mut results: Vec<(&mut S, Option<T>)> = slices.iter_mut().map(|slice| (slice, None)).collect();
+    halve([&mut results], 1, 0..count, 1, &|i, pieces| {
+        for (slice, result) in pieces.iter_mut().flat_map(|piece| &mut **piece) {
+            *result = Some(if whole { alone(|| f(i, slice)) } else { f(i, slice) });
+        }
+    });
+    results.into_iter().filter_map(|(_, result)| result).collect()
 }
 
 /// Calls `f(i, piece)` for each `piece_len` long piece of `out` (the last may be shorter), on several threads where
@@ -197,7 +186,7 @@ pub fn join<A: Send, B: Send>(a: impl FnOnce() -> A + Send, b: impl FnOnce() -> 
 }
 
 /// Runs `a` here, and `b` on another worker if one is free. After `a` this worker looks for other work while `b` is at work,
-/// as [`watch`] does: one that fell asleep would be woken too late.
+/// as [`work_until`] does: one that fell asleep would be woken too late.
 fn both<A: Send, B: Send>(a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B + Send) -> (A, B) {
     /// Tells the end of `b`, also that by a panic.
     struct Over<'a>(&'a AtomicBool);
@@ -245,18 +234,17 @@ pub fn awake<R: Send>(f: impl FnOnce() -> R + Send) -> R {
     })
 }
 
-/// Takes on work until it is `over`, or until there was none for [`AWAKE`]. The caller, and a worker that watches already,
-/// do not stay: they came here while they wait for others, and would not see that these are done.
+/// [`work_until`] the caller is done. The caller itself, and a worker that waits already, do not stay: they came here while
+/// they wait for others, and would not see that these are done.
 fn watch(caller: usize, over: &AtomicBool) {
-    if rayon::current_thread_index() == Some(caller) || WATCHES.replace(true) {
-        return;
+    if rayon::current_thread_index() != Some(caller) && !WATCHES.get() {
+        work_until(over);
     }
-    work_until(over);
-    WATCHES.set(false);
 }
 
 /// Takes on work until it is `over`, or until there was none for [`AWAKE`].
 fn work_until(over: &AtomicBool) {
+    let before = WATCHES.replace(true);
     let mut idle = Instant::now();
     while !over.load(Ordering::Acquire) && idle.elapsed() < AWAKE {
         match rayon::yield_now() {
@@ -265,6 +253,7 @@ fn work_until(over: &AtomicBool) {
             _ => std::thread::yield_now(),
         }
     }
+    WATCHES.set(before);
 }
 
 /// A pool of `threads` workers (0 = one per core).
