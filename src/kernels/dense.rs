@@ -252,6 +252,7 @@ impl Product<'_> {
 mod tests {
     use super::*;
     use crate::kernels::parity::{BATCHES, SIZES, check, close, random};
+    use crate::kernels::threads::pool;
 
     /// Every awkward `(N_post, N_pre, B)`, and two that fill several pieces.
     fn shapes() -> Vec<[usize; 3]> {
@@ -355,11 +356,12 @@ mod tests {
     /// Chains of multiply-adds in the order of the samples, 64 at a time, whichever of them are left out.
     #[test]
     fn silent_gradients_leave_the_bits_of_the_others() {
-        for ([post, pre], sizes) in [([29, 300], &[16, 16][..]), ([13, 130], &[16, 16, 16, 16, 9]), ([3, 40], &[5])] {
+        for ([post, pre], sizes) in [([29, 300], &[16, 16][..]), ([13, 130], &[16, 16, 16, 16, 9]), ([3, 140], &[5])] {
             let mut parts: Vec<_> = sizes.iter().map(|b| (random("x", pre * b), random("dy", post * b))).collect();
             for (p, (_, dy)) in parts.iter_mut().enumerate() {
                 let b = sizes[p];
-                let silent = |i: usize| (i / b).is_multiple_of(3) || i / b == 4 && p == 0 || (i * 7 + p) % 5 > 1;
+                // The last of more than 64 samples have gradients everywhere.
+                let silent = |i: usize| p < 4 && ((i / b).is_multiple_of(3) || (i * 7 + p) % 5 > 1);
                 dy.iter_mut().enumerate().filter(|(i, _)| silent(*i)).for_each(|(_, dy)| *dy = 0.0);
             }
             let samples: Vec<(usize, usize)> =
@@ -375,13 +377,26 @@ mod tests {
                 expected.push(sums.reduce(|all, sum| sum + all).unwrap());
             }
             let views: Vec<(&[f32], &[f32])> = parts.iter().map(|(x, dy)| (&x[..], &dy[..])).collect();
-            let (mut xt, mut dw) = (vec![f32::NAN; pre * samples.len()], vec![f32::NAN; post * pre]);
-            let square = backward_weights_parts(post, pre, &views, &mut xt, &mut dw);
-            let different = dw.iter().zip(&expected).filter(|(a, b)| a.to_bits() != b.to_bits()).count();
-            assert_eq!(different, 0, "of {post} x {pre}, {sizes:?}");
-            let sum: f64 = dw.iter().map(|&v| f64::from(v).powi(2)).sum();
-            assert!((square - sum).abs() <= 1e-6 * sum, "{square} {sum}");
+            for threads in [1, 2] {
+                let (mut xt, mut dw) = (vec![f32::NAN; pre * samples.len()], vec![f32::NAN; post * pre]);
+                let run = || backward_weights_parts(post, pre, &views, &mut xt, &mut dw);
+                let square = pool(threads).unwrap().run(run);
+                let different = dw.iter().zip(&expected).filter(|(a, b)| a.to_bits() != b.to_bits()).count();
+                assert_eq!(different, 0, "of {post} x {pre}, {sizes:?}");
+                let sum: f64 = dw.iter().map(|&v| f64::from(v).powi(2)).sum();
+                assert!((square - sum).abs() <= 1e-6 * sum, "{square} {sum}");
+            }
         }
+    }
+
+    #[test]
+    fn a_broken_gradient_among_silent_ones_is_seen() {
+        let (post, pre, b) = (5, 140, 16);
+        let (x, mut dy, mut dw) = (random("x", pre * b), vec![0.0; post * b], vec![f32::INFINITY; post * pre]);
+        dy[3 * b + 7] = f32::NAN;
+        let square = backward_weights_parts(post, pre, &[(&x, &dy)], &mut vec![f32::NAN; pre * b], &mut dw);
+        assert!(dw.chunks_exact(pre).enumerate().all(|(o, row)| row.iter().all(|v| v.is_nan() == (o == 3))));
+        assert!(dw.iter().all(|v| v.is_nan() || *v == 0.0) && square.is_nan());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! the third-level cache. Each element is one chain of multiply-adds in the order of `k`, whatever it goes together with.
 //!
 //! The input gradient leaves out neurons whose gradient is 0 in all samples, as behind a ReLU in half of them after some
-//! epochs: their weights are not even read. What they would add is 0.
+//! epochs: their weights are not even read. What they would add is 0, if those are finite.
 
 use super::dense::{Left, backward_input, forward};
 use super::lanes::{LANES, ONE_REGISTER};
@@ -108,10 +108,10 @@ impl<const S: usize> Together<'_, S> {
 
     /// The columns of [`Terms`].
     fn columns<'a>(&'a self, a: &'a [f32]) -> Vec<(&'a [f32], [&'a [f32; LANES]; S])> {
-        let speaks = |x: &[f32; LANES]| x.iter().fold(false, |any, x| any | (*x != 0.0));
+        let active = |x: &[f32; LANES]| x.iter().fold(false, |any, x| any | (*x != 0.0));
         let xs = self.xs.map(|x| x.as_chunks::<LANES>().0);
         let terms = a.chunks_exact(self.m.max(1)).enumerate().map(|(k, column)| (column, xs.map(|x| &x[k])));
-        terms.filter(|(_, xs)| xs.iter().any(|x| speaks(x))).collect()
+        terms.filter(|(_, xs)| xs.iter().any(|x| active(x))).collect()
     }
 
     /// A piece of rows from `m0`.
@@ -288,15 +288,23 @@ mod tests {
                 row.fill(0.0);
             }
         });
-        let dxs = |w: &[f32]| {
+        let dxs = |w: &[f32], dys: &[Vec<f32>; 2]| {
             let mut dxs = [(); 2].map(|()| vec![f32::NAN; n_pre * LANES]);
             let slices = dys.iter().zip(&mut dxs).map(|(from, to)| Slice { batch: LANES, from, to });
             backward_input_slices(n_post, n_pre, w, &mut slices.collect::<Vec<_>>());
             dxs
         };
-        let finite = dxs(&w);
+        let finite = dxs(&w, &dys);
         assert!(finite.iter().flatten().all(|v| v.is_finite()));
+        let broken = w.clone();
         w.chunks_exact_mut(n_pre).enumerate().filter(|(post, _)| silent(*post)).for_each(|(_, row)| row.fill(f32::NAN));
-        assert_eq!(dxs(&w), finite);
+        assert_eq!(dxs(&w, &dys), finite);
+        // A broken gradient is not silence.
+        dys[1][2 * LANES + 3] = f32::NAN;
+        let seen = dxs(&broken, &dys);
+        assert!(seen[1].chunks_exact(LANES).all(|row| row[3].is_nan() && row[4].is_finite()));
+        // All of them silent: the gradient is 0 and written.
+        dys.iter_mut().for_each(|dy| dy.fill(0.0));
+        assert!(dxs(&w, &dys).iter().flatten().all(|v| *v == 0.0));
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! The activity is turned round first, so that presynaptic neurons lie in the lanes; then a tile of postsynaptic rows by
 //! one panel of presynaptic neurons stays in registers while the samples run, of which there are few. Where most of the
-//! rows' gradients are 0, as behind a ReLU, each row takes its own samples instead. Both give the same bits.
+//! rows' gradients are 0, as behind a ReLU, each row takes its own samples instead. Of finite activity both give the same
+//! bits.
 
 use super::dense::VECS;
 use super::dense_slices;
@@ -16,8 +17,8 @@ const OUTER_ROWS: usize = if ONE_REGISTER { 12 } else { 6 };
 /// Presynaptic neurons in a panel of the weight gradient.
 const PANEL: usize = VECS * LANES;
 
-/// Panels that a row of few samples takes together, so that there are sums enough to hide the latency of a multiply-add.
-const TOGETHER: usize = 4;
+/// Panels that a row of few samples takes at a time, so that there are sums enough to hide the latency of a multiply-add.
+const PANELS: usize = 4;
 
 /// Samples of the weight gradient at a time.
 const OUTER_SAMPLES: usize = 64;
@@ -128,17 +129,16 @@ fn outer_rows<const R: usize>(
         let columns = &columns[..count];
         square = 0.0;
         let mut first = 0;
-        if let Some(active) = Active::few(columns) {
-            while (first + TOGETHER) * PANEL <= n_pre {
-                let panels: [&[[[f32; LANES]; VECS]]; TOGETHER] = std::array::from_fn(|i| {
+        if n_pre >= PANELS * PANEL
+            && let Some(active) = Active::few(columns)
+        {
+            while (first + PANELS) * PANEL <= n_pre {
+                let panels: [&[[[f32; LANES]; VECS]]; PANELS] = std::array::from_fn(|i| {
                     let panel = &xt[(first + i) * PANEL * samples..][done * PANEL..(done + count) * PANEL];
                     panel.as_chunks().0.as_chunks().0
                 });
-                square = match done {
-                    0 => active.tiles::<false>(panels, n_pre, first * PANEL, square, out),
-                    _ => active.tiles::<true>(panels, n_pre, first * PANEL, square, out),
-                };
-                first += TOGETHER;
+                square = active.tiles(panels, done > 0, n_pre, first * PANEL, square, out);
+                first += PANELS;
             }
         }
         for (i, panel) in xt.chunks(PANEL * samples).enumerate().skip(first) {
@@ -178,13 +178,24 @@ fn outer_tile<const R: usize, const ADD: bool>(
     }
     let mut squares = [f32x16::ZERO; VECS];
     for r in 0..R {
-        let row = out[r * n_pre + at..][..PANEL].as_chunks_mut::<LANES>().0;
-        for v in 0..VECS {
-            let sum = if ADD { acc[r][v] + f32x16::new(row[v]) } else { acc[r][v] };
-            squares[v] = sum.mul_add(sum, squares[v]);
-            row[v] = sum.to_array();
-        }
+        put(&acc[r], ADD, &mut out[r * n_pre + at..][..PANEL], &mut squares);
     }
+    total(&squares)
+}
+
+/// Writes sums to a row of a panel, or adds them to what is there; their squares are added to `squares`.
+#[inline(always)]
+fn put(sums: &[f32x16; VECS], add: bool, row: &mut [f32], squares: &mut [f32x16; VECS]) {
+    let row = row.as_chunks_mut::<LANES>().0;
+    for v in 0..VECS {
+        let sum = if add { sums[v] + f32x16::new(row[v]) } else { sums[v] };
+        squares[v] = sum.mul_add(sum, squares[v]);
+        row[v] = sum.to_array();
+    }
+}
+
+#[inline(always)]
+fn total(squares: &[f32x16; VECS]) -> f64 {
     f64::from(squares.iter().fold(f32x16::ZERO, |all, s| all + *s).reduce_add())
 }
 
@@ -201,16 +212,15 @@ impl<const R: usize> Active<R> {
     /// each multiply-add, takes less time than tiles.
     fn few(columns: &[[f32; R]]) -> Option<Self> {
         let gradients = columns.as_flattened();
-        if 2 * gradients.iter().filter(|dy| **dy != 0.0).count() >= gradients.len() {
+        if 5 * gradients.iter().filter(|dy| **dy != 0.0).count() >= 2 * gradients.len() {
             return None;
         }
         let mut active = Self { terms: [[(0, 0.0); OUTER_SAMPLES]; R], counts: [0; R] };
         for (k, column) in columns.iter().enumerate() {
             for r in 0..R {
-                if column[r] != 0.0 {
-                    active.terms[r][active.counts[r]] = (k as u32, column[r]);
-                    active.counts[r] += 1;
-                }
+                // Written over by the next one if it is 0: a jump would be foreseen half of the time.
+                active.terms[r][active.counts[r]] = (k as u32, column[r]);
+                active.counts[r] += usize::from(column[r] != 0.0);
             }
         }
         Some(active)
@@ -218,10 +228,10 @@ impl<const R: usize> Active<R> {
 
     /// [`outer_tile`] of some panels next to each other, the first from column `at`; returns `square` with the squares
     /// added, panel by panel.
-    #[inline(always)]
-    fn tiles<const ADD: bool>(
+    fn tiles(
         &self,
-        panels: [&[[[f32; LANES]; VECS]]; TOGETHER],
+        panels: [&[[[f32; LANES]; VECS]]; PANELS],
+        add: bool,
         n_pre: usize,
         at: usize,
         square: f64,
@@ -229,31 +239,25 @@ impl<const R: usize> Active<R> {
     ) -> f64 {
         let n = panels[0].len();
         let panels = panels.map(|panel| &panel[..n]);
-        let mut squares = [[f32x16::ZERO; VECS]; TOGETHER];
+        let mut squares = [[f32x16::ZERO; VECS]; PANELS];
         for r in 0..R {
-            let mut acc = [[f32x16::ZERO; VECS]; TOGETHER];
+            let mut acc = [[f32x16::ZERO; VECS]; PANELS];
             for &(k, dy) in &self.terms[r][..self.counts[r]] {
                 let (k, dy) = (k as usize, f32x16::splat(dy));
                 if k < n {
-                    for i in 0..TOGETHER {
+                    for i in 0..PANELS {
                         for v in 0..VECS {
                             acc[i][v] = dy.mul_add(f32x16::new(panels[i][k][v]), acc[i][v]);
                         }
                     }
                 }
             }
-            let row = out[r * n_pre + at..][..TOGETHER * PANEL].as_chunks_mut::<LANES>().0;
-            for i in 0..TOGETHER {
-                for v in 0..VECS {
-                    let to = &mut row[i * VECS + v];
-                    let sum = if ADD { acc[i][v] + f32x16::new(*to) } else { acc[i][v] };
-                    squares[i][v] = sum.mul_add(sum, squares[i][v]);
-                    *to = sum.to_array();
-                }
+            let row = out[r * n_pre + at..][..PANELS * PANEL].chunks_exact_mut(PANEL);
+            for (i, part) in row.enumerate() {
+                put(&acc[i], add, part, &mut squares[i]);
             }
         }
-        let sum = |s: [f32x16; VECS]| f64::from(s.iter().fold(f32x16::ZERO, |all, s| all + *s).reduce_add());
-        squares.into_iter().fold(square, |all, s| all + sum(s))
+        squares.iter().fold(square, |all, s| all + total(s))
     }
 }
 

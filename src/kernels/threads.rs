@@ -15,7 +15,7 @@ thread_local! {
     /// True while this worker is [`alone`] with its work.
     static ALONE: Cell<bool> = const { Cell::new(false) };
     /// True while this worker is in [`work_until`].
-    static WATCHES: Cell<bool> = const { Cell::new(false) };
+    static WAITS: Cell<bool> = const { Cell::new(false) };
 }
 
 /// True where kernels may share out their work: there are several workers, and this one is not [`alone`].
@@ -54,12 +54,11 @@ pub fn workers() -> usize {
 /// `f(i, slice)` of each slice of a batch, in their order, on one worker each. Where there are as many slices as workers,
 /// the kernels within do not split their work further: each slice stays in the cache of its core.
 pub fn map_slices<S: Send, T: Send>(slices: &mut [S], f: impl Fn(usize, &mut S) -> T + Sync + Send) -> Vec<T> {
-    let workers = workers();
-    if slices.len() == 1 || !sharing() {
+    let count = slices.len();
+    if count == 1 || !sharing() {
         return slices.iter_mut().enumerate().map(|(i, slice)| f(i, slice)).collect();
     }
-    let whole = slices.len() >= workers;
-    let count = slices.len();
+    let whole = count >= workers();
     let mut results: Vec<(&mut S, Option<T>)> = slices.iter_mut().map(|slice| (slice, None)).collect();
     halve([&mut results], 1, 0..count, 1, &|i, pieces| {
         for (slice, result) in pieces.iter_mut().flat_map(|piece| &mut **piece) {
@@ -185,35 +184,26 @@ pub fn join<A: Send, B: Send>(a: impl FnOnce() -> A + Send, b: impl FnOnce() -> 
     if sharing() { both(a, b) } else { (a(), b()) }
 }
 
-/// Runs `a` here, and `b` on another worker if one is free. After `a` this worker looks for other work while `b` is at work,
-/// as [`work_until`] does: one that fell asleep would be woken too late.
+/// Runs `a` here, and `b` on another worker if one is free. After `a` this worker looks for work, `b` first, while `b` is not
+/// done: one that fell asleep would be woken too late.
 fn both<A: Send, B: Send>(a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B + Send) -> (A, B) {
-    /// Tells the end of `b`, also that by a panic.
-    struct Over<'a>(&'a AtomicBool);
-    impl Drop for Over<'_> {
-        fn drop(&mut self) {
-            self.0.store(true, Ordering::Release);
-        }
-    }
-    let (begun, over) = (AtomicBool::new(false), AtomicBool::new(false));
+    let over = AtomicBool::new(false);
     rayon::join(
         || {
             let a = a();
-            if begun.load(Ordering::Acquire) {
-                work_until(&over);
-            }
+            work_until(&over);
             a
         },
         || {
-            begun.store(true, Ordering::Release);
-            let _over = Over(&over);
-            b()
+            let b = b();
+            over.store(true, Ordering::Release);
+            b
         },
     )
 }
 
-/// Time without work after which a worker that [`awake`] or [`both`] keep awake may sleep: longer than one waits for another
-/// that loses its core for a while.
+/// Time without work after which a worker in [`work_until`] may sleep, longer than most gaps between the parallel parts of a
+/// step.
 const AWAKE: Duration = Duration::from_micros(500);
 
 /// Runs `f` while the other workers of the pool look for its work without falling asleep between two of its parallel parts:
@@ -237,23 +227,26 @@ pub fn awake<R: Send>(f: impl FnOnce() -> R + Send) -> R {
 /// [`work_until`] the caller is done. The caller itself, and a worker that waits already, do not stay: they came here while
 /// they wait for others, and would not see that these are done.
 fn watch(caller: usize, over: &AtomicBool) {
-    if rayon::current_thread_index() != Some(caller) && !WATCHES.get() {
+    if rayon::current_thread_index() != Some(caller) && !WAITS.get() {
         work_until(over);
     }
 }
 
 /// Takes on work until it is `over`, or until there was none for [`AWAKE`].
 fn work_until(over: &AtomicBool) {
-    let before = WATCHES.replace(true);
-    let mut idle = Instant::now();
-    while !over.load(Ordering::Acquire) && idle.elapsed() < AWAKE {
-        match rayon::yield_now() {
-            Some(rayon::Yield::Executed) => idle = Instant::now(),
+    let before = WAITS.replace(true);
+    let mut idle: Option<Instant> = None;
+    while !over.load(Ordering::Acquire) {
+        if let Some(rayon::Yield::Executed) = rayon::yield_now() {
+            idle = None;
+        } else if idle.get_or_insert_with(Instant::now).elapsed() < AWAKE {
             // To whoever else wants this core.
-            _ => std::thread::yield_now(),
+            std::thread::yield_now();
+        } else {
+            break;
         }
     }
-    WATCHES.set(before);
+    WAITS.set(before);
 }
 
 /// A pool of `threads` workers (0 = one per core).
@@ -358,6 +351,7 @@ fn halve_sum<const K: usize>(
 mod tests {
     use super::*;
     use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::Barrier;
 
     /// One inside the other, and more threads than cores.
     #[test]
@@ -402,11 +396,14 @@ mod tests {
     #[test]
     fn a_panic_lets_the_workers_go() {
         let pool = pool(3).unwrap();
-        let broken = |_: ()| -> u8 { panic!("on purpose") };
-        for _ in 0..100 {
-            let panicked = catch_unwind(AssertUnwindSafe(|| pool.run(|| join(|| 1, || broken(())))));
-            assert!(panicked.is_err());
-            let panicked = catch_unwind(AssertUnwindSafe(|| pool.run(|| join(|| broken(()), || 1))));
+        // Each half on a worker of its own when one of them panics.
+        for first in [true, false] {
+            let met = Barrier::new(2);
+            let half = |panics: bool| {
+                met.wait();
+                assert!(!panics, "on purpose");
+            };
+            let panicked = catch_unwind(AssertUnwindSafe(|| pool.run(|| join(|| half(first), || half(!first)))));
             assert!(panicked.is_err());
         }
         let panicked = catch_unwind(AssertUnwindSafe(|| pool.run(|| awake(|| panic!("on purpose")))));
