@@ -548,7 +548,16 @@ fn how_long_a_stop_takes() {
     let place = Place::new();
     let mut rng = Rng::stream(3, "stop test", &[]);
     let (out, mut codes) = (place.run("run"), BTreeMap::new());
-    let size = ["--set", "data.demo_test=8000", "--set", "data.demo_train=2000", "--epochs", "400"];
+    let size = [
+        "--set",
+        "data.demo_test=8000",
+        "--set",
+        "data.demo_train=2000",
+        "--epochs",
+        "4000",
+        "--set",
+        "learning.early_stopping=0",
+    ];
     let mut flags = vec!["train", "--quiet", "--out", text(&out)];
     flags.extend(size);
     for (i, name) in ["INT", "TERM", "USR1"].iter().cycle().take(60).enumerate() {
@@ -565,4 +574,5 @@ fn how_long_a_stop_takes() {
         LONGEST.fetch_max(start.elapsed().as_millis() as usize, Ordering::Relaxed);
     }
     println!("60 stops: exit codes {codes:?}, longest {} ms", LONGEST.load(Ordering::Relaxed));
+    assert!(!codes.contains_key(&Some(0)), "the run was over before the last signal");
 }
