@@ -55,12 +55,9 @@ pub fn workers() -> usize {
 /// the kernels within do not split their work further: each slice stays in the cache of its core.
 pub fn map_slices<S: Send, T: Send>(slices: &mut [S], f: impl Fn(usize, &mut S) -> T + Sync + Send) -> Vec<T> {
     let count = slices.len();
-    if count == 1 || !sharing() {
-        return slices.iter_mut().enumerate().map(|(i, slice)| f(i, slice)).collect();
-    }
     let whole = count >= workers();
     let mut results: Vec<(&mut S, Option<T>)> = slices.iter_mut().map(|slice| (slice, None)).collect();
-    halve([&mut results], 1, 0..count, 1, &|i, pieces| {
+    each_piece([&mut results], 1, 0..count, 1, sharing(), &|i, pieces| {
         for (slice, result) in pieces.iter_mut().flat_map(|piece| &mut **piece) {
             *result = Some(if whole { alone(|| f(i, slice)) } else { f(i, slice) });
         }
@@ -176,17 +173,21 @@ fn halve<const P: usize, T: Send>(
     });
     let right = right.map(Option::unwrap_or_default);
     let middle = pieces.start + middle;
-    both(|| halve(left, n, pieces.start..middle, piece_len, f), || halve(right, n, middle..pieces.end, piece_len, f));
+    let a = || halve(left, n, pieces.start..middle, piece_len, f);
+    both(true, a, || halve(right, n, middle..pieces.end, piece_len, f));
 }
 
 /// Runs both, on two workers of the pool that the caller runs on; one after the other outside of a pool or [`alone`].
 pub fn join<A: Send, B: Send>(a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B + Send) -> (A, B) {
-    if sharing() { both(a, b) } else { (a(), b()) }
+    both(sharing(), a, b)
 }
 
-/// Runs `a` here, and `b` on another worker if one is free. After `a` this worker looks for work, `b` first, while `b` is not
-/// done: one that fell asleep would be woken too late.
-fn both<A: Send, B: Send>(a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B + Send) -> (A, B) {
+/// Runs `a` here, then `b`; if `parallel`, `b` on another worker if one is free. After `a` this worker then looks for work,
+/// `b` first, while `b` is not done: one that fell asleep would be woken too late.
+fn both<A: Send, B: Send>(parallel: bool, a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B + Send) -> (A, B) {
+    if !parallel {
+        return (a(), b());
+    }
     let over = AtomicBool::new(false);
     rayon::join(
         || {
@@ -288,9 +289,9 @@ pub fn sum_rows(out: &mut [f32], piece_len: usize, work: usize, f: &(impl Fn(usi
         }
         let middle = pieces.start + pieces.len() / 2;
         let (left, right) = out.split_at_mut((middle - pieces.start) * piece_len);
-        let mut a = || halve(left, pieces.start..middle, piece_len, parallel, f);
-        let mut b = || halve(right, middle..pieces.end, piece_len, parallel, f);
-        let (a, b) = if parallel { both(a, b) } else { (a(), b()) };
+        let a = || halve(left, pieces.start..middle, piece_len, parallel, f);
+        let b = || halve(right, middle..pieces.end, piece_len, parallel, f);
+        let (a, b) = both(parallel, a, b);
         a + b
     }
     let piece_len = piece_len.max(1);
@@ -338,12 +339,7 @@ fn halve_sum<const K: usize>(
         let left = outs.each_mut().map(|out| out.split_off_mut(..len).unwrap_or_default());
         let a = || halve_sum(whole.start..middle, piece_len, left, left_sums, parallel, f);
         let b = || halve_sum(middle..whole.end, piece_len, outs, right_sums, parallel, f);
-        if parallel {
-            both(a, b);
-        } else {
-            a();
-            b();
-        }
+        both(parallel, a, b);
     }
 }
 
