@@ -4,7 +4,7 @@ use super::disk::Disk;
 use super::layout::{BLOCK, Layout, MAGIC, MAX_SUPERBLOCK, PAGE, superblock_bytes};
 use super::record::Record;
 use super::{DAMAGED, Fingerprints, Section};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
@@ -51,17 +51,31 @@ impl Opened {
 /// `Io` (or `Input`, if there is no such file) if it cannot be read.
 pub fn read(path: &Path, wanted: impl Fn(&Section) -> bool) -> Result<Opened> {
     let file = open_file(path, false)?;
-    // A writer that commits while we read takes the slot from under us: then its records have changed.
+    // A writer that commits while we read takes the slot from under us: then its records have changed. Damage is true if
+    // nobody has written since the attempt before.
     const ATTEMPTS: usize = 100;
-    let mut attempt = 1;
-    loop {
-        let found = find(&file, path, &wanted);
-        let doubtful = !found.as_ref().is_ok_and(|f| f.opened.warnings.is_empty());
-        if !doubtful || attempt == ATTEMPTS || !found.as_ref().map_or(true, |f| f.overtaken(&file)) {
-            return found.map(|f| f.opened);
+    let mut before = None;
+    for _ in 1..ATTEMPTS {
+        match find(&file, path, &wanted) {
+            Ok(found) if found.opened.warnings.is_empty() => return Ok(found.opened),
+            Err(e) if e.kind() == Kind::Io => return Err(e),
+            _ => {}
         }
-        attempt += 1;
+        let now = generations(&file, path);
+        if before.replace(now) == Some(now) {
+            break;
+        }
     }
+    find(&file, path, &wanted).map(|found| found.opened)
+}
+
+/// Generations of the two commit records, as far as they can be read.
+fn generations(disk: &impl Disk, path: &Path) -> [Option<u64>; 2] {
+    let superblock = disk.len().ok().and_then(|bytes| superblock(disk, bytes, path, &mut Vec::new()).ok());
+    [0, 1].map(|slot| {
+        let (layout, hash, _) = superblock.as_ref()?;
+        Some(read_record(disk, layout, slot, *hash).ok()?.ok()??.generation)
+    })
 }
 
 /// Opens the regular file at `path`, to be written as well if `writing`.
@@ -77,7 +91,6 @@ pub(super) fn open_file(path: &Path, writing: bool) -> Result<File> {
 /// A state that was read, and what a writer has to know to go on with it.
 pub(super) struct Found {
     pub layout: Layout,
-    pub superblock_hash: u64,
     /// Where a damaged superblock or its copy is, bytes from the start of the file.
     pub damaged_superblock: Option<u64>,
     /// The record that serves.
@@ -87,16 +100,6 @@ pub(super) struct Found {
     /// Checksums of the blocks of its slot that were read.
     pub hashes: Vec<u64>,
     pub opened: Opened,
-}
-
-impl Found {
-    /// True if a record is no longer the one that was read.
-    fn overtaken(&self, disk: &impl Disk) -> bool {
-        (0..2).any(|slot| {
-            let record = read_record(disk, &self.layout, slot, self.superblock_hash);
-            record.is_ok_and(|r| r.is_ok_and(|r| r.is_some_and(|r| r.generation > self.newest)))
-        })
-    }
 }
 
 /// Finds the newest whole state on `disk` and reads its `wanted` sections; `path` is for messages.
@@ -126,7 +129,7 @@ pub(super) fn find(disk: &impl Disk, path: &Path, wanted: &dyn Fn(&Section) -> b
                 let fingerprints = record.fingerprints;
                 let sections = layout.sections.clone();
                 let opened = Opened { sections, fingerprints, text, floats, places, warnings };
-                return Ok(Found { layout, superblock_hash, damaged_superblock, record, newest, hashes, opened });
+                return Ok(Found { layout, damaged_superblock, record, newest, hashes, opened });
             }
             Err(what) => warnings.push(format!("slot {}, commit {}: {what}", record.slot, record.generation)),
         }
