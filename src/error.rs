@@ -71,6 +71,13 @@ impl Error {
         Self { kind: Kind::Io, ..self }
     }
 
+    /// The same, of a file that belongs to a run: bad input there is a damaged run (exit code 5).
+    #[must_use]
+    pub fn into_state(self) -> Self {
+        let kind = if self.kind == Kind::Input { Kind::State } else { self.kind };
+        Self { kind, ..self }
+    }
+
     /// Stopped by a signal after the state was saved; `code` is the exit code.
     pub fn stopped(code: u8, what: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::new(Kind::Stopped(code), "", what, remedy)

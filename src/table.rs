@@ -38,7 +38,7 @@ pub fn write<R: IntoIterator<Item: AsRef<[u8]>>>(
     header: impl IntoIterator<Item: AsRef<[u8]>>,
     rows: impl IntoIterator<Item = R>,
 ) -> Result<()> {
-    store::replace(path, &text(header, rows)?).map_err(Error::into_io)
+    store::replace(path, &text(header, rows)?)
 }
 
 /// `value` as it stands in a row, in quotes where it must.

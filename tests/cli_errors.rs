@@ -209,6 +209,59 @@ fn weights_of_another_connectome() {
 }
 
 #[test]
+fn a_wiring_that_is_damaged_or_gone() {
+    let folder = folder();
+    let path = copied_run(folder.path()).join("connectome/connections.csv");
+    fs::write(&path, "pre,post,n_synapses\n1,2,x\n").unwrap();
+    refused(folder.path(), &["eval", "run"], 5, &["connections.csv", "restore", "copy"]);
+    fs::remove_file(&path).unwrap();
+    refused(folder.path(), &["eval", "run"], 5, &["connections.csv", "restore", "copy"]);
+    refused(folder.path(), &["train", "--quiet", "--resume", "--out", "run"], 5, &["restore", "copy"]);
+}
+
+/// A link to a disk that is not mounted, and a file that is gone: not a run that never began.
+#[test]
+fn a_state_that_is_out_of_reach() {
+    let folder = folder();
+    let run = copied_run(folder.path());
+    let (state, metrics) = (run.join("state.bcw"), fs::read(run.join("metrics.jsonl")).unwrap());
+    fs::remove_file(&state).unwrap();
+    refused(folder.path(), &["eval", "run"], 5, &["state.bcw", "is gone", "metrics.jsonl"]);
+    refused(folder.path(), &["train", "--quiet", "--resume", "--out", "run"], 5, &["state.bcw", "is gone"]);
+    std::os::unix::fs::symlink("/no/such/disk/state.bcw", &state).unwrap();
+    refused(folder.path(), &["train", "--quiet", "--resume", "--out", "run"], 3, &["state.bcw", "no such file"]);
+    assert!(fs::symlink_metadata(&state).unwrap().is_symlink());
+    assert_eq!(fs::read(run.join("metrics.jsonl")).unwrap(), metrics);
+}
+
+#[test]
+fn an_output_that_would_overwrite_something_else() {
+    let folder = folder();
+    let run = copied_run(folder.path());
+    fs::write(folder.path().join("faces.csv"), "data").unwrap();
+    let before = snapshot(folder.path());
+    for out in ["run/state.bcw", "run/config.toml", "faces.csv", "/dev/full"] {
+        for mut args in [vec!["export", "run", "--to", "npz"], vec!["report", "run", "--split", "private"]] {
+            args.extend(["--out", out]);
+            refused(folder.path(), &args, 2, &[out, "--out", "name a new file"]);
+        }
+    }
+    assert_eq!(snapshot(folder.path()), before);
+    fs::write(run.join("weights.npz"), "old").unwrap();
+    bionic(folder.path(), &["export", "run", "--to", "npz", "--out", "run/weights.npz"]).ok();
+}
+
+/// What is left of a start that was stopped before it wrote anything.
+#[test]
+fn a_folder_in_which_nothing_began_is_begun_by_resume() {
+    let folder = folder();
+    fs::create_dir(folder.path().join("run")).unwrap();
+    fs::write(folder.path().join("run/work.bcw"), "").unwrap();
+    train_tiny(folder.path(), &["--quiet", "--resume", "--out", "run"]).ok();
+    refused(folder.path(), &["train", "--quiet", "--resume", "--out", "absent"], 5, &["absent"]);
+}
+
+#[test]
 fn a_run_whose_configuration_was_changed_or_cut_off() {
     let folder = folder();
     let path = copied_run(folder.path()).join("config.toml");

@@ -313,6 +313,44 @@ fn a_run_survives_the_failure_of_every_system_call() {
     fail_runs(false);
 }
 
+/// Killed at each rename and repeated: never the old wiring under the new name.
+#[test]
+fn a_forced_change_of_the_wiring_survives_its_end_at_any_moment() {
+    if !strace() {
+        return;
+    }
+    let case = Case::new(&SMALL);
+    let (straight, log) = (case.place.run("straight"), case.place.run("strace.log"));
+    let change = |out: &Path| {
+        let flags = ["train", "--quiet", "--json", "--resume", "--force", "--epochs", "2", "--out", text(out)];
+        flags.into_iter().chain(["--set", "connectome.null=shuffled"]).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let run = |out: &Path| bionic(Path::new("/"), &change(out).iter().map(String::as_str).collect::<Vec<_>>());
+    let whole = case.place.run("whole");
+    copy_run(&straight, &whole);
+    let expected = fingerprint(&run(&whole));
+    let wiring = contents(&whole.join("connectome"));
+    assert_ne!(wiring, contents(&straight.join("connectome")));
+    let mut killed = 0;
+    // A file is renamed, a folder exchanged.
+    for (calls, n) in ["rename", "renameat2"].into_iter().flat_map(|calls| (1..).map(move |n| (calls, n)).take(9)) {
+        let (out, how) = (case.place.run(&format!("{calls}{n}")), format!("killed at {calls} {n}"));
+        copy_run(&straight, &out);
+        let args = change(&out);
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        if !with_fault(&log, calls, None, "signal=SIGKILL:when=#", n, &args).0 {
+            continue;
+        }
+        killed += 1;
+        // Gone on with in between without the change: refused, or as it was, and nothing is lost.
+        let plain = bionic(Path::new("/"), &["train", "--quiet", "--resume", "--out", text(&out)]);
+        assert!(matches!(plain.code, Some(0 | 5)), "{how}: {plain:?}");
+        assert_eq!(fingerprint(&run(&out)), expected, "{how}");
+        assert_eq!(contents(&out.join("connectome")), wiring, "{how}");
+    }
+    assert!(killed >= 3, "{killed} renames");
+}
+
 #[test]
 fn an_export_survives_the_failure_of_every_system_call() {
     if !strace() {

@@ -29,7 +29,9 @@ pub fn listen() -> Result<&'static Stop> {
                     output::message("stopping after this step, saving the state; Ctrl-C again ends at once");
                 }
                 (_, None) => {
-                    output::message("stopped before the first step: a state saved earlier is as it was");
+                    output::message(
+                        "stopped before the first step: what was saved earlier is as it was; repeat the command",
+                    );
                     signal_hook::low_level::exit(i32::from(exit_code(signal)));
                 }
             }

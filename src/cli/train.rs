@@ -83,7 +83,9 @@ const CONFIG_FLAGS: [(&str, &str); 7] = [
 /// `Usage` for a wrong flag or configuration; those of [`train()`], [`resume`] and [`plan`].
 pub fn run(args: Args, quiet: bool) -> Result<()> {
     let overrides = overrides(&args)?;
-    if let (true, Some(out)) = (args.resume, &args.out) {
+    // Where a start was stopped before it wrote anything, the run begins.
+    let begun = |out: &&PathBuf| !out.is_dir() || refuse_occupied(out).is_err();
+    if let (true, Some(out)) = (args.resume, args.out.as_ref().filter(begun)) {
         let mut progress = start(quiet);
         let stop = signals::listen()?;
         let summary = resume(out, &overrides, args.force, &mut |event| progress.event(event), stop)?;

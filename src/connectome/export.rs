@@ -1,30 +1,29 @@
 //! A connectome as a folder of plain tables, which the importer reads back to the same connectome.
 
-use std::fs;
 use std::path::Path;
 
 use super::Connectome;
-use crate::error::{Error, Result};
-use crate::store::replace;
-use crate::table;
+use crate::error::Result;
+use crate::{store, table};
 
-/// Writes `neurons.csv`, `connections.csv` and `about.toml` (origin, known pairs) into `folder`, made if absent.
+const FILES: [&str; 3] = ["neurons.csv", "connections.csv", "about.toml"];
+
+/// Replaces `folder` by one with `neurons.csv`, `connections.csv` and `about.toml` (origin, known pairs): a reader sees the
+/// three old files or the three new ones, see [`store::replace_folder`].
 ///
 /// [`read_folder`](super::read_folder) gives back the same connectome, if it has at least one connection.
-/// Each file is written beside its place, synced and renamed, so a reader sees the old one or the whole new one.
 ///
 /// # Errors
-/// I/O failures (exit code 4).
+/// `Io` if the folder cannot be written or holds other files.
 pub fn write_folder(connectome: &Connectome, folder: &Path) -> Result<()> {
-    fs::create_dir_all(folder).map_err(|e| Error::io(folder, "making the folder", &e))?;
     let header = ["id", "layer", "cell_type", "class", "x_um", "depth_um", "z_um"];
     let neurons = connectome.neurons.iter().map(|n| {
         let [x, depth, z] = n.position_um.map_or([const { String::new() }; 3], |p| p.map(|v| v.to_string()));
         [n.id.clone(), n.lamina.clone(), n.cell_type.clone(), n.polarity.letter().to_string(), x, depth, z]
     });
-    table::write(&folder.join("neurons.csv"), header, neurons)?;
+    let neurons = table::text(header, neurons)?;
 
-    // As `table::write` would, which takes three times as long: a neuron is named once for each of its connections.
+    // As `table::text` would, which takes three times as long: a neuron is named once for each of its connections.
     let ids = connectome.neurons.iter().map(|n| table::field(&n.id)).collect::<Result<Vec<_>>>()?;
     let mut connections = b"pre,post,n_synapses\n".to_vec();
     for (post, pre, count) in connectome.synapses.iter() {
@@ -35,20 +34,26 @@ pub fn write_folder(connectome: &Connectome, folder: &Path) -> Result<()> {
         connections.extend_from_slice(count.to_string().as_bytes());
         connections.push(b'\n');
     }
-    replace(&folder.join("connections.csv"), &connections).map_err(Error::into_io)?;
 
     let mut about = toml::Table::new();
     about.insert("origin".to_string(), connectome.origin.clone().into());
     if let Some(known) = connectome.known_pairs {
         about.insert("known_pairs".to_string(), known.into());
     }
-    replace(&folder.join("about.toml"), about.to_string().as_bytes())
+    let [neurons_csv, connections_csv, about_toml] = FILES.map(str::to_owned);
+    let files = [(neurons_csv, neurons), (connections_csv, connections), (about_toml, about.to_string().into_bytes())];
+    let ours = |name: &str| FILES.iter().any(|file| name == *file || store::is_left_over(name, file));
+    if let Some(above) = folder.parent().filter(|above| !above.as_os_str().is_empty()) {
+        store::make_folder(above)?;
+    }
+    store::replace_folder(folder, &files, ours)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::connectome::neurons::examples;
+    use std::fs;
 
     #[test]
     fn connections_are_written_as_any_table() {

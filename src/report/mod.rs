@@ -92,6 +92,7 @@ const FILES: [&str; 20] = [
 /// read, `Io` if the files cannot be written; those of scoring if `options.data` names images, and `Usage` if it does so for a study.
 pub fn report(folder: &Path, out: Option<&Path>, options: &Options, warn: &mut dyn FnMut(&str)) -> Result<Written> {
     let path = out.map_or_else(|| folder.join("report.html"), Path::to_owned);
+    store::refuse_other_kind(&path, "html")?;
     let name = path.file_stem().unwrap_or("report".as_ref()).to_string_lossy();
     let tables = format!("{name}-csv");
     let page = if folder.join(RESULTS).exists() {
@@ -110,8 +111,8 @@ pub fn report(folder: &Path, out: Option<&Path>, options: &Options, warn: &mut d
     let ours = |name: &str| FILES.contains(&name);
     assert!(files.iter().all(|(name, _)| ours(name)), "every file of a report is in FILES");
     let remedy = "check permissions and free space, or name another file with --out";
-    store::replace_folder(&csv, &files, ours).map_err(|e| Error::into_io(e).with_remedy(remedy))?;
-    store::replace(&path, text.as_bytes()).map_err(|e| Error::into_io(e).with_remedy(remedy))?;
+    store::replace_folder(&csv, &files, ours).map_err(|e| e.with_remedy(remedy))?;
+    store::replace(&path, text.as_bytes()).map_err(|e| e.with_remedy(remedy))?;
     let listed = files.iter().map(|(name, _)| csv.join(name));
     Ok(Written { bytes: text.len(), files: [path.clone()].into_iter().chain(listed).collect(), path })
 }

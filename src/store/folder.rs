@@ -1,6 +1,6 @@
 //! Replacing whole folders of files: written beside, synced, exchanged.
 
-use super::replace::{beside, sync_folder};
+use super::replace::{beside, parent, sync_folder};
 use crate::error::{Error, Result};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use std::fs::{self, File};
@@ -19,18 +19,14 @@ pub fn replace_folder(path: &Path, files: &[(String, Vec<u8>)], ours: fn(&str) -
     let beside = beside(path);
     refuse_foreign(path, ours)?;
     refuse_foreign(&beside, ours)?;
-    let parent = match path.parent() {
-        Some(p) if !p.as_os_str().is_empty() => p,
-        _ => Path::new("."),
-    };
     let placed = remove(&beside).and_then(|()| write_all(&beside, files)).and_then(|()| put_in_place(&beside, path));
     if placed.is_err() {
         // Best effort: a left-over is removed by the next attempt.
         let _ = remove(&beside);
     }
-    placed.map_err(|e| Error::io(path, "writing the folder", &e))?;
-    sync_folder(parent)?;
-    remove(&beside).map_err(|e| Error::io(&beside, "removing the old files", &e))
+    placed.map_err(|e| Error::io(path, "writing the folder", &e).into_io())?;
+    sync_folder(parent(path))?;
+    remove(&beside).map_err(|e| Error::io(&beside, "removing the old files", &e).into_io())
 }
 
 /// Refuses to replace `path` if it is a file, or a folder with an entry that is not a file of ours.

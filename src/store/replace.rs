@@ -2,31 +2,78 @@
 
 use crate::error::{Error, Result};
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-/// Replaces `path` by `bytes`: written beside (`<name>.tmp`), flushed to the disk, renamed, and the folder flushed. A
-/// reader sees the old file or the new one, also after a crash at any moment.
+/// Names tried for the file beside: those that are taken are left-overs of a crash, of another writer, or somebody's own.
+const NAMES: usize = 1000;
+
+/// Replaces `path` by `bytes`: written beside (`<name>.tmp`, or a numbered name where that is taken), flushed to the disk,
+/// renamed, and the folder flushed. A reader sees the old file or the new one, also after a crash at any moment; of several
+/// writers the last one counts. Where `path` is a link, the file that it names is replaced.
 ///
 /// # Errors
-/// `Io` naming the file; unless only the flush of the folder failed, the old file is as it was.
+/// `Io` naming the file, if it is there and not a regular file or a call fails; unless only the flush of the folder failed,
+/// the old file is as it was.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    let beside = beside(path);
-    let written = File::create(&beside).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    put_in_place(&beside, path, written)
+    let failed = |e: io::Error| Error::io(path, "writing", &e).into_io();
+    let target = match fs::symlink_metadata(path) {
+        Ok(found) if found.is_symlink() => fs::canonicalize(path).map_err(failed)?,
+        _ => path.to_owned(),
+    };
+    if fs::metadata(&target).is_ok_and(|found| !found.is_file()) {
+        return Err(failed(io::Error::other("it is there and not a regular file")));
+    }
+    let (beside, mut file) = new_beside(&target).map_err(failed)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    put_in_place(&beside, &target, written)
+}
+
+/// Refuses `--out path` if it is there and no file that ends with `.ending`: nothing of another kind is overwritten by
+/// mistake, neither data nor the files of a run.
+///
+/// # Errors
+/// `Usage` naming the path.
+pub fn refuse_other_kind(path: &Path, ending: &str) -> Result<()> {
+    let same = path.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending)) && path.is_file();
+    if same || fs::symlink_metadata(path).is_err() {
+        return Ok(());
+    }
+    Err(Error::usage(
+        format!("--out {}: it is there and no file that ends with `.{ending}`", path.display()),
+        format!("name a new file, or one that ends with `.{ending}`"),
+    ))
+}
+
+/// A new file beside `path`, under the first name that is free.
+fn new_beside(path: &Path) -> io::Result<(PathBuf, File)> {
+    let mut taken = io::Error::from(ErrorKind::AlreadyExists);
+    for i in 0..NAMES {
+        let beside = if i == 0 { beside(path) } else { beside(&numbered(path, i)) };
+        match File::create_new(&beside) {
+            Ok(file) => return Ok((beside, file)),
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => taken = e,
+            Err(e) => return Err(e),
+        }
+    }
+    Err(taken)
+}
+
+fn numbered(path: &Path, i: usize) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(format!(".{i}"));
+    path.with_file_name(name)
 }
 
 /// Renames the written file `beside` to `path` and flushes the folder; removes it if writing failed.
 pub(super) fn put_in_place(beside: &Path, path: &Path, written: io::Result<()>) -> Result<()> {
     let placed = written.and_then(|()| fs::rename(beside, path));
     if placed.is_err() {
-        // Best effort: a left-over is overwritten by the next attempt.
+        // Best effort: a left-over harms nobody.
         let _ = fs::remove_file(beside);
     }
-    placed.and_then(|()| sync_parent(path)).map_err(|e| Error::io(path, "writing", &e))
+    placed.map_err(|e| Error::io(path, "writing", &e).into_io())?;
+    sync_folder(parent(path))
 }
 
 /// Name of the file that becomes `path` by renaming.
@@ -36,20 +83,47 @@ pub(super) fn beside(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
+/// Whether a crash may have left a file called `name` beside one called `of`.
+pub fn is_left_over(name: &str, of: &str) -> bool {
+    name.strip_prefix(of).is_some_and(|rest| rest.starts_with('.') && rest.ends_with(".tmp"))
+}
+
+/// The folder that `path` lies in.
+pub(super) fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// Makes the folder `path` and those above it where there are none, each flushed to the disk by the one above; true if there
+/// was none at `path`.
+///
+/// # Errors
+/// `Io` naming the folder.
+pub fn make_folder(path: &Path) -> Result<bool> {
+    if path.is_dir() {
+        return Ok(false);
+    }
+    let above = parent(path);
+    if path != above {
+        make_folder(above)?;
+    }
+    match fs::create_dir(path) {
+        Err(e) if e.kind() == ErrorKind::AlreadyExists && path.is_dir() => return Ok(false),
+        made => made.map_err(|e| Error::io(path, "making the folder", &e).into_io())?,
+    }
+    sync_folder(above)?;
+    Ok(true)
+}
+
 /// Flushes `folder`, so that the files made and renamed in it survive a power cut.
 ///
 /// # Errors
 /// `Io` naming the folder.
 pub fn sync_folder(folder: &Path) -> Result<()> {
-    File::open(folder).and_then(|f| f.sync_all()).map_err(|e| Error::io(folder, "flushing the folder", &e))
-}
-
-fn sync_parent(path: &Path) -> io::Result<()> {
-    let folder = match path.parent() {
-        Some(p) if !p.as_os_str().is_empty() => p,
-        _ => Path::new("."),
-    };
-    File::open(folder)?.sync_all()
+    let synced = File::open(folder).and_then(|f| f.sync_all());
+    synced.map_err(|e| Error::io(folder, "flushing the folder", &e).into_io())
 }
 
 #[cfg(test)]
@@ -65,7 +139,61 @@ mod tests {
             assert_eq!(fs::read_to_string(&path).expect("readable"), text);
         }
         assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);
-        assert_eq!(replace(&folder.path().join("gone/run.json"), b"").expect_err("no folder").exit_code(), 3);
+        assert_eq!(replace(&folder.path().join("gone/run.json"), b"").expect_err("no folder").exit_code(), 4);
+    }
+
+    #[test]
+    fn what_lies_beside_is_left_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("x.npz");
+        fs::write(folder.path().join("x.npz.tmp"), "precious").expect("written");
+        fs::write(folder.path().join("thesis.txt"), "precious").expect("written");
+        std::os::unix::fs::symlink("thesis.txt", folder.path().join("x.npz.1.tmp")).expect("linked");
+        replace(&path, b"new").expect("written");
+        assert_eq!(fs::read_to_string(&path).expect("readable"), "new");
+        for name in ["x.npz.tmp", "thesis.txt"] {
+            assert_eq!(fs::read_to_string(folder.path().join(name)).expect("readable"), "precious");
+        }
+        assert!(is_left_over("x.npz.tmp", "x.npz") && is_left_over("x.npz.1.tmp", "x.npz"));
+        assert!(!is_left_over("x.npz", "x.npz") && !is_left_over("x.npzz.tmp", "x.npz"));
+    }
+
+    #[test]
+    fn several_writers_leave_one_whole_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("x.npz");
+        std::thread::scope(|scope| {
+            for writer in 0..4u8 {
+                let path = &path;
+                scope.spawn(move || (0..20).for_each(|_| replace(path, &[writer; 10_000]).expect("written")));
+            }
+        });
+        let bytes = fs::read(&path).expect("readable");
+        assert!(bytes.len() == 10_000 && bytes.iter().all(|b| *b == bytes[0]));
+        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);
+    }
+
+    #[test]
+    fn a_link_stays_and_what_is_no_file_is_not_replaced() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [link, file] = ["link", "file"].map(|name| folder.path().join(name));
+        fs::write(&file, "old").expect("written");
+        std::os::unix::fs::symlink(&file, &link).expect("linked");
+        replace(&link, b"new").expect("written");
+        assert!(fs::symlink_metadata(&link).expect("there").is_symlink());
+        assert_eq!(fs::read_to_string(&file).expect("readable"), "new");
+        fs::remove_file(&link).expect("removed");
+        std::os::unix::fs::symlink("/dev/null", &link).expect("linked");
+        assert_eq!(replace(&link, b"x").expect_err("a device").exit_code(), 4);
+    }
+
+    #[test]
+    fn folders_are_made_level_by_level() {
+        let base = tempfile::tempdir().expect("a folder");
+        let path = base.path().join("a/b/c");
+        assert!(make_folder(&path).expect("made") && !make_folder(&path).expect("there"));
+        fs::write(base.path().join("file"), "x").expect("written");
+        assert_eq!(make_folder(&base.path().join("file/d")).expect_err("a file").exit_code(), 4);
     }
 
     #[test]

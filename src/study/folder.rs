@@ -6,7 +6,7 @@ use super::table::Table;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::input;
-use crate::store::replace;
+use crate::store::{make_folder, replace};
 use crate::train::{configuration_fingerprint, deciding_differences, load_config, to_json, with_absolute_sources};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -114,7 +114,7 @@ impl Folder {
                 None => self.rows.push(result.clone()),
             }
         }
-        fs::create_dir_all(&self.path).map_err(|e| Error::io(&self.path, "making the study folder", &e))?;
+        make_folder(&self.path)?;
         write_results(&self.path.join(RESULTS), &self.rows)
     }
 
@@ -123,7 +123,7 @@ impl Folder {
     /// # Errors
     /// `Io` if that fails.
     pub fn describe(&self, about: &About) -> Result<()> {
-        fs::create_dir_all(&self.path).map_err(|e| Error::io(&self.path, "making the study folder", &e))?;
+        make_folder(&self.path)?;
         replace(&self.path.join(ABOUT), to_json(about)?.as_bytes())
     }
 

@@ -19,7 +19,7 @@ use super::records::{About, AboutFingerprints};
 use crate::config::{self, Config, Overrides, effective, missing_key, to_commented_toml};
 use crate::connectome::{self, Connectome};
 use crate::data::Standardize;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::kernels::threads;
 use crate::learning::Hebbian;
 use crate::model::{Network, presets};
@@ -35,18 +35,6 @@ const CONNECTOME: &str = "connectome";
 pub(super) const METRICS: &str = "metrics.jsonl";
 pub(super) const WORK: &str = "work.bcw";
 pub(super) const STATE: &str = "state.bcw";
-
-/// Makes the folder of a run where there is none; true if there was none.
-pub(super) fn make_folder(out: &Path) -> Result<bool> {
-    let failed = |e: io::Error| Error::io(out, "making the run folder", &e);
-    if out.is_dir() {
-        return Ok(false);
-    }
-    fs::create_dir_all(out).map_err(failed)?;
-    let parent = out.canonicalize().map_err(failed)?;
-    parent.parent().map_or(Ok(()), store::sync_folder)?;
-    Ok(true)
-}
 
 /// Writes what a run is made from, and an empty log.
 pub(super) fn begin(out: &Path, material: &Material, fingerprints: &Fingerprints) -> Result<()> {
@@ -91,10 +79,9 @@ pub(crate) fn to_json(record: &impl Serialize) -> Result<String> {
     Ok(text + "\n")
 }
 
-/// Writes the run's own copy of its wiring.
+/// Replaces the run's own copy of its wiring.
 pub(super) fn write_connectome(out: &Path, connectome: &Connectome) -> Result<()> {
-    connectome::write_folder(connectome, &out.join(CONNECTOME))?;
-    store::sync_folder(out)
+    connectome::write_folder(connectome, &out.join(CONNECTOME))
 }
 
 /// Name of the processor, where the system tells.
@@ -109,7 +96,7 @@ fn cpu() -> String {
 /// # Errors
 /// `Usage` naming the folder.
 pub fn refuse_occupied(out: &Path) -> Result<()> {
-    let left_over = |name: &str| name == WORK || name == format!("{CONFIG}.tmp");
+    let left_over = |name: &str| name == WORK || store::is_left_over(name, CONFIG);
     let occupied = match fs::read_dir(out) {
         Ok(mut entries) => entries
             .any(|e| !e.is_ok_and(|e| e.file_name().to_str().is_some_and(left_over)))
@@ -152,14 +139,34 @@ pub fn with_absolute_sources(mut config: Config) -> Config {
     config
 }
 
+/// Whether the run in folder `run` has a saved state.
+///
+/// # Errors
+/// `State` if it had one, for epochs are recorded, and it is gone; `Io` if the system refuses to look.
+pub(super) fn has_state(run: &Path) -> Result<bool> {
+    let path = run.join(STATE);
+    // A link to a disk that is not there is a state that cannot be read, not none.
+    match fs::symlink_metadata(&path) {
+        Ok(_) => Ok(true),
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io(&path, "looking for the saved state", &e)),
+        Err(_) if fs::metadata(run.join(METRICS)).is_ok_and(|m| m.len() > 0) => Err(Error::state(
+            path.display(),
+            format!("is gone, though {METRICS} records epochs"),
+            "restore it from a copy, or train into another folder",
+        )),
+        Err(_) => Ok(false),
+    }
+}
+
 /// The configuration of the run in folder `run`.
 ///
 /// # Errors
-/// `State` if there is none or it cannot be read.
+/// `State` if there is none or it cannot be used; `Io` if the system refuses to read it.
 pub fn load_config(run: &Path) -> Result<Config> {
     let path = run.join(CONFIG);
     let no_run = |what: String| Error::state(path.display(), what, "name a folder made by `bionic-cpu train`");
-    let (_, text) = config::read_file(&path).map_err(|e| no_run(format!("not a run: {}", e.what())))?;
+    let unread = |e: Error| if e.kind() == Kind::Io { e } else { no_run(format!("not a run: {}", e.what())) };
+    let (_, text) = config::read_file(&path).map_err(unread)?;
     if let Some(key) = missing_key(&text) {
         return Err(no_run(format!("lacks the key `{key}`: the file is not whole")));
     }
@@ -170,12 +177,13 @@ pub fn load_config(run: &Path) -> Result<Config> {
 /// The wiring that the run in folder `run` uses, if it has a column.
 ///
 /// # Errors
-/// As [`connectome::read_folder`].
+/// `State` if it cannot be read.
 pub fn load_connectome(run: &Path, config: &Config) -> Result<Option<Connectome>> {
     if !config.column.enabled {
         return Ok(None);
     }
-    connectome::read_folder(&run.join(CONNECTOME)).map(Some)
+    let found = connectome::read_folder(&run.join(CONNECTOME)).map(Some);
+    found.map_err(|e| e.into_state().with_remedy("restore the folder `connectome` of the run from a copy"))
 }
 
 /// A trained network, ready to classify.
@@ -207,7 +215,7 @@ pub fn load_best(run: &Path, warn: &mut dyn FnMut(&str)) -> Result<Trained> {
     let path = run.join(STATE);
     let untrained =
         || Error::state(path.display(), "no epoch has finished yet", "train the run for at least one epoch");
-    if !path.exists() {
+    if !has_state(run)? {
         return Err(untrained());
     }
     // Side by side where there is a pool: `predict` spends most of its time on these two. The longer one first: another

@@ -7,6 +7,7 @@ use super::pace::Pace;
 use super::progress::{EpochRecord, Event, Saved, Stop, Summary};
 use super::step::Step;
 use crate::config::Config;
+use crate::connectome::Connectome;
 use crate::data::{Split, Standardize};
 use crate::error::{Error, Result};
 use crate::kernels::threads;
@@ -57,7 +58,7 @@ impl Session {
         files::refuse_occupied(out)?;
         let config = files::with_absolute_sources(config.clone());
         let material = Material::gather(&config, None, observer)?;
-        let made = files::make_folder(out)?;
+        let made = store::make_folder(out)?;
         let work = WorkFile::lock(&out.join(WORK)).inspect_err(|_| {
             if made {
                 // Succeeds only if nobody else has put anything there.
@@ -81,7 +82,7 @@ impl Session {
         let config = files::with_absolute_sources(config);
         let work = WorkFile::lock(&out.join(WORK))?;
         let path = out.join(STATE);
-        if !path.exists() {
+        if !files::has_state(out)? {
             observer(Event::Note(format!("{}: no state was saved yet: starting from the beginning", out.display())));
             return Self::begin(Material::gather(&config, None, observer)?, out, work);
         }
@@ -90,8 +91,15 @@ impl Session {
             observer(Event::Warning(format!("{}: {warning}", path.display())));
         }
         let Saved { mut progress, origin: found } = Saved::from_text(&path, &opened.text)?;
-        let own_wiring = config.connectome == was.connectome;
-        let wiring = if own_wiring { files::load_connectome(out, &config)? } else { None };
+        // A change that was cut short may have left another wiring beside the old configuration, or the new one beside none.
+        let own = |found: Result<Option<Connectome>>| match found {
+            Ok(Some(c)) if force && c.fingerprint() != opened.fingerprints.connectome => Ok(None),
+            Err(_) if force => Ok(None),
+            found => found,
+        };
+        let same = config.connectome == was.connectome;
+        let wiring = if same { own(files::load_connectome(out, &config))? } else { None };
+        let own_wiring = wiring.is_some();
         let material = Material::gather(&config, wiring, observer)?;
         let fingerprints = origin::fingerprints(&material)?;
         let origin = Origin::of(&material, &fingerprints)?;
@@ -103,6 +111,10 @@ impl Session {
         let mut map = work.map(material.regions.len())?;
         material.regions.restore(&opened, &material.network, map.floats_mut());
         files::truncate_metrics(&out.join(METRICS), progress.log_len)?;
+        // First, so that a configuration never stands beside another wiring than its own.
+        if let (Some(c), false) = (&material.connectome, own_wiring) {
+            files::write_connectome(out, c)?;
+        }
         if config != *was {
             files::describe(out, &material, &fingerprints)?;
         }
@@ -112,9 +124,6 @@ impl Session {
             // What was best under other conditions is not to be compared with what comes. Without epochs to come it stays.
             (progress.best_epoch, progress.best_accuracy, progress.best_loss) = (progress.epoch, -1.0, f64::MAX);
             observer(Event::Note("the best epoch is sought anew from here".to_string()));
-        }
-        if changed && let (Some(c), false) = (&material.connectome, own_wiring) {
-            files::write_connectome(out, c)?;
         }
         let steps = material.dataset.indices(Split::Training).len().div_ceil(config.batch);
         progress.schedule = material.schedule(steps).continuing(&progress.schedule);
