@@ -84,7 +84,7 @@ fn every_type_and_every_lamina_beside_random_cells() {
     let l6 = of(&rows, "lamina=L6", Kind::Lesion)[0];
     assert_eq!(l6.recall.iter().filter(|r| **r > 0.0).count(), 1, "{l6:?}");
 
-    let tuning = read_tuning(&run.join("tuning.csv")).unwrap();
+    let (_, tuning) = read_tuning(&run.join("tuning.csv")).unwrap();
     assert_eq!(tuning.len(), 1183, "with graded inhibition only excitatory cells are units");
     let ids: BTreeSet<&str> = tuning.iter().map(|t| t.id.as_str()).collect();
     assert_eq!(ids.len(), 1183);
@@ -146,7 +146,7 @@ fn every_neuron_alone() {
     lesion(folder.path(), &["--lamina", "L6", "--polarity", "E", "--each", "neuron", "--split", "private"]).ok();
     let rows = read_lesions(&run.join("lesions.csv")).unwrap();
     assert_eq!(rows.len(), 1 + 383);
-    let tuning = read_tuning(&run.join("tuning.csv")).unwrap();
+    let (_, tuning) = read_tuning(&run.join("tuning.csv")).unwrap();
     let l6: BTreeSet<&str> = tuning.iter().filter(|t| t.lamina == "L6").map(|t| t.id.as_str()).collect();
     assert_eq!(rows[1..].iter().flat_map(Lesion::ids).collect::<BTreeSet<_>>(), l6);
     assert!(rows[1..].iter().all(|r| r.kind == Kind::Lesion && r.excitatory == 1));
@@ -163,7 +163,7 @@ fn interneurons_are_silenced_and_have_tuning() {
     assert!(inhibitory["lesion"]["inhibitory"].as_u64().unwrap() > 100, "{inhibitory}");
     let changed = number(&inhibitory["lesion"]["lost"]) + number(&inhibitory["lesion"]["gained"]);
     assert!(changed > 0.0, "{inhibitory}");
-    let tuning = read_tuning(&folder.path().join("run/tuning.csv")).unwrap();
+    let (_, tuning) = read_tuning(&folder.path().join("run/tuning.csv")).unwrap();
     assert!(tuning.iter().any(|t| t.polarity == Polarity::Inhibitory && t.mean > 0.0));
 }
 

@@ -466,11 +466,18 @@ fn lesions_and_tuning_of_a_run_are_shown() {
     let table = fs::read_to_string(run.join("lesions.csv")).unwrap();
     let weights =
         cell(&csv::Reader::from_path(run.join("lesions.csv")).unwrap().records().next().unwrap().unwrap(), "weights");
-    fs::write(run.join("lesions.csv"), table.replace(&weights, "0123456789abcdef")).unwrap();
+    let tuning = fs::read_to_string(run.join("tuning.csv")).unwrap();
+    for (name, table) in [("lesions.csv", &table), ("tuning.csv", &tuning)] {
+        fs::write(run.join(name), table.replace(&weights, "0123456789abcdef")).unwrap();
+    }
     let outcome = bionic(folder.path(), &["report", "run"]);
-    assert!(outcome.stderr.contains("lesions.csv") && outcome.stderr.contains("other weights"), "{}", outcome.stderr);
+    for name in ["lesions.csv", "tuning.csv"] {
+        let told = outcome.stderr.lines().any(|line| line.contains(name) && line.contains("of other weights"));
+        assert!(told, "{name}: {}", outcome.stderr);
+    }
     let text = fs::read_to_string(run.join("report.html")).unwrap();
-    assert!(!pictures(&checked(&text)).iter().any(|t| t.contains("by lesion")));
+    assert!(!pictures(&checked(&text)).iter().any(|t| t.contains("by lesion") || t.contains("Selectivity")));
+    assert_eq!(bionic(folder.path(), &["report", "run", "--quiet"]).stderr, "", "quiet is quiet");
     fs::write(run.join("lesions.csv"), "name\nx\n").unwrap();
     refused(folder.path(), &["report", "run"], 3, &["lesions.csv"]);
 }

@@ -169,9 +169,27 @@ pub fn missing_key(text: &str) -> Option<&'static str> {
     KEYS.iter().map(|k| k.path).find(|path| missing(path) && !LATER.iter().any(|(later, _)| later == path))
 }
 
-/// What differs between two configurations in TOML: `key was x, is y` for each key of [`KEYS`], or
-/// `key differs` where that would be long.
-pub fn differences(was: &str, is: &str) -> Vec<String> {
+/// A key of [`KEYS`] with another value in one configuration than in another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// The key.
+    pub key: &'static str,
+    /// What it was and what it is; `None` where that would be long.
+    pub values: Option<[String; 2]>,
+}
+
+impl std::fmt::Display for Difference {
+    /// `key was x, is y`, or `key differs`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.values {
+            Some([was, is]) => write!(f, "{} was {was}, is {is}", self.key),
+            None => write!(f, "{} differs", self.key),
+        }
+    }
+}
+
+/// What differs between two configurations in TOML.
+pub fn differences(was: &str, is: &str) -> Vec<Difference> {
     let (Ok(was), Ok(is)) = (was.parse::<Table>(), is.parse::<Table>()) else { return Vec::new() };
     let value = |table: &Table, path: &str| match path.split_once('.') {
         Some((group, name)) => table.get(group).and_then(|g| g.get(name)).cloned(),
@@ -180,9 +198,9 @@ pub fn differences(was: &str, is: &str) -> Vec<String> {
     let text = |value: Option<Value>| value.map_or_else(|| "absent".to_string(), |v| inline(&v));
     let short = |text: &str| text.len() <= 60 && !text.contains('\n');
     let differing = KEYS.iter().map(|k| (k.path, value(&was, k.path), value(&is, k.path))).filter(|(_, a, b)| a != b);
-    let describe = |(path, a, b)| match (text(a), text(b)) {
-        (a, b) if short(&a) && short(&b) => format!("{path} was {a}, is {b}"),
-        _ => format!("{path} differs"),
+    let describe = |(key, a, b)| {
+        let values = [text(a), text(b)];
+        Difference { key, values: values.iter().all(|v| short(v)).then_some(values) }
     };
     differing.map(describe).collect()
 }
@@ -207,9 +225,10 @@ fn inline(value: &Value) -> String {
     }
 }
 
-/// `did you mean ...? ` with the known name most like `unknown`; empty if none is known.
+/// `did you mean ...? ` with the known name most like `unknown`; empty if none is like it.
 pub fn nearest<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> String {
     known
+        .filter(|name| strsim::jaro_winkler(name, unknown) > 0.6)
         .max_by(|a, b| strsim::jaro_winkler(a, unknown).total_cmp(&strsim::jaro_winkler(b, unknown)))
         .map_or_else(String::new, |name| format!("did you mean `{name}`? "))
 }

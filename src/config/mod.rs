@@ -8,8 +8,8 @@ mod merge;
 
 pub use keys::{KEYS, Key};
 pub use merge::{
-    Overrides, differences, effective, missing_key, nearest, read_file, to_commented_toml, to_former_toml, to_toml,
-    toml_fault,
+    Difference, Overrides, differences, effective, missing_key, nearest, read_file, to_commented_toml, to_former_toml,
+    to_toml, toml_fault,
 };
 
 use crate::error::{Error, Result};
@@ -250,7 +250,13 @@ impl Config {
             }
             Err(Error::usage(format!("{key} = {value} is out of range"), format!("use at most {limit}")))
         };
+        at_most("epochs", self.epochs, 1_000_000)?;
+        at_most("threads", self.threads, 4096)?;
         at_most("batch", self.batch, 65_536)?;
+        if self.plasticity.centered && self.batch < 2 {
+            let what = "plasticity.centered = true needs a mean over the batch, which has one image";
+            return Err(Error::usage(what, "use a batch of 2 or more"));
+        }
         at_most("data.demo_train", self.data.demo_train, 10_000_000)?;
         at_most("data.demo_test", self.data.demo_test, 10_000_000)?;
         one_of("data.standardize", &self.data.standardize, &["dataset", "image", "none"])?;

@@ -38,14 +38,21 @@ pub(super) fn write(path: &Path, rows: &[Tuning], about: &[String; 3]) -> Result
     table::write(path, columns(), rows.iter().map(row))
 }
 
-/// The rows of a run's `tuning.csv`.
+/// The fingerprint of the weights that a run's `tuning.csv` is of (empty if it has no rows), and its rows.
 ///
 /// # Errors
 /// `Input` naming the file and the line for anything that `bionic-cpu lesion` would not write; `Io` if reading fails.
-pub fn read_tuning(path: &Path) -> Result<Vec<Tuning>> {
+pub fn read_tuning(path: &Path) -> Result<(String, Vec<Tuning>)> {
     FORM.read(path, |rows| {
         rows.require(columns())?;
-        rows.collect(of_row)
+        let mut weights: Option<String> = None;
+        let tuning = rows.collect(|row| {
+            if weights.get_or_insert_with(|| row.text("weights").to_owned()) != row.text("weights") {
+                return Err(row.wrong("weights", "the fingerprint of the rows before"));
+            }
+            of_row(row)
+        })?;
+        Ok((weights.unwrap_or_default(), tuning))
     })
 }
 

@@ -7,8 +7,8 @@ use super::page::Page;
 use super::rows::{Rows, Words};
 use super::study::{MODELS, NEAR, near};
 use super::svg::{Anchor, NOTE, PLAIN, Svg};
-use super::text::{fixed, signed};
-use crate::study::{LEVEL, Row, Table};
+use super::text::signed;
+use crate::study::{LEVEL, Row, Table, probability};
 
 /// Appends the plot, if there is a difference.
 pub(super) fn append(page: &mut Page, table: &Table) {
@@ -117,7 +117,7 @@ fn plot(title: &str, rows: &[&Row], reference: &str) -> Svg {
         plot.published(row.published_difference, y);
         plot.svg.text(side, y + 4.5, Anchor::Start, PLAIN, &signed(100.0 * d.mean, 2));
         let p = row.differences.as_ref().and_then(|d| d.test_accuracy.holm_p);
-        let p = p.map_or_else(|| "\u{2013}".to_owned(), |p| if p < 0.001 { "< 0.001".into() } else { fixed(p, 3) });
+        let p = p.map_or_else(|| "\u{2013}".to_owned(), |p| probability(p, 3));
         plot.svg.text(side + 64.0, y + 4.5, Anchor::Start, PLAIN, &p);
     }
     plot.svg

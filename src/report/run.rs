@@ -3,7 +3,7 @@
 use super::page::{Cell, Page};
 use super::text::{count, fixed, percent};
 use super::{Options, curves, filters, lesions, scores, tuning, weights, wiring};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Difference};
 use crate::error::Result;
 use crate::eval::classified;
 use crate::model::presets::preset;
@@ -45,7 +45,7 @@ pub(super) fn page(run: &Path, folder: &str, options: &Options, warn: &mut dyn F
     }
     let fingerprint = format!("{:016x}", store::fingerprint(&trained.weights));
     lesions::append(&mut page, run, &fingerprint, warn)?;
-    tuning::append(&mut page, run)?;
+    tuning::append(&mut page, run, &fingerprint, warn)?;
     weights::append(&mut page, &trained);
     filters::append(&mut page, &trained);
     Ok(page)
@@ -118,13 +118,13 @@ fn changed(config: &Config) -> Result<String> {
     base.data.source.clone_from(&config.data.source);
     base.connectome.source.clone_from(&config.connectome.source);
     let differences = config::differences(&config::to_toml(&base)?, &config::to_toml(config)?);
+    let told = |d: &Difference| match &d.values {
+        Some([preset, run]) => format!("{}: preset has {preset}, run has {run}", d.key),
+        None => d.to_string(),
+    };
     Ok(if differences.is_empty() {
         format!("none: all as in preset {}", config.preset)
     } else {
-        differences
-            .iter()
-            .map(|d| d.replace(" was ", ": preset has ").replace(", is ", ", run has "))
-            .collect::<Vec<_>>()
-            .join("; ")
+        differences.iter().map(told).collect::<Vec<_>>().join("; ")
     })
 }

@@ -6,7 +6,7 @@ use super::text::{count, fixed, percent, signed};
 use super::{accuracy, differences, learning, recall};
 use crate::error::Result;
 use crate::study::statistics::Description;
-use crate::study::{CellResult, Folder, LEVEL, RESULTS, Row, TABLE, Table};
+use crate::study::{CellResult, Folder, LEVEL, RESULTS, Row, TABLE, Table, probability};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -156,11 +156,6 @@ fn or_none(text: Option<String>) -> String {
     text.unwrap_or_else(|| NONE.to_owned())
 }
 
-/// p with three digits, or that it is smaller.
-fn probability(p: f64) -> String {
-    if p < 0.001 { "< 0.001".to_owned() } else { fixed(p, 3) }
-}
-
 fn more(n: usize) -> String {
     if n > ROWS { format!(" (the first {ROWS} of {n} models)") } else { String::new() }
 }
@@ -256,8 +251,8 @@ fn tests(page: &mut Page, table: &Table) {
             r.model.clone(),
             c.map_or(0, |c| c.difference.n).to_string(),
             or_none(c.and_then(|c| c.difference.sd).map(|sd| percent(sd, 2))),
-            or_none(t.map(probability)),
-            or_none(holm.map(probability)),
+            or_none(t.map(|p| probability(p, 3))),
+            or_none(holm.map(|p| probability(p, 3))),
             or_none(wilcoxon.map(|p| fixed(p, 4))),
             or_none(flips.map(|p| fixed(p, 4))),
             or_none(effect.map(|g| signed(g, 2))),

@@ -24,16 +24,21 @@ struct Group<'a> {
     neurons: Vec<&'a Tuning>,
 }
 
-/// Appends the section about tuning, if the run has the table.
+/// Appends the section about tuning, if the run has the table and it is of the weights with this fingerprint; of others
+/// `warn` is told.
 ///
 /// # Errors
 /// Those of reading the table.
-pub(super) fn append(page: &mut Page, run: &Path) -> Result<()> {
+pub(super) fn append(page: &mut Page, run: &Path, weights: &str, warn: &mut dyn FnMut(&str)) -> Result<()> {
     let path = run.join(TUNING);
     if !path.exists() {
         return Ok(());
     }
-    let all = read_tuning(&path)?;
+    let (found, all) = read_tuning(&path)?;
+    if found != weights && !all.is_empty() {
+        warn(&format!("{}: is of other weights than the best epoch's: left out", path.display()));
+        return Ok(());
+    }
     let mut by_kind: BTreeMap<(&str, Polarity, &str), Vec<&Tuning>> = BTreeMap::new();
     for t in &all {
         by_kind.entry((&t.lamina, t.polarity, &t.cell_type)).or_default().push(t);

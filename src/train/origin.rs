@@ -48,7 +48,7 @@ impl Origin {
             (
                 "configuration",
                 saved.configuration != now.configuration,
-                config::differences(&found.configuration, &self.configuration).join("; "),
+                texts(config::differences(&found.configuration, &self.configuration)).join("; "),
             ),
             ("arithmetic", saved.kernels != now.kernels, was_is(&found.kernels, &self.kernels)),
         ]
@@ -89,7 +89,11 @@ pub fn configuration_fingerprint(config: &Config) -> Result<u64> {
 /// # Errors
 /// `Other` if a value cannot be written as TOML.
 pub fn deciding_differences(was: &Config, is: &Config) -> Result<Vec<String>> {
-    Ok(config::differences(&deciding(was)?, &deciding(is)?))
+    Ok(texts(config::differences(&deciding(was)?, &deciding(is)?)))
+}
+
+fn texts(differences: Vec<config::Difference>) -> Vec<String> {
+    differences.iter().map(ToString::to_string).collect()
 }
 
 /// TOML of what decides the result.

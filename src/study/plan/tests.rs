@@ -109,7 +109,7 @@ fn what_is_wrong_in_a_plan_is_named() {
         ("[[model]]\nname = \"a/b\"", "a/b"),
         ("[[model]]\nname = \"..\"", ".."),
         (&format!("{model}{model}"), "two models"),
-        (&format!("reference = \"b\"\n{model}"), "did you mean `a`"),
+        (&format!("reference = \"aa\"\n{model}"), "did you mean `a`"),
         (&format!("seeds = 0\n{model}"), "seeds"),
         (&format!("seeds = [1, 1]\n{model}"), "seeds"),
         (&format!("seeds = 9999999999\n{model}"), "more than"),

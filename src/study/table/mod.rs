@@ -6,6 +6,7 @@ mod text;
 mod verdict;
 
 pub use text::thousands;
+pub use verdict::probability;
 
 use super::results::{CellResult, SplitScores};
 use super::statistics::{Comparison, Description, compare, describe, holm};

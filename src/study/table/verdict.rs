@@ -43,7 +43,7 @@ fn equation(p: f64) -> String {
 }
 
 /// p with so many digits after the point, or as many more as it takes to show on which side of the level it lies.
-pub(super) fn probability(p: f64, digits: usize) -> String {
+pub fn probability(p: f64, digits: usize) -> String {
     let least = 1.0 / 10f64.powi(digits as i32);
     if p < least {
         return format!("< {least:.digits$}");
