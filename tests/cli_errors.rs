@@ -334,6 +334,12 @@ fn a_test_split_that_is_not_there_and_data_that_changed() {
     write_csv(&folder.path().join("faces.csv"), &rows);
     bionic(folder.path(), &[&TRAIN[..], &["--data", "faces.csv"]].concat()).ok();
     bionic(folder.path(), &["eval", "run", "--split", "public"]).ok();
+    // A part without images has no score.
+    let with_public = [&rows[..], &[("3", pixels(2304), "PublicTest")]].concat();
+    write_csv(&folder.path().join("public.csv"), &with_public);
+    let json = bionic(folder.path(), &["eval", "run", "--data", "public.csv", "--json"]).json();
+    assert_eq!((json["n"].as_u64(), json["public"]["n"].as_u64()), (Some(1), Some(1)));
+    assert!(json.get("private").is_some_and(serde_json::Value::is_null), "{json}");
     refused(folder.path(), &["eval", "run", "--split", "test"], 3, &["faces.csv", "no image in split `test`"]);
     refused(folder.path(), &["eval", "run", "--data", "faces.csv"], 3, &["faces.csv", "no image in split `test`"]);
     rows[0].0 = "5";
@@ -367,6 +373,9 @@ fn a_configuration_value_out_of_range_or_of_the_wrong_type() {
     refused(folder.path(), &["train", "--epochs", "0"], 2, &["epochs"]);
     refused(folder.path(), &["train", "--set", "epochs"], 2, &["--set epochs"]);
     refused(folder.path(), &["train", "--set", "batch=-1"], 2, &["batch = -1"]);
+    refused(folder.path(), &["train", "--set", "epochs=9999999999"], 2, &["epochs = 9999999999"]);
+    refused(folder.path(), &["train", "--set", "threads=100000000"], 2, &["threads = 100000000"]);
+    refused(folder.path(), &["train", "--set", "plasticity.centered=true", "--batch", "1"], 2, &["centered", "batch"]);
     refused(folder.path(), &["train", "--set", "data.demo_train=1000000000000"], 2, &["data.demo_train"]);
 }
 

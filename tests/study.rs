@@ -181,6 +181,18 @@ fn a_run_that_diverges_fails_alone() {
 }
 
 #[test]
+fn a_model_that_cannot_be_built_fails_alone_and_a_run_is_no_study() {
+    let folder = place(|plan| plan.replace("column.noise = \"none\"", "column.laminae = [\"L9\"]"));
+    let outcome = study(folder.path(), &["--quiet", "--seeds", "1"]);
+    assert!(outcome.code == Some(1) && outcome.stderr.contains("silent-s1 failed"), "{outcome:?}");
+    assert_eq!(results(folder.path()).len(), 2);
+    let plan = ["study", "plan.toml", "--seeds", "1", "--out"];
+    for out in ["study/full-s1", "plan.toml"] {
+        refused(folder.path(), &[&plan[..], &[out]].concat(), 2, &[out, "--out"]);
+    }
+}
+
+#[test]
 fn bad_data_ends_the_study_at_once() {
     let place = place(str::to_string);
     let outcome = study(place.path(), &["--data", "absent.csv"]);

@@ -77,7 +77,7 @@ struct Listed {
 pub fn run(args: &Args, quiet: bool) -> Result<()> {
     let mut plan = Plan::load(&args.plan)?;
     if let Some(n) = args.seeds {
-        plan.seeds = (1..=u64::from(n)).collect();
+        plan.take_seeds(n.into());
     }
     let source = |v: &Option<String>| v.clone().map(Value::String);
     let flags = [("data.source", source(&args.data)), ("connectome.source", source(&args.connectome))];

@@ -6,10 +6,9 @@ use crate::kernels::scores::{Scores, score};
 use crate::kernels::threads;
 use crate::model::inference::probabilities;
 use crate::train::{Trained, load_best};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 /// Which images are scored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,34 +23,36 @@ pub enum EvalSplit {
     Test,
 }
 
-impl FromStr for EvalSplit {
-    type Err = String;
-
-    fn from_str(s: &str) -> std::result::Result<Self, String> {
-        match s {
-            "train" => Ok(Self::Train),
-            "public" => Ok(Self::Public),
-            "private" => Ok(Self::Private),
-            "test" => Ok(Self::Test),
-            _ => Err("use train, public, private or test".into()),
-        }
-    }
-}
-
 /// Scores of one split; with `test` also of its two parts.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Evaluation {
     /// `train`, `public`, `private` or `test`.
     pub split: String,
     /// Scores over the whole split.
     #[serde(flatten)]
     pub scores: Scores,
-    /// Of `test`: PublicTest alone.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub public: Option<Box<Evaluation>>,
-    /// Of `test`: PrivateTest alone.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub private: Option<Box<Evaluation>>,
+    /// Of `test`: its parts.
+    #[serde(flatten)]
+    pub parts: Option<Parts>,
+}
+
+/// Scores of the parts of `test`; `None` of a part without images.
+#[derive(Clone, Debug, Serialize)]
+pub struct Parts {
+    /// PublicTest alone; none where images held out of Training chose the epoch.
+    pub public: Option<Part>,
+    /// PrivateTest alone.
+    pub private: Option<Part>,
+}
+
+/// Scores of a part of `test`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Part {
+    /// `public` or `private`.
+    pub split: &'static str,
+    /// Its scores.
+    #[serde(flatten)]
+    pub scores: Scores,
 }
 
 /// Scores the best epoch of `run` on `data` (default: what it was trained on). `tta` averages over the mirror image.
@@ -79,7 +80,7 @@ pub struct Classified {
     pub probabilities: Vec<f32>,
     /// Labels `(n)`.
     pub labels: Vec<u8>,
-    /// Of `test` with both parts: how many images are PublicTest's; they come first.
+    /// Of `test`: how many images are PublicTest's; they come first.
     pub public: Option<usize>,
 }
 
@@ -99,7 +100,7 @@ pub fn classified(
     let of = |part: &Vec<usize>| classify(trained, &dataset, part, tta);
     let probabilities = threads::pool(threads)?.run(|| parts.iter().flat_map(of).collect());
     let labels = labels_of(&dataset, &parts.concat());
-    let public = (parts.len() == 2).then(|| parts[0].len());
+    let public = (split == EvalSplit::Test).then(|| parts[0].len());
     Ok(Classified { split: name, probabilities, labels, public })
 }
 
@@ -107,23 +108,15 @@ impl Classified {
     /// The scores.
     pub fn evaluation(&self) -> Evaluation {
         let classes = EXPRESSIONS.len();
-        let scored = |name: &str, images: Range<usize>| Evaluation {
-            split: name.to_owned(),
-            scores: score(
-                &EXPRESSIONS,
-                &self.probabilities[classes * images.start..classes * images.end],
-                &self.labels[images],
-            ),
-            public: None,
-            private: None,
+        let scored = |images: Range<usize>| {
+            let rows = &self.probabilities[classes * images.start..classes * images.end];
+            score(&EXPRESSIONS, rows, &self.labels[images])
         };
         let n = self.labels.len();
-        let mut evaluation = scored(self.split, 0..n);
-        if let Some(public) = self.public {
-            evaluation.public = Some(Box::new(scored("public", 0..public)));
-            evaluation.private = Some(Box::new(scored("private", public..n)));
-        }
-        evaluation
+        let part = |split, images: Range<usize>| (!images.is_empty()).then(|| Part { split, scores: scored(images) });
+        let parts =
+            self.public.map(|public| Parts { public: part("public", 0..public), private: part("private", public..n) });
+        Evaluation { split: self.split.to_owned(), scores: scored(0..n), parts }
     }
 }
 
@@ -133,7 +126,7 @@ pub(crate) struct Images {
     pub(crate) dataset: Dataset,
     /// Name of the split.
     pub(crate) name: &'static str,
-    /// Indices into the data set, ascending; `test` has two parts where nothing was held out for validation.
+    /// Indices into the data set, ascending; of `test` PublicTest's and PrivateTest's.
     pub(crate) parts: Vec<Vec<usize>>,
 }
 
@@ -166,11 +159,13 @@ pub(crate) fn images(trained: &Trained, data: Option<&str>, split: EvalSplit) ->
         EvalSplit::Train => ("train", &[Split::Training]),
         EvalSplit::Public => ("public", &[Split::Public]),
         EvalSplit::Private => ("private", &[Split::Private]),
-        // Images held out of Training chose the epoch: they are no test.
-        EvalSplit::Test if held_out > 0 => ("test", &[Split::Private]),
         EvalSplit::Test => ("test", &[Split::Public, Split::Private]),
     };
-    let parts: Vec<Vec<usize>> = splits.iter().map(|&s| dataset.indices(s)).collect();
+    let mut parts: Vec<Vec<usize>> = splits.iter().map(|&s| dataset.indices(s)).collect();
+    if split == EvalSplit::Test && held_out > 0 {
+        // Images held out of Training chose the epoch: they are no test.
+        parts[0].clear();
+    }
     if parts.iter().all(Vec::is_empty) {
         return Err(Error::input(&dataset.source, format!("has no image in split `{name}`"), "choose another --split"));
     }
@@ -248,16 +243,14 @@ impl Evaluation {
         let mut text = format!("split {}: {} images\n", self.split, s.n);
         let auc = |s: &Scores| s.roc_auc.map_or_else(|| "-".to_owned(), |a| format!("{a:.4}"));
         text += &format!("accuracy {:.2} %   macro F1 {:.4}   ROC-AUC {}\n", 100.0 * s.accuracy, s.macro_f1, auc(s));
-        for (name, part) in [("public", &self.public), ("private", &self.private)] {
-            if let Some(p) = part {
-                text += &format!(
-                    "  {name:<8} {:>5} images   accuracy {:.2} %   macro F1 {:.4}   ROC-AUC {}\n",
-                    p.scores.n,
-                    100.0 * p.scores.accuracy,
-                    p.scores.macro_f1,
-                    auc(&p.scores)
-                );
-            }
+        for Part { split, scores: s } in self.parts.iter().flat_map(|p| [&p.public, &p.private]).flatten() {
+            text += &format!(
+                "  {split:<8} {:>5} images   accuracy {:.2} %   macro F1 {:.4}   ROC-AUC {}\n",
+                s.n,
+                100.0 * s.accuracy,
+                s.macro_f1,
+                auc(s)
+            );
         }
         text += &format!("\n{:<10} {:>6} {:>10} {:>8} {:>8}\n", "class", "n", "precision", "recall", "F1");
         for c in &s.per_class {

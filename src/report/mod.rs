@@ -105,7 +105,10 @@ pub fn report(folder: &Path, out: Option<&Path>, options: &Options, warn: &mut d
         run::page(folder, &tables, options, warn)?
     };
     let (text, numbers) = page.finish();
-    assert!(text.len() <= MAX_BYTES, "a page has at most {MAX_BYTES} bytes, this one {}", text.len());
+    if text.len() > MAX_BYTES {
+        let what = format!("{}: the page has {} bytes, at most {MAX_BYTES}", folder.display(), text.len());
+        return Err(Error::other(what, "report on fewer models at a time"));
+    }
     let files = numbers.iter().map(|n| Ok((n.file(), n.bytes()?))).collect::<Result<Vec<_>>>()?;
     let csv = path.with_file_name(tables);
     let ours = |name: &str| FILES.contains(&name);

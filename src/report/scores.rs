@@ -30,19 +30,26 @@ pub(super) fn append(page: &mut Page, classified: &Classified, source: &str) {
 
 /// What a split is called in a text.
 fn split_name(evaluation: &Evaluation) -> String {
-    match (evaluation.split.as_str(), &evaluation.public) {
-        ("test", Some(_)) => "PublicTest + PrivateTest",
-        ("test" | "private", _) => "PrivateTest",
-        ("public", _) => "PublicTest",
+    let Some(parts) = &evaluation.parts else {
+        return name_of(&evaluation.split).to_owned();
+    };
+    let there: Vec<&str> = [&parts.public, &parts.private].into_iter().flatten().map(|p| name_of(p.split)).collect();
+    there.join(" + ")
+}
+
+fn name_of(split: &str) -> &'static str {
+    match split {
+        "public" => "PublicTest",
+        "private" => "PrivateTest",
         _ => "Training",
     }
-    .to_owned()
 }
 
 fn summary(page: &mut Page, evaluation: &Evaluation) {
     let whole = (split_name(evaluation), &evaluation.scores);
-    let parts = [("PublicTest", &evaluation.public), ("PrivateTest", &evaluation.private)];
-    let parts = parts.into_iter().filter_map(|(name, e)| Some((name.to_owned(), &e.as_ref()?.scores)));
+    let parts: Vec<_> = evaluation.parts.iter().flat_map(|p| [&p.public, &p.private]).flatten().collect();
+    // One part is the whole.
+    let parts = parts.iter().filter(|_| parts.len() > 1).map(|p| (name_of(p.split).to_owned(), &p.scores));
     let mut numbers = Numbers::new("scores", &["split", "n", "accuracy", "macro_f1", "roc_auc"]);
     let mut rows = Vec::new();
     for (name, s) in [whole].into_iter().chain(parts) {

@@ -34,7 +34,7 @@ pub fn finish(
     };
     let mut warn = |text: &str| observer(Event::Warning(text.to_string()));
     let evaluation = evaluate(&run, None, EvalSplit::Test, false, threads, &mut warn)?;
-    let result = CellResult::new(&cell.model, RunNumbers::from(&summary), &evaluation)?;
+    let result = CellResult::new(&cell.model, RunNumbers::from(&summary), &evaluation);
     store::replace(&run.join(RESULT), train::to_json(&result)?.as_bytes())?;
     Ok(result)
 }

@@ -1,7 +1,7 @@
 //! The folder of a study: which runs are done, and `results.csv`, which remembers them when their folders are gone.
 
 use super::plan::{Cell, Plan};
-use super::results::{CellResult, read_results, write_results};
+use super::results::{CellResult, MAX_NAME_BYTES, read_results, write_results};
 use super::table::Table;
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -10,7 +10,6 @@ use crate::store::{make_folder, replace};
 use crate::train::{configuration_fingerprint, deciding_differences, load_config, to_json, with_absolute_sources};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// One row per finished run.
@@ -21,6 +20,9 @@ pub const TABLE: &str = "table.csv";
 const ABOUT: &str = "study.json";
 /// Longest description of a study, bytes.
 const MAX_ABOUT_BYTES: u64 = 16 << 20;
+/// Longest title, and longest scores of a run, bytes.
+const MAX_TITLE_BYTES: usize = 64 << 10;
+const MAX_RESULT_BYTES: u64 = 1 << 20;
 /// Scores of a finished run, in its folder.
 pub(super) const RESULT: &str = "result.json";
 /// Made early in every run folder.
@@ -61,8 +63,13 @@ impl Folder {
     /// The study in `path`, which may not be there yet.
     ///
     /// # Errors
-    /// `Input` or `Io` for a `results.csv` that cannot be used.
+    /// `Usage` for a file or the folder of a run; `Input` or `Io` for a `results.csv` that cannot be used.
     pub fn open(path: &Path) -> Result<Self> {
+        let is_run = path.join(CONFIG).exists();
+        if is_run || (path.exists() && !path.is_dir()) {
+            let what = format!("--out {}: it is {}", path.display(), if is_run { "a run" } else { "no folder" });
+            return Err(Error::usage(what, "name a new folder or that of a study"));
+        }
         let results = path.join(RESULTS);
         let rows = if results.exists() { read_results(&results)? } else { Vec::new() };
         Ok(Self { path: path.to_path_buf(), rows })
@@ -149,7 +156,16 @@ impl Folder {
         if !path.exists() {
             return Err(wrong("no such file"));
         }
-        serde_json::from_slice(&input::read(&path, MAX_ABOUT_BYTES)?).map_err(|e| wrong(&e.to_string()))
+        let about: About =
+            serde_json::from_slice(&input::read(&path, MAX_ABOUT_BYTES)?).map_err(|e| wrong(&e.to_string()))?;
+        let mut names = about.models.iter().chain(about.published.keys()).chain([&about.reference]);
+        let name_too_long = names.any(|name| name.len() > MAX_NAME_BYTES);
+        drop(names);
+        if name_too_long || about.title.len() > MAX_TITLE_BYTES {
+            Err(wrong("a name or the title is too long"))
+        } else {
+            Ok(about)
+        }
     }
 }
 
@@ -166,12 +182,14 @@ pub(super) fn progress(cell: &Cell, study: &Path) -> Result<Progress> {
     if !path.exists() {
         return Ok(Progress::Begun);
     }
-    let text = fs::read_to_string(&path).map_err(|e| Error::io(&path, "reading", &e))?;
-    let result: CellResult = serde_json::from_str(&text)
-        .map_err(|e| Error::state(path.display(), e.to_string(), "remove the file: the run is scored again"))?;
+    let wrong = |what: &str| Error::state(path.display(), what, "remove the file: the run is scored again");
+    let text = input::read(&path, MAX_RESULT_BYTES).map_err(Error::into_state)?;
+    let result: CellResult = serde_json::from_slice(&text).map_err(|e| wrong(&e.to_string()))?;
+    if let Some(fault) = result.fault() {
+        return Err(wrong(fault));
+    }
     if (result.model.as_str(), result.run.seed) != (cell.model.as_str(), cell.seed) {
-        let what = format!("is of model {}, seed {}", result.model, result.run.seed);
-        return Err(Error::state(path.display(), what, "remove the file: the run is scored again"));
+        return Err(wrong(&format!("is of model {}, seed {}", result.model, result.run.seed)));
     }
     Ok(Progress::Done(Box::new(result)))
 }

@@ -5,6 +5,7 @@
 
 use super::design::{Factor, combinations};
 use super::folder::About;
+use super::results::MAX_CELLS;
 use crate::config::{Config, Overrides, effective, nearest, toml_fault};
 use crate::error::{Error, Result};
 use crate::input;
@@ -15,8 +16,6 @@ use toml::{Table, Value};
 
 /// Largest plan, bytes.
 const MAX_FILE_BYTES: u64 = 64 << 10;
-/// Most cells of a study.
-const MAX_CELLS: usize = 16 << 10;
 
 /// An example with all that a plan may hold.
 pub const PLAN_FORM: &str = include_str!("plans/form.toml");
@@ -232,6 +231,11 @@ impl Plan {
         Ok(plan)
     }
 
+    /// Takes the seeds 1 to `n`. Of too many, one more than a study may have, which [`Plan::cells`] refuses.
+    pub fn take_seeds(&mut self, n: u64) {
+        self.seeds = first_seeds(n);
+    }
+
     fn check_size(&self, name: &str) -> Result<()> {
         if self.models.len().saturating_mul(self.seeds.len()) <= MAX_CELLS {
             return Ok(());
@@ -287,11 +291,15 @@ impl Plan {
     }
 }
 
+fn first_seeds(n: u64) -> Vec<u64> {
+    (1..=n.min(MAX_CELLS as u64 + 1)).collect()
+}
+
 /// `5` is 1 to 5; a list is itself. `None` for anything else.
 fn seeds(value: Option<&Value>) -> Option<Vec<u64>> {
     let list: Vec<u64> = match value {
         None => (1..=5).collect(),
-        Some(Value::Integer(n)) => (1..=u64::try_from(*n).ok()?.min(MAX_CELLS as u64 + 1)).collect(),
+        Some(Value::Integer(n)) => first_seeds(u64::try_from(*n).ok()?),
         Some(Value::Array(items)) => {
             items.iter().map(|v| v.as_integer().and_then(|s| u64::try_from(s).ok())).collect::<Option<_>>()?
         }

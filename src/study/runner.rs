@@ -77,7 +77,8 @@ pub struct Outcome {
 ///
 /// # Errors
 /// The first failure that the next runs would meet as well (data, connectome, disk, folders of another study); `Stopped`
-/// after a signal, every run with its state saved. A run that fails alone (its loss diverges) is in the outcome.
+/// after a signal, every run with its state saved. A run that fails alone (its loss diverges, its model cannot be built)
+/// is in the outcome.
 pub fn run(
     plan: &Plan,
     cells: &[Cell],
@@ -193,7 +194,7 @@ impl Board<'_> {
                 (self.observer)(Event::Finished { result, done, cells, left });
             }
             // Every worker meets the same stop; the first tells.
-            Err(error) if matches!(error.kind(), Kind::Other | Kind::State) => {
+            Err(error) if matches!(error.kind(), Kind::Other | Kind::State | Kind::Usage) => {
                 (self.observer)(Event::Failed { cell: &cells[i], error: &error });
                 self.failed.push((cells[i].folder(), error));
             }

@@ -1,6 +1,8 @@
 //! `results.csv`: one row per finished cell, fractions in full precision, so that reading gives the same bits.
 
-use super::{CellResult, ClassRecall, RunNumbers, SplitScores};
+use super::{
+    CellResult, ClassRecall, MAX_CELLS, MAX_CLASS_BYTES, MAX_CLASSES, MAX_NAME_BYTES, RunNumbers, SplitScores, is_name,
+};
 use crate::error::{Error, Result};
 use crate::table::{self, Form, Rows, optional, shown};
 use std::collections::HashSet;
@@ -12,13 +14,6 @@ const FORM: Form = Form {
     no_columns: "is this the results.csv of a study? restore the header",
     bad_row: "correct the row or delete it; the run itself is not touched",
 };
-/// Most cells in a file.
-const MAX_CELLS: usize = 16 << 10;
-/// Most classes, and longest name of a class, bytes.
-const MAX_CLASSES: usize = 64;
-const MAX_CLASS_BYTES: usize = 32;
-/// Longest name of a model or version, bytes.
-const MAX_NAME_BYTES: usize = 128;
 /// The splits, in the order of the columns.
 const SPLITS: [&str; 3] = ["test", "public", "private"];
 
@@ -162,7 +157,7 @@ fn split(row: &Rows, split: &str, classes: &[String]) -> Result<Option<SplitScor
 
 fn name(row: &Rows, column: &str) -> Result<String> {
     let text = row.text(column);
-    if text.is_empty() || text.len() > MAX_NAME_BYTES || text.contains(char::is_control) {
+    if !is_name(text, MAX_NAME_BYTES) {
         return Err(row.wrong(column, &format!("a name of 1 to {MAX_NAME_BYTES} bytes")));
     }
     Ok(text.to_owned())

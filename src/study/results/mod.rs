@@ -7,11 +7,18 @@ pub use file::{read_results, write_results};
 #[cfg(test)]
 pub(super) use tests::random_cell;
 
-use crate::error::{Error, Result};
-use crate::eval::Evaluation;
+use crate::eval::{Evaluation, Part};
 use crate::kernels::scores::Scores;
 use crate::train::Summary;
 use serde::{Deserialize, Serialize};
+
+/// Most runs of a study.
+pub(super) const MAX_CELLS: usize = 16 << 10;
+/// Longest name of a model or version, bytes.
+pub(super) const MAX_NAME_BYTES: usize = 128;
+/// Most classes, and longest name of a class, bytes.
+const MAX_CLASSES: usize = 64;
+const MAX_CLASS_BYTES: usize = 32;
 
 /// Scores and figures of one finished run of a study; one row of `results.csv`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,9 +27,9 @@ pub struct CellResult {
     pub model: String,
     /// PublicTest + PrivateTest (the paper's split); PrivateTest alone where validation images were held out of Training.
     pub test: SplitScores,
-    /// PublicTest; `None` where validation images were held out of Training.
+    /// PublicTest; `None` where it has no images or validation images were held out of Training.
     pub public: Option<SplitScores>,
-    /// PrivateTest; `None` where `test` is PrivateTest alone.
+    /// PrivateTest; `None` where it has no images.
     pub private: Option<SplitScores>,
     /// What the training tells.
     #[serde(flatten)]
@@ -81,30 +88,54 @@ pub struct ClassRecall {
 impl CellResult {
     /// The result of `model`, whose run has the figures `run` and the scores `evaluation` of split `test`.
     ///
-    /// # Errors
-    /// `State` for scores of another split.
-    pub fn new(model: &str, run: RunNumbers, evaluation: &Evaluation) -> Result<Self> {
-        if evaluation.split != "test" {
-            return Err(Error::state(
-                format!("scores of `{model}`, seed {}", run.seed),
-                format!("are of split `{}`, expected `test`", evaluation.split),
-                "remove scores.json from the run: the study scores it again",
-            ));
-        }
-        let part = |part: &Option<Box<Evaluation>>| part.as_ref().map(|p| SplitScores::from(&p.scores));
-        Ok(Self {
+    /// # Panics
+    /// If the scores are of another split.
+    pub fn new(model: &str, run: RunNumbers, evaluation: &Evaluation) -> Self {
+        let Some(parts) = &evaluation.parts else { panic!("a study compares scores of `test`") };
+        let part = |part: &Option<Part>| part.as_ref().map(|p| SplitScores::from(&p.scores));
+        Self {
             model: model.to_owned(),
             test: SplitScores::from(&evaluation.scores),
-            public: part(&evaluation.public),
-            private: part(&evaluation.private),
+            public: part(&parts.public),
+            private: part(&parts.private),
             run,
-        })
+        }
+    }
+
+    /// What no result can have, in words: names that are no names, fractions outside 0 to 1, parts with other classes.
+    pub(super) fn fault(&self) -> Option<&'static str> {
+        let Self { model, run, test, public, private } = self;
+        let parts = || [Some(test), public.as_ref(), private.as_ref()].into_iter().flatten();
+        let fractions = parts().flat_map(|s| {
+            let recall = s.recall.iter().map(|r| r.recall);
+            [s.accuracy, s.macro_f1].into_iter().chain(s.roc_auc).chain(recall)
+        });
+        let classes = |s: &SplitScores| s.recall.iter().map(|r| r.class.clone()).collect::<Vec<_>>();
+        let names = [model, &run.version, &run.data, &run.connectome, &run.configuration];
+        if !names.into_iter().all(|name| is_name(name, MAX_NAME_BYTES)) {
+            Some("has a name that is empty, too long or has control characters")
+        } else if !fractions.chain([0.0]).all(|f| (0.0..=1.0).contains(&f)) {
+            Some("has a score that is no number from 0 to 1")
+        } else if !(run.seconds >= 0.0 && run.seconds.is_finite()) {
+            Some("has a time that is no number from 0")
+        } else if test.recall.len() > MAX_CLASSES || !test.recall.iter().all(|r| is_name(&r.class, MAX_CLASS_BYTES)) {
+            Some("has too many classes, or one whose name is empty, too long or has control characters")
+        } else if !parts().all(|s| classes(s) == classes(test)) {
+            Some("has parts with other classes than the whole")
+        } else {
+            None
+        }
     }
 
     /// Names of the classes, in the order of the labels.
     pub fn classes(&self) -> impl Iterator<Item = &str> {
         self.test.recall.iter().map(|r| r.class.as_str())
     }
+}
+
+/// Whether `text` may be a name: 1 to `most` bytes and no control character.
+fn is_name(text: &str, most: usize) -> bool {
+    (1..=most).contains(&text.len()) && !text.contains(char::is_control)
 }
 
 impl From<&Summary> for RunNumbers {
@@ -141,6 +172,7 @@ impl From<&Scores> for SplitScores {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::eval::Parts;
     use crate::kernels::scores::score;
     use crate::rng::Rng;
 
@@ -153,10 +185,9 @@ mod tests {
 
     /// An evaluation of `test` with its parts.
     fn evaluation(rng: &mut Rng) -> Evaluation {
-        let part = |split: &str, scores| Evaluation { split: split.into(), scores, public: None, private: None };
-        let (public, private) = (part("public", random_scores(7, rng)), part("private", random_scores(9, rng)));
-        let whole = part("test", random_scores(16, rng));
-        Evaluation { public: Some(Box::new(public)), private: Some(Box::new(private)), ..whole }
+        let mut part = |split, n| Some(Part { split, scores: random_scores(n, rng) });
+        let parts = Some(Parts { public: part("public", 7), private: part("private", 9) });
+        Evaluation { split: "test".into(), scores: random_scores(16, rng), parts }
     }
 
     /// A cell with random scores.
@@ -173,31 +204,47 @@ mod tests {
             connectome: "00000000000000bb".into(),
             configuration: format!("{:016x}", rng.next_u64()),
         };
-        CellResult::new(model, run, &evaluation(rng)).unwrap()
+        CellResult::new(model, run, &evaluation(rng))
     }
 
     #[test]
-    fn a_cell_has_the_scores_of_its_evaluation_after_a_way_through_json() {
+    fn a_cell_has_the_scores_of_its_evaluation_and_goes_through_json() {
         let mut rng = Rng::stream(1, "cells", &[]);
         for _ in 0..100 {
             let evaluation = evaluation(&mut rng);
-            let text = serde_json::to_string(&evaluation).unwrap();
-            let back: Evaluation = serde_json::from_str(&text).unwrap();
-            let run = random_cell("m", 3, &mut rng).run;
-            let cell = CellResult::new("m", run.clone(), &back).unwrap();
-            let (scores, public) = (&evaluation.scores, &evaluation.public.as_ref().unwrap().scores);
+            let cell = CellResult::new("m", random_cell("m", 3, &mut rng).run, &evaluation);
+            let public = evaluation.parts.as_ref().unwrap().public.as_ref().unwrap();
+            let scores = &evaluation.scores;
             assert_eq!(cell.test.accuracy.to_bits(), scores.accuracy.to_bits());
             assert_eq!(cell.test.macro_f1.to_bits(), scores.macro_f1.to_bits());
             assert_eq!(cell.test.roc_auc, scores.roc_auc);
             assert_eq!(cell.test.images, 48);
-            assert_eq!(cell.public.as_ref().unwrap().recall[2].recall, public.per_class[2].recall);
+            assert_eq!(cell.public.as_ref().unwrap().recall[2].recall, public.scores.per_class[2].recall);
             assert_eq!(cell.private.as_ref().unwrap().images, 27);
             assert_eq!(cell.classes().collect::<Vec<_>>(), ["left", "right", "up, \"down\""]);
             let text = serde_json::to_string(&cell).unwrap();
             assert_eq!(serde_json::from_str::<CellResult>(&text).unwrap(), cell);
             assert!(text.contains("\"seed\":3"), "{text}");
-            let part = CellResult::new("m", run, evaluation.public.as_ref().unwrap()).unwrap_err();
-            assert!(part.exit_code() == 5 && part.to_string().contains("split `public`"), "{part}");
+        }
+    }
+
+    #[test]
+    fn what_no_result_can_have_is_found() {
+        let good = random_cell("m", 3, &mut Rng::stream(1, "cells", &[]));
+        assert_eq!(good.fault(), None);
+        let bad: [fn(&mut CellResult); 7] = [
+            |c| c.test.accuracy = 1e308,
+            |c| c.public.as_mut().unwrap().recall.clear(),
+            |c| c.private.as_mut().unwrap().recall[1].recall = -0.1,
+            |c| c.test.roc_auc = Some(f64::NAN),
+            |c| c.model = "m\n".into(),
+            |c| c.run.version = String::new(),
+            |c| c.run.seconds = f64::INFINITY,
+        ];
+        for (i, spoil) in bad.iter().enumerate() {
+            let mut cell = good.clone();
+            spoil(&mut cell);
+            assert!(cell.fault().is_some(), "{i}");
         }
     }
 }
