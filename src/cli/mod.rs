@@ -70,6 +70,9 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if e.use_stderr() { 2 } else { 0 });
         }
     };
+    if cli.quiet {
+        output::be_quiet();
+    }
     let outcome = match cli.command {
         Command::Train(args) => train::run(*args, cli.quiet),
         Command::Eval(args) => eval::run(&args),

@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use serde::Serialize;
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Writes a result to stdout, with exactly one newline at its end. A closed pipe is fine: the reader has what it wants.
 ///
@@ -29,13 +30,29 @@ pub fn message(text: &str) {
     let _ = write_line(&mut io::stderr().lock(), text);
 }
 
-/// Writes a warning to stderr.
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// From here on stderr has nothing but errors, as `--quiet` promises.
+pub fn be_quiet() {
+    QUIET.store(true, Ordering::Relaxed);
+}
+
+/// Writes a warning to stderr, unless that is to be quiet.
 pub fn warning(text: &str) {
-    message(&format!("warning: {text}"));
+    note(&format!("warning: {text}"));
+}
+
+/// Writes what is no error to stderr, unless that is to be quiet.
+pub fn note(text: &str) {
+    if !QUIET.load(Ordering::Relaxed) {
+        message(text);
+    }
 }
 
 fn write_line(out: &mut impl Write, text: &str) -> io::Result<()> {
-    let written = out.write_all(text.trim_end().as_bytes()).and_then(|()| out.write_all(b"\n"));
+    // Names come from files of others: nothing in them moves a terminal's cursor or sets its colours.
+    let text = text.trim_end().replace(|c: char| c.is_control() && !matches!(c, '\n' | '\t'), "?");
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n"));
     match written.and_then(|()| out.flush()) {
         Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
         other => other,
@@ -62,6 +79,13 @@ mod tests {
         let mut out = Vec::new();
         write_line(&mut out, "a\nb\n\n").unwrap();
         assert_eq!(out, b"a\nb\n");
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_a_terminal() {
+        let mut out = Vec::new();
+        write_line(&mut out, "a\tb\u{1b}[31mc\u{9b}d").unwrap();
+        assert_eq!(out, b"a\tb?[31mc?d\n");
     }
 
     #[test]

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 /// stderr while something is going on: a bar on a terminal that shows one, and lines of text.
 pub(super) struct Screen {
-    quiet: bool,
     bar: Option<ProgressBar>,
 }
 
@@ -24,7 +23,7 @@ impl Screen {
             let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
             bar.with_style(style.progress_chars("=> "))
         });
-        Self { quiet, bar }
+        Self { bar }
     }
 
     /// The bar, where there is one.
@@ -34,16 +33,12 @@ impl Screen {
 
     /// Shows a line of text, unless quiet.
     pub(super) fn note(&self, text: &str) {
-        if !self.quiet {
-            self.message(text);
-        }
+        self.suspended(|| output::note(text));
     }
 
     /// Shows what is doubtful and does no harm, unless quiet.
     fn warning(&self, text: &str) {
-        if !self.quiet {
-            self.suspended(|| output::warning(text));
-        }
+        self.suspended(|| output::warning(text));
     }
 
     /// Shows a line of text.

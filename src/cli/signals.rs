@@ -26,7 +26,7 @@ pub fn listen() -> Result<&'static Stop> {
                 (SIGINT, Some(_)) => signal_hook::low_level::exit(130),
                 (_, Some(_)) => {}
                 (_, None) if STOP.request(exit_code(signal)) => {
-                    output::message("stopping after this step, saving the state; Ctrl-C again ends at once");
+                    output::note("stopping after this step, saving the state; Ctrl-C again ends at once");
                 }
                 (_, None) => {
                     output::message(

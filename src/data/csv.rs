@@ -35,7 +35,7 @@ pub fn load(path: &Path) -> Result<Dataset> {
         return Err(Error::input(path.display(), "this is a ZIP archive", "unpack it and give the CSV file inside"));
     }
     let (input, limit): (Box<dyn Read>, u64) = if magic.starts_with(&[0x1f, 0x8b]) {
-        let limit = total_bytes.saturating_mul(MAX_UNPACK_RATIO).max(MIN_UNPACK_BYTES);
+        let limit = total_bytes.saturating_mul(MAX_UNPACK_RATIO).clamp(MIN_UNPACK_BYTES, MAX_FILE_BYTES);
         (Box::new(MultiGzDecoder::new(BufReader::with_capacity(64 << 10, file))), limit)
     } else {
         (Box::new(file), MAX_FILE_BYTES)

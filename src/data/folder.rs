@@ -118,7 +118,8 @@ fn label_of(folder: &str) -> Option<u8> {
 
 fn is_image(file: &Path) -> bool {
     let known = |e: &std::ffi::OsStr| ["png", "jpg", "jpeg"].iter().any(|known| e.eq_ignore_ascii_case(known));
-    file.extension().is_some_and(known) && file.is_file()
+    // A link to nothing is an image that cannot be read, not none.
+    file.extension().is_some_and(known) && !file.is_dir()
 }
 
 /// True if the file name begins with the split's Kaggle name and `_`.

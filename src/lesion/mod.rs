@@ -33,6 +33,7 @@ pub use tuning_table::read_tuning;
 use crate::error::{Error, Result};
 use crate::eval::images;
 use crate::kernels::threads;
+use crate::store;
 use crate::table::Form;
 use crate::train::load_best;
 use bench::{Bench, scorings, silence};
@@ -112,7 +113,7 @@ pub fn lesion(
     let trained = load_best(run, warn)?;
     let epoch = trained.epoch;
     let files = [run.join(LESIONS), run.join(TUNING)];
-    // Before the work, so that it is not in vain.
+    // Before the work, so that it is not in vain; and so is the check that they can be written.
     earlier(&files[0])?;
     let data = request.data.clone().unwrap_or_else(|| trained.config.data.source.clone());
     let found = images(&trained, request.data.as_deref(), request.split)?;
@@ -120,6 +121,7 @@ pub fn lesion(
     let (rows, tuned, report) = pool.run(|| {
         let subject = Subject::new(trained, &found)?;
         let jobs = jobs(&subject, request)?;
+        files.iter().try_for_each(|file| store::check_replaceable(file))?;
         let bench = Bench {
             split: found.name.to_owned(),
             data,

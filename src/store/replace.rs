@@ -45,6 +45,15 @@ pub fn refuse_other_kind(path: &Path, ending: &str) -> Result<()> {
     ))
 }
 
+/// Checks that [`replace`] will find a folder that takes new files.
+///
+/// # Errors
+/// `Io` naming the file.
+pub fn check_replaceable(path: &Path) -> Result<()> {
+    let made = new_beside(path).and_then(|(beside, _)| fs::remove_file(beside));
+    made.map_err(|e| Error::io(path, "writing", &e).into_io())
+}
+
 /// A new file beside `path`, under the first name that is free.
 fn new_beside(path: &Path) -> io::Result<(PathBuf, File)> {
     let mut taken = io::Error::from(ErrorKind::AlreadyExists);

@@ -76,7 +76,7 @@ impl Material {
             if !dataset.splits.contains(&split) {
                 return Err(Error::input(
                     &dataset.source,
-                    format!("has no {split:?} image"),
+                    format!("has no image of {}", split.usage()),
                     "use a complete data set",
                 ));
             }

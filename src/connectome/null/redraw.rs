@@ -9,6 +9,8 @@ use std::collections::HashSet;
 
 /// Width of the bins of distance between cell bodies, micrometres.
 const BIN_UM: f32 = 25.0;
+/// The bin of all that is 10 cm or more apart, so that no position makes the bins too many.
+const LAST_BIN: usize = 4000;
 
 /// Blocks by lamina and polarity.
 pub(super) fn by_lamina(connectome: &Connectome, rng: &mut Rng) -> Result<Vec<Connection>> {
@@ -42,7 +44,7 @@ pub(super) fn by_distance(connectome: &Connectome, rng: &mut Rng) -> Result<Vec<
     let positions: Vec<[f32; 3]> = connectome.neurons.iter().map(|n| position(connectome, n)).collect::<Result<_>>()?;
     let bin = |post: usize, pre: usize| {
         let squared: f32 = positions[post].iter().zip(&positions[pre]).map(|(a, b)| (a - b) * (a - b)).sum();
-        (squared.sqrt() / BIN_UM) as usize
+        ((squared.sqrt() / BIN_UM) as usize).min(LAST_BIN)
     };
     let blocks = Blocks::of_laminae(connectome);
     let mut all = Vec::new();

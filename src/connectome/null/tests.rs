@@ -118,6 +118,15 @@ fn each_null_wiring_keeps_what_it_says_of_the_column_and_destroys_the_rest() {
     }
 }
 
+/// A position that is wrong by a factor of a million makes no more bins of distance.
+#[test]
+fn a_neuron_far_away_costs_no_memory() {
+    let mut c = generate(1);
+    c.neurons[0].position_um = Some([1e30, 0.0, 0.0]);
+    let null = c.clone().rewired("distance-dependent", 1).unwrap();
+    assert_eq!(null.synapses.len(), c.synapses.len());
+}
+
 #[test]
 fn at_least_ten_swaps_per_connection() {
     let mut rng = Rng::stream(1, "test", &[]);
