@@ -83,7 +83,6 @@ impl Subject {
             ));
         };
         assert_eq!(at + 2, layers.len(), "the read-out follows the column");
-        let (mut stem, [of_stem, of_buffers]) = network.part(0..at);
         let (head, [of_head, _]) = network.part(at..at + 2);
         let indices: Vec<usize> = images.parts.concat();
         let mut features = vec![0.0; indices.len() * head.input().n()];
@@ -94,9 +93,9 @@ impl Subject {
             let pixels = head.input().n();
             slices(indices.len()).for_each(|s| fill(s.clone(), &mut features[s.start * pixels..s.end * pixels]));
         } else {
-            let stem_weights = &weights[of_stem];
+            let (mut stem, [of_stem, of_buffers]) = network.part(0..at);
             let keep = |y: &[f32], out: &mut [f32]| out.copy_from_slice(y);
-            stem.evaluate(stem_weights, &buffers[of_buffers], 1, |s, _, x| fill(s, x), keep, &mut features);
+            stem.evaluate(&weights[of_stem], &buffers[of_buffers], 1, |s, _, x| fill(s, x), keep, &mut features);
         }
         let dosing = column.dosing(&connectome);
         let mut roles: Vec<Role> = dosing.iter().map(|&d| if d { Role::Dose } else { Role::Absent }).collect();

@@ -93,7 +93,11 @@ impl Network {
     }
 
     /// A chain of layers for images of shape `input`.
+    ///
+    /// # Panics
+    /// If there is no layer.
     pub fn new(input: Shape, layers: Vec<Box<dyn Layer>>) -> Self {
+        assert!(!layers.is_empty(), "a network has a layer");
         let (mut weights, mut buffers, mut tensors, mut buffer_tensors) = (vec![], vec![], vec![], vec![]);
         for (i, layer) in layers.iter().enumerate() {
             place(i, layer.as_ref(), layer.tensors(), &mut weights, &mut tensors);
@@ -104,8 +108,7 @@ impl Network {
         for (i, layer) in replica.layers.iter_mut().enumerate() {
             let meeting = layer.meeting().is_some();
             if meeting || (i > 0 && afferents::pay(layer.as_mut(), n_pre)) {
-                let first = tensors.iter().position(|t: &Tensor| t.layer == i).unwrap_or(0);
-                stops.push(Stop { layer: i, tensors: first..first + layer.tensors().len(), meeting });
+                stops.push(Stop { layer: i, tensors: tensors_of(&tensors, i), meeting });
             }
             n_pre = layer.output().n();
         }
@@ -114,15 +117,17 @@ impl Network {
     }
 
     /// A part of the layers as a network of its own, and where its weights and its buffers lie in those of the whole.
+    ///
+    /// # Panics
+    /// If it has no layer.
     pub fn part(&self, layers: Range<usize>) -> (Self, [Range<usize>; 2]) {
         let own: Vec<Box<dyn Layer>> = self.layers()[layers.clone()].iter().map(|l| l.replicate()).collect();
         let input = layers.start.checked_sub(1).map_or(self.input, |before| self.layers()[before].output());
         let place = |slices: &[Range<usize>]| {
             let start = layers.start.checked_sub(1).map_or(0, |before| slices[before].end);
-            start..slices[layers.clone()].last().map_or(start, |r| r.end)
+            start..slices[layers.end - 1].end
         };
-        let places = [place(&self.weights), place(&self.buffers)];
-        (Self::new(input, own), places)
+        (Self::new(input, own), [place(&self.weights), place(&self.buffers)])
     }
 
     /// Shape of an input image.
@@ -190,9 +195,13 @@ impl Network {
 
     /// Index in [`Network::tensors`] of tensor `tensor` of layer `layer`.
     pub fn tensor_index(&self, layer: usize, tensor: usize) -> usize {
-        let first = self.tensors.iter().position(|t| t.layer == layer).unwrap_or(0);
-        first + tensor
+        tensors_of(&self.tensors, layer).start + tensor
     }
+}
+
+/// Where the tensors of `layer` are among `tensors`, which lie in the order of their layers; empty where it has none.
+pub(super) fn tensors_of(tensors: &[Tensor], layer: usize) -> Range<usize> {
+    tensors.partition_point(|t| t.layer < layer)..tensors.partition_point(|t| t.layer <= layer)
 }
 
 /// What the layers so far need.

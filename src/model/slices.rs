@@ -5,7 +5,7 @@
 //! their order: any number of threads gives the same bits. Slices wait for each other in a pass where images meet
 //! ([`super::Meeting`]) and at large all-to-all projections ([`super::Afferents`]).
 
-use super::network::{Stop, Tensor};
+use super::network::{Stop, Tensor, tensors_of};
 use super::replica::{Memory, Replica};
 use super::{Network, Outer, Pass, Plastic, afferents};
 use crate::aligned::Aligned;
@@ -40,6 +40,11 @@ impl Network {
         }
     }
 
+    /// Neurons of the last layer.
+    fn outputs(&self) -> usize {
+        self.layers()[self.layers().len() - 1].output().n()
+    }
+
     fn replicate(&mut self, count: usize) {
         while self.replicas.len() < count {
             self.replicas.push(self.replicas[0].replicate());
@@ -57,7 +62,7 @@ impl Network {
         fill: impl Fn(Range<usize>, &mut [f32]) + Sync + Send,
         read: impl Fn(Range<usize>, &[f32], &mut [f32]) -> T + Sync + Send,
     ) -> Vec<T> {
-        let (count, last) = (self.cut(pass.batch), self.layers().len());
+        let (count, last) = (self.cut(pass.batch), self.layers().len() - 1);
         let up = Up {
             input: self.input.n(),
             w: Memory { ranges: &self.weights, weights },
@@ -71,8 +76,8 @@ impl Network {
             |i, images| Pass { batch: images, slice: i as u64, ..*pass },
             fill,
             |i, replica| {
-                let logits = &replica.outputs[last - 1];
-                let dlogits = &mut replica.d_outputs[last - 1];
+                let logits = &replica.outputs[last];
+                let dlogits = &mut replica.d_outputs[last];
                 dlogits.resize(logits.len(), 0.0);
                 read(i * SLICE..i * SLICE + replica.images, logits, dlogits)
             },
@@ -130,8 +135,7 @@ impl Network {
         let replicas = &replicas[..count];
         for i in from..replicas[0].layers.len() {
             let outer: Vec<Vec<Outer>> = replicas.iter().map(|r| r.outer(i)).collect();
-            let start = tensors.iter().position(|t| t.layer == i).unwrap_or(0);
-            for (t, tensor) in tensors[start..].iter().take_while(|t| t.layer == i).enumerate() {
+            for (t, tensor) in tensors[tensors_of(tensors, i)].iter().enumerate() {
                 let sum = &mut dweights[tensor.range.clone()];
                 if let Some(k) = outer[0].iter().position(|o| o.tensor == t) {
                     let parts: Vec<(&[f32], &[f32])> = outer.iter().map(|o| (o[k].x, o[k].dy)).collect();
@@ -153,8 +157,7 @@ impl Network {
         assert_eq!(x.len(), input * batch, "x must be (N_input, B)");
         let fill = |images: Range<usize>, out: &mut [f32]| out.copy_from_slice(&x[images.start * input..][..out.len()]);
         let parts = self.ascend(pass, weights, buffers, fill, |images, logits, _| (images, logits.to_vec()));
-        let classes = self.layers().last().map_or(0, |l| l.output().n());
-        let mut all = vec![0.0; classes * batch];
+        let mut all = vec![0.0; self.outputs() * batch];
         for (images, logits) in parts {
             for (k, row) in logits.chunks_exact(images.len()).enumerate() {
                 all[k * batch..][images.clone()].copy_from_slice(row);
@@ -172,10 +175,9 @@ impl Network {
         from: usize,
         dweights: &mut [f32],
     ) -> f64 {
-        let batch = pass.batch;
+        let (last, batch) = (self.layers().len() - 1, pass.batch);
         for (replica, images) in self.replicas.iter_mut().zip(slices(batch)) {
-            let Some(own) = replica.d_outputs.last_mut() else { continue };
-            for (row, all) in own.chunks_exact_mut(images.len()).zip(dlogits.chunks_exact(batch)) {
+            for (row, all) in replica.d_outputs[last].chunks_exact_mut(images.len()).zip(dlogits.chunks_exact(batch)) {
                 row.copy_from_slice(&all[images.clone()]);
             }
         }
@@ -194,8 +196,8 @@ impl Network {
         read: impl Fn(&[f32], &mut [f32]) + Sync + Send,
         out: &mut [f32],
     ) {
-        let classes = self.layers().last().map_or(1, |l| l.output().n());
-        let (last, n) = (self.layers().len() - 1, out.len() / classes);
+        let (last, classes) = (self.layers().len() - 1, self.outputs());
+        let n = out.len() / classes;
         let count = slices(n).count();
         let workers = threads::workers().min(count).max(1);
         let share = count.div_ceil(workers).max(1);
