@@ -38,52 +38,19 @@ pub fn merge_moments(told: &[Vec<f64>], moments: &mut [Moments]) {
     }
 }
 
-/// `y = gain_c * (x - mean_c) / sqrt(var_c + eps) + bias_c` with the moments of this batch, which it returns.
+/// `y = gain_c * (x - mean_c) / sqrt(var_c + eps) + bias_c`, with the moments of the batch in training, the running ones
+/// in evaluation.
 ///
-/// `gain (C)`, `bias (C)`, `x (C, M)` with M = H W B values per channel, `y (C, M)`, `moments (C)`.
-pub fn normalise_batch(gain: &[f32], bias: &[f32], eps: f32, x: &[f32], y: &mut [f32], moments: &mut [Moments]) {
-    let m = check(gain, bias, x, y, moments);
-    threads::for_piece_pairs(y, m, moments, 1, 4 * x.len(), |c, y, moments| {
-        let x = &x[c * m..][..m];
-        merge_moments(&[spread(x).to_vec()], moments);
-        affine(gain[c], bias[c], eps, moments[0], x, y);
-    });
-}
-
-/// [`normalise_batch`] with given moments: the running ones, in evaluation.
+/// `gain (C)`, `bias (C)`, `moments (C)`, `x (C, M)` with M = H W B values per channel, `y (C, M)`.
 pub fn normalise(gain: &[f32], bias: &[f32], eps: f32, moments: &[Moments], x: &[f32], y: &mut [f32]) {
     let m = check(gain, bias, x, y, moments);
     threads::for_pieces(y, m, x.len(), |c, y| affine(gain[c], bias[c], eps, moments[c], &x[c * m..][..m], y));
 }
 
-/// The gradients of [`normalise_batch`] (`batch_moments`) or [`normalise`].
+/// `[sum dy n, sum dy]` of each channel: what a part of a batch adds to the gradient of its gain and bias, where
+/// `n = (x - mean) / sqrt(var + eps)`.
 ///
-/// With `n = (x - mean) / sqrt(var + eps)`: `dbias = sum dy`, `dgain = sum dy n`, and
-/// `dx = gain / sqrt(var + eps) * (dy - dbias / M - n dgain / M)`, the last two terms only for the batch's moments.
-/// `gain (C)`, `moments (C)`, `x`, `dy` and, if wanted, `dx` `(C, M)`, `sums (C)`: `[dgain, dbias]` of each channel.
-pub fn normalise_backward(
-    gain: &[f32],
-    eps: f32,
-    moments: &[Moments],
-    batch_moments: bool,
-    x: &[f32],
-    dy: &[f32],
-    dx: Option<&mut [f32]>,
-    sums: &mut [[f32; 2]],
-) {
-    let m = check(gain, gain, x, dy, moments);
-    assert_eq!(sums.len(), gain.len(), "sums must be (C)");
-    threads::for_pieces(sums, 1, 2 * x.len(), |c, sums| {
-        sums[0] = gradient_sums(eps, moments[c], (&x[c * m..][..m], &dy[c * m..][..m])).map(|s| s as f32);
-    });
-    if let Some(dx) = dx {
-        input_gradient(gain, eps, moments, batch_moments.then_some((&*sums, m)), x, dy, dx);
-    }
-}
-
-/// `[sum dy n, sum dy]` of each channel: what a part of a batch adds to the gradient of its gain and bias.
-///
-/// `x`, `dy` `(C, M)`, `told (C, 2)`.
+/// `moments (C)`, `x`, `dy` `(C, M)`, `told (C, 2)`.
 pub fn tell_gradients(eps: f32, moments: &[Moments], x: &[f32], dy: &[f32], told: &mut [f64]) {
     let m = check_parts(moments, x, dy);
     assert_eq!(told.len(), 2 * moments.len(), "told must be (C, 2)");
@@ -92,8 +59,10 @@ pub fn tell_gradients(eps: f32, moments: &[Moments], x: &[f32], dy: &[f32], told
     });
 }
 
-/// `dx` of [`normalise_backward`]; `batch` has `[dgain, dbias]` of each channel over the whole batch and its values per
-/// channel, where the moments are the batch's.
+/// `dx = gain / sqrt(var + eps) * (dy - dbias / M - n dgain / M)`, the last two terms only where the moments are the
+/// batch's: `batch` then has `[dgain, dbias] (C)` over the whole batch and its values per channel, M.
+///
+/// `gain (C)`, `moments (C)`, `x`, `dy` and `dx` `(C, M)` of a part of the batch.
 pub fn input_gradient(
     gain: &[f32],
     eps: f32,
@@ -172,8 +141,8 @@ fn gradient_sums(eps: f32, moments: Moments, (x, dy): (&[f32], &[f32])) -> [f64;
     [product * rate, plain]
 }
 
-/// [`normalise_batch`] as loops to read, in f64.
-pub fn normalise_batch_reference(gain: &[f32], bias: &[f32], eps: f32, x: &[f32], y: &mut [f32]) {
+/// [`normalise`] with the moments of the batch itself, as loops to read, in f64.
+pub fn normalise_reference(gain: &[f32], bias: &[f32], eps: f32, x: &[f32], y: &mut [f32]) {
     let m = x.len() / gain.len();
     for c in 0..gain.len() {
         let x = &x[c * m..(c + 1) * m];
@@ -186,24 +155,113 @@ pub fn normalise_batch_reference(gain: &[f32], bias: &[f32], eps: f32, x: &[f32]
     }
 }
 
+/// [`tell_gradients`] of a whole batch, to `sums (C)`, and [`input_gradient`] with its moments, as loops to read, in f64.
+pub fn normalise_backward_reference(
+    gain: &[f32],
+    eps: f32,
+    x: &[f32],
+    dy: &[f32],
+    dx: &mut [f32],
+    sums: &mut [[f32; 2]],
+) {
+    let m = x.len() / gain.len();
+    for c in 0..gain.len() {
+        let (x, dy) = (&x[c * m..(c + 1) * m], &dy[c * m..(c + 1) * m]);
+        let mean = x.iter().map(|&x| f64::from(x)).sum::<f64>() / m as f64;
+        let var = x.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / m as f64;
+        let rate = 1.0 / (var + f64::from(eps)).sqrt();
+        let n = |i: usize| (f64::from(x[i]) - mean) * rate;
+        let dgain: f64 = (0..m).map(|i| f64::from(dy[i]) * n(i)).sum();
+        let dbias: f64 = (0..m).map(|i| f64::from(dy[i])).sum();
+        for i in 0..m {
+            let rest = f64::from(dy[i]) - dbias / m as f64 - n(i) * dgain / m as f64;
+            dx[c * m + i] = (f64::from(gain[c]) * rate * rest) as f32;
+        }
+        sums[c] = [dgain as f32, dbias as f32];
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::kernels::parity::{self, SIZES};
 
+    const EPS: f32 = 1e-5;
+
+    /// Two parts of a batch, the first half of each channel's values and the rest.
+    fn halves(c: usize, x: &[f32]) -> [Vec<f32>; 2] {
+        let m = x.len() / c;
+        [0..m / 2, m / 2..m].map(|part| x.chunks_exact(m).flat_map(|x| &x[part.clone()]).copied().collect())
+    }
+
+    /// Moments of a batch of two parts `(C)`.
+    fn moments_of(c: usize, x: &[f32]) -> Vec<Moments> {
+        let told = halves(c, x).map(|x| {
+            let mut told = vec![f64::NAN; 3 * c];
+            tell_moments(c, &x, &mut told);
+            told
+        });
+        let mut moments = vec![Moments::default(); c];
+        merge_moments(&told, &mut moments);
+        moments
+    }
+
+    /// `[dgain, dbias] (C)` of a batch of two parts.
+    fn sums_of(moments: &[Moments], x: &[f32], dy: &[f32]) -> Vec<[f32; 2]> {
+        let c = moments.len();
+        let (x, dy) = (halves(c, x), halves(c, dy));
+        let told = [0, 1].map(|part| {
+            let mut told = vec![f64::NAN; 2 * c];
+            tell_gradients(EPS, moments, &x[part], &dy[part], &mut told);
+            told
+        });
+        (0..c).map(|c| [2 * c, 2 * c + 1].map(|i| (told[0][i] + told[1][i]) as f32)).collect()
+    }
+
+    /// A mean of a hundred spreads: the naive sum of squares would lose four digits.
+    fn far_from_zero(n: usize) -> Vec<f32> {
+        parity::random("x", n).iter().map(|x| x + 100.0).collect()
+    }
+
     #[test]
     fn normalising_equals_its_reference() {
         for c in SIZES {
             for m in [1, 2, 7, 16, 33, 4095, 4097, 3 * 4096 + 5] {
-                // A mean of a hundred spreads: the naive sum of squares would lose four digits.
-                let x: Vec<f32> = parity::random("x", c * m).iter().map(|x| x + 100.0).collect();
+                let x = far_from_zero(c * m);
                 let (gain, bias) = (parity::random("gain", c), parity::random("bias", c));
                 parity::check(
                     &format!("{c} channels of {m}"),
                     x.len(),
                     1e-4,
-                    |y| normalise_batch(&gain, &bias, 1e-5, &x, y, &mut vec![Moments::default(); c]),
-                    |y| normalise_batch_reference(&gain, &bias, 1e-5, &x, y),
+                    |y| normalise(&gain, &bias, EPS, &moments_of(c, &x), &x, y),
+                    |y| normalise_reference(&gain, &bias, EPS, &x, y),
+                );
+            }
+        }
+    }
+
+    /// Of fewer than seven values hardly anything is left once mean and slope are taken off.
+    #[test]
+    fn its_gradients_equal_their_reference() {
+        for c in SIZES {
+            for m in [7, 16, 33, 4097] {
+                let (x, dy, gain) = (far_from_zero(c * m), parity::random("dy", c * m), parity::random("gain", c));
+                let moments = moments_of(c, &x);
+                let (mut dx, mut sums) = (vec![f32::NAN; x.len()], vec![[f32::NAN; 2]; c]);
+                normalise_backward_reference(&gain, EPS, &x, &dy, &mut dx, &mut sums);
+                parity::check(
+                    &format!("sums of {c} channels of {m}"),
+                    2 * c,
+                    1e-4,
+                    |out| out.copy_from_slice(sums_of(&moments, &x, &dy).as_flattened()),
+                    |out| out.copy_from_slice(sums.as_flattened()),
+                );
+                parity::check(
+                    &format!("dx of {c} channels of {m}"),
+                    x.len(),
+                    1e-4,
+                    |out| input_gradient(&gain, EPS, &moments, Some((&sums_of(&moments, &x, &dy), m)), &x, &dy, out),
+                    |out| out.copy_from_slice(&dx),
                 );
             }
         }
@@ -211,9 +269,10 @@ mod tests {
 
     #[test]
     fn the_gradient_in_evaluation_is_that_of_a_fixed_factor() {
-        let (gain, moments) = ([2.0], [Moments { mean: 1.0, var: 4.0 }]);
-        let (mut dx, mut sums) = ([f32::NAN; 3], [[f32::NAN; 2]]);
-        normalise_backward(&gain, 0.0, &moments, false, &[1.0, 3.0, 5.0], &[1.0, 2.0, 3.0], Some(&mut dx), &mut sums);
-        assert_eq!((dx, sums), ([1.0, 2.0, 3.0], [[8.0, 6.0]]));
+        let (x, dy, moments) = ([1.0, 3.0, 5.0], [1.0, 2.0, 3.0], [Moments { mean: 1.0, var: 4.0 }]);
+        let (mut dx, mut told) = ([f32::NAN; 3], [f64::NAN; 2]);
+        tell_gradients(0.0, &moments, &x, &dy, &mut told);
+        input_gradient(&[2.0], 0.0, &moments, None, &x, &dy, &mut dx);
+        assert_eq!((dx, told), ([1.0, 2.0, 3.0], [8.0, 6.0]));
     }
 }
