@@ -88,18 +88,22 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
+    /// Whether the law of Dale holds: strengths stay apart from signs, so that none may fall below zero.
+    fn dale(&self) -> bool {
+        self.config.column.inhibition == "interneurons"
+    }
+
     fn population(&mut self, lamina: &str, laminae: &[String]) -> Result<Population> {
         let column = &self.config.column;
         let cells = self.connectome.population(lamina);
         let (k, n) = (self.cells.len(), cells.len());
-        let dale = column.inhibition == "interneurons";
-        let excitatory = self.afferents(&cells, lamina, laminae, dale)?;
+        let excitatory = self.afferents(&cells, lamina, laminae)?;
         if k > 0 && !excitatory.iter().any(|p| p.source == Source::Population(k - 1)) {
             // A lamina that the one before does not reach would silence everything behind it.
             return Err(crate::connectome::empty_projection(&laminae[k - 1], lamina, &self.connectome.origin));
         }
         let intra = if column.intra {
-            self.masked(&cells, &cells, Source::Population(k), &format!("{lamina}->{lamina}"), dale, recurrent)
+            self.masked(&cells, &cells, Source::Population(k), &format!("{lamina}->{lamina}"), recurrent)
         } else {
             None
         };
@@ -119,17 +123,17 @@ impl Builder<'_> {
     }
 
     /// Projections onto `post` from the features or from the populations before it, as far as they have synapses.
-    fn afferents(&mut self, post: &[usize], name: &str, laminae: &[String], dale: bool) -> Result<Vec<Projection>> {
+    fn afferents(&mut self, post: &[usize], name: &str, laminae: &[String]) -> Result<Vec<Projection>> {
         let k = self.cells.len();
         if k == 0 {
-            return Ok(vec![self.input_projection(post, name, dale)?]);
+            return Ok(vec![self.input_projection(post, name)?]);
         }
         let first = if self.config.column.skips { 0 } else { k - 1 };
         let mut projections = Vec::new();
         for j in (first..k).rev() {
             let pre = self.cells[j].clone();
             let name = format!("{}->{name}", laminae[j]);
-            projections.extend(self.masked(post, &pre, Source::Population(j), &name, dale, feedforward));
+            projections.extend(self.masked(post, &pre, Source::Population(j), &name, feedforward));
         }
         Ok(projections)
     }
@@ -142,7 +146,6 @@ impl Builder<'_> {
         pre: &[usize],
         source: Source,
         name: &str,
-        dale: bool,
         sd: fn(f32) -> f32,
     ) -> Option<Projection> {
         let column = &self.config.column;
@@ -155,22 +158,22 @@ impl Builder<'_> {
             return None;
         }
         let sigma = if column.noise == "synapse" { column.noise_sigma } else { 0.0 };
-        let tensor = self.masked_tensor(name, &synapses, dale, sd);
+        let tensor = self.masked_tensor(name, &synapses, sd);
         Some(Projection::new(source, tensor, Mask::Synapses(Arc::new(synapses)), column.masks, sigma))
     }
 
-    fn input_projection(&mut self, post: &[usize], name: &str, dale: bool) -> Result<Projection> {
+    fn input_projection(&mut self, post: &[usize], name: &str) -> Result<Projection> {
         let (n_post, n_pre) = (post.len(), self.input.n());
         let name = format!("input->{name}");
         if self.config.column.input == "retinotopic" {
             let synapses = self.retinotopic(post)?;
-            let tensor = self.masked_tensor(&name, &synapses, dale, feedforward);
+            let tensor = self.masked_tensor(&name, &synapses, feedforward);
             return Ok(Projection::new(Source::Input, tensor, Mask::Synapses(Arc::new(synapses)), false, 0.0));
         }
         let sd = (1.0 / n_pre as f32).sqrt();
-        let init = if dale { Init::HalfNormal(sd) } else { Init::Normal(sd) };
+        let init = if self.dale() { Init::HalfNormal(sd) } else { Init::Normal(sd) };
         let spec = TensorSpec::new(name, &[n_post, n_pre], Role::Weight, init);
-        let tensor = self.add(if dale { spec.non_negative() } else { spec });
+        let tensor = self.add(if self.dale() { spec.non_negative() } else { spec });
         Ok(Projection::new(Source::Input, tensor, Mask::Dense { n_post, n_pre }, false, 0.0))
     }
 
@@ -226,12 +229,11 @@ impl Builder<'_> {
         let name = format!("{lamina} I");
         let k = self.cells.len();
         let own = Source::Population(k);
-        let Some(efferent) = self.masked(cells, &inhibitory, own, &format!("{name}->{lamina}"), true, inhibiting)
-        else {
+        let Some(efferent) = self.masked(cells, &inhibitory, own, &format!("{name}->{lamina}"), inhibiting) else {
             return Ok(Inhibition::None);
         };
-        let afferents = self.afferents(&inhibitory, &name, laminae, true)?;
-        let from_lamina = self.masked(&inhibitory, cells, own, &format!("{lamina}->{name}"), true, recurrent);
+        let afferents = self.afferents(&inhibitory, &name, laminae)?;
+        let from_lamina = self.masked(&inhibitory, cells, own, &format!("{lamina}->{name}"), recurrent);
         let gain = self.gain(format!("{lamina}.gain"), cells.len());
         let alpha = self.per_neuron(format!("{lamina}.alpha"), cells.len(), 0.0);
         let floor = self.config.column.shunt_floor;
@@ -239,20 +241,20 @@ impl Builder<'_> {
         Ok(Inhibition::Interneurons(Box::new(cells)))
     }
 
-    fn masked_tensor(&mut self, name: &str, synapses: &Synapses, dale: bool, sd: fn(f32) -> f32) -> usize {
+    fn masked_tensor(&mut self, name: &str, synapses: &Synapses, sd: fn(f32) -> f32) -> usize {
         let row_starts = synapses.row_starts().to_vec();
         let sd = row_starts.windows(2).map(|r| sd((r[1] - r[0]).max(1) as f32)).collect();
-        let init = if dale { Init::HalfNormalRows { sd, row_starts } } else { Init::NormalRows { sd, row_starts } };
+        let init =
+            if self.dale() { Init::HalfNormalRows { sd, row_starts } } else { Init::NormalRows { sd, row_starts } };
         let spec = TensorSpec::new(name, &[synapses.len()], Role::Weight, init);
-        self.add(if dale { spec.non_negative() } else { spec })
+        self.add(if self.dale() { spec.non_negative() } else { spec })
     }
 
     /// A gain per neuron. Where the law of Dale holds it may not fall below zero, or the synapses onto that neuron would
     /// change their sign together.
     fn gain(&mut self, name: String, n: usize) -> usize {
         let spec = TensorSpec::new(name, &[n], Role::Plain, Init::Constant(1.0));
-        let dale = self.config.column.inhibition == "interneurons";
-        self.add(if dale { spec.non_negative() } else { spec })
+        self.add(if self.dale() { spec.non_negative() } else { spec })
     }
 
     fn per_neuron(&mut self, name: String, n: usize, value: f32) -> usize {
