@@ -107,8 +107,8 @@ fn compare(what: &str, gradient: &[f32], rng: &mut Rng, mut difference: impl FnM
 fn draw(tensor: &TensorSpec, rng: &mut Rng) -> f32 {
     let (centre, sd) = match &tensor.init {
         Init::Constant(value) => (*value, 0.3),
-        Init::Normal(sd) | Init::HalfNormal(sd) => (0.0, *sd),
-        Init::NormalRows { .. } | Init::HalfNormalRows { .. } => (0.0, 0.3),
+        Init::Normal(sd) => (0.0, *sd),
+        Init::NormalRows { .. } => (0.0, 0.3),
     };
     let value = centre + sd * rng.normal();
     if tensor.sign == Sign::NonNegative { value.abs() + 0.05 } else { value }

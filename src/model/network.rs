@@ -189,7 +189,7 @@ impl Network {
         }
         threads::map_slices(&mut tensors, |_, (spec, values)| {
             let mut rng = Rng::stream(seed, "initial weights", &[xxhash_name(&spec.name)]);
-            spec.init.draw(&mut rng, values);
+            spec.draw(&mut rng, values);
         });
     }
 

@@ -52,7 +52,7 @@ pub enum Sign {
     NonNegative,
 }
 
-/// How a tensor starts.
+/// How a tensor starts; one that is never below zero with the absolute values.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Init {
     /// All the same.
@@ -66,36 +66,6 @@ pub enum Init {
         /// Start of each row `(N_post + 1)`.
         row_starts: Vec<u32>,
     },
-    /// Absolute value of [`Init::Normal`].
-    HalfNormal(f32),
-    /// Absolute value of [`Init::NormalRows`].
-    HalfNormalRows {
-        /// Standard deviation per row `(N_post)`.
-        sd: Vec<f32>,
-        /// Start of each row `(N_post + 1)`.
-        row_starts: Vec<u32>,
-    },
-}
-
-impl Init {
-    /// Fills `values` from the stream.
-    pub fn draw(&self, rng: &mut Rng, values: &mut [f32]) {
-        match self {
-            Self::Constant(c) => values.fill(*c),
-            Self::Normal(sd) => values.iter_mut().for_each(|v| *v = sd * rng.normal()),
-            Self::HalfNormal(sd) => values.iter_mut().for_each(|v| *v = sd * rng.normal().abs()),
-            Self::NormalRows { sd, row_starts } | Self::HalfNormalRows { sd, row_starts } => {
-                for (sd, row) in sd.iter().zip(row_starts.windows(2)) {
-                    for v in &mut values[row[0] as usize..row[1] as usize] {
-                        *v = sd * rng.normal();
-                    }
-                }
-                if matches!(self, Self::HalfNormalRows { .. }) {
-                    values.iter_mut().for_each(|v| *v = v.abs());
-                }
-            }
-        }
-    }
 }
 
 /// A tensor of a layer.
@@ -124,6 +94,24 @@ impl TensorSpec {
     pub fn non_negative(mut self) -> Self {
         self.sign = Sign::NonNegative;
         self
+    }
+
+    /// Fills `values`, as many as the tensor has, with the first ones, from the stream.
+    pub fn draw(&self, rng: &mut Rng, values: &mut [f32]) {
+        match &self.init {
+            Init::Constant(c) => values.fill(*c),
+            Init::Normal(sd) => values.iter_mut().for_each(|v| *v = sd * rng.normal()),
+            Init::NormalRows { sd, row_starts } => {
+                for (sd, row) in sd.iter().zip(row_starts.windows(2)) {
+                    for v in &mut values[row[0] as usize..row[1] as usize] {
+                        *v = sd * rng.normal();
+                    }
+                }
+            }
+        }
+        if self.sign == Sign::NonNegative {
+            values.iter_mut().for_each(|v| *v = v.abs());
+        }
     }
 
     /// Number of values.

@@ -71,7 +71,7 @@ pub(super) fn strengths(column: &Column, rng: &mut Rng) -> Vec<f32> {
     let mut weights = vec![0.0; tensors_len(&column.tensors)];
     for (spec, range) in column.tensors.iter().zip(&column.ranges) {
         let mut values = vec![0.0; range.len()];
-        spec.init.draw(rng, &mut values);
+        spec.draw(rng, &mut values);
         for v in &mut values {
             *v = match (spec.role, spec.sign) {
                 (Role::Plain, _) => *v + 0.3 * rng.normal(),

@@ -171,9 +171,7 @@ impl Builder<'_> {
             return Ok(Projection::new(Source::Input, tensor, Mask::Synapses(Arc::new(synapses)), false, 0.0));
         }
         let sd = (1.0 / n_pre as f32).sqrt();
-        let init = if self.dale() { Init::HalfNormal(sd) } else { Init::Normal(sd) };
-        let spec = TensorSpec::new(name, &[n_post, n_pre], Role::Weight, init);
-        let tensor = self.add(if self.dale() { spec.non_negative() } else { spec });
+        let tensor = self.add_signed(TensorSpec::new(name, &[n_post, n_pre], Role::Weight, Init::Normal(sd)));
         Ok(Projection::new(Source::Input, tensor, Mask::Dense { n_post, n_pre }, false, 0.0))
     }
 
@@ -244,21 +242,23 @@ impl Builder<'_> {
     fn masked_tensor(&mut self, name: &str, synapses: &Synapses, sd: fn(f32) -> f32) -> usize {
         let row_starts = synapses.row_starts().to_vec();
         let sd = row_starts.windows(2).map(|r| sd((r[1] - r[0]).max(1) as f32)).collect();
-        let init =
-            if self.dale() { Init::HalfNormalRows { sd, row_starts } } else { Init::NormalRows { sd, row_starts } };
-        let spec = TensorSpec::new(name, &[synapses.len()], Role::Weight, init);
-        self.add(if self.dale() { spec.non_negative() } else { spec })
+        let init = Init::NormalRows { sd, row_starts };
+        self.add_signed(TensorSpec::new(name, &[synapses.len()], Role::Weight, init))
     }
 
     /// A gain per neuron. Where the law of Dale holds it may not fall below zero, or the synapses onto that neuron would
     /// change their sign together.
     fn gain(&mut self, name: String, n: usize) -> usize {
-        let spec = TensorSpec::new(name, &[n], Role::Plain, Init::Constant(1.0));
-        self.add(if self.dale() { spec.non_negative() } else { spec })
+        self.add_signed(TensorSpec::new(name, &[n], Role::Plain, Init::Constant(1.0)))
     }
 
     fn per_neuron(&mut self, name: String, n: usize, value: f32) -> usize {
         self.add(TensorSpec::new(name, &[n], Role::Plain, Init::Constant(value)))
+    }
+
+    /// Adds a tensor that may not fall below zero where the law of Dale holds.
+    fn add_signed(&mut self, spec: TensorSpec) -> usize {
+        self.add(if self.dale() { spec.non_negative() } else { spec })
     }
 
     fn add(&mut self, spec: TensorSpec) -> usize {
