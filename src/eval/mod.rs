@@ -2,7 +2,7 @@
 
 use crate::data::{self, Dataset, EXPRESSIONS, Split};
 use crate::error::{Error, Result};
-use crate::kernels::scores::{Scores, score};
+use crate::kernels::scores::{Scores, score, winner};
 use crate::kernels::threads;
 use crate::model::inference::probabilities;
 use crate::train::{Trained, load_best};
@@ -225,13 +225,10 @@ pub fn predict(trained: &mut Trained, images: &[PathBuf]) -> Result<Vec<Predicti
     Ok(names
         .into_iter()
         .zip(rows)
-        .map(|(file, p)| {
-            let best = p.iter().enumerate().fold(0, |b, (k, v)| if *v > p[b] { k } else { b });
-            Prediction {
-                file,
-                expression: EXPRESSIONS[best].to_owned(),
-                probabilities: EXPRESSIONS.into_iter().zip(p.iter().copied()).collect(),
-            }
+        .map(|(file, p)| Prediction {
+            file,
+            expression: EXPRESSIONS[winner(p)].to_owned(),
+            probabilities: EXPRESSIONS.into_iter().zip(p.iter().copied()).collect(),
         })
         .collect())
 }

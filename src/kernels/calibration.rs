@@ -4,6 +4,8 @@
 //! a sample is the probability of its most probable class, and bin `m` of `M` holds confidences in `((m-1)/M, m/M]`.
 //! Golden numbers from NumPy, made by `tools/golden_scores.py`.
 
+use super::scores::winner;
+
 /// Samples of one interval of confidence.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bin {
@@ -34,7 +36,7 @@ pub struct Calibration {
 
 /// Calibration of `probabilities (n, C)`, row by row, against `labels (n)`, in `bins` bins.
 ///
-/// The most probable class wins, of equal ones the first. A confidence that is NaN counts as 0.
+/// The most probable class wins, see [`winner`]. A confidence that is NaN counts as 0.
 ///
 /// # Panics
 /// If the shapes do not fit, or there is no class or no bin.
@@ -44,7 +46,7 @@ pub fn calibration(probabilities: &[f32], labels: &[u8], classes: usize, bins: u
     // Samples, hits and the sum of confidences of each bin.
     let mut sums = vec![(0usize, 0usize, 0.0f64); bins];
     for (row, &label) in probabilities.chunks_exact(classes).zip(labels) {
-        let best = (1..classes).fold(0, |best, class| if row[class] > row[best] { class } else { best });
+        let best = winner(row);
         let confidence = if row[best].is_nan() { 0.0 } else { f64::from(row[best]) };
         let bin = ((confidence * bins as f64).ceil() as usize).clamp(1, bins) - 1;
         let (n, hits, sum) = &mut sums[bin];

@@ -39,12 +39,15 @@ pub struct ClassScore {
 
 /// All scores of `probabilities (n, C)`, row by row, against `labels (n)`; `names (C)` are those of the classes.
 ///
-/// The most probable class wins, of equal ones the first. A NaN never wins against the classes before it.
+/// The most probable class wins, see [`winner`].
 ///
 /// # Panics
 /// If the shapes do not fit, there is no class or a label is not below `C`.
 pub fn score(names: &[&str], probabilities: &[f32], labels: &[u8]) -> Scores {
     let classes = names.len();
+    assert!(classes > 0, "there must be a class");
+    assert_eq!(probabilities.len(), labels.len() * classes, "probabilities must be (n, C)");
+    assert!(labels.iter().all(|&l| usize::from(l) < classes), "labels must be below C");
     let confusion = confusion(probabilities, labels, classes);
     let taken = |class: usize| confusion.iter().map(|row| row[class]).sum::<usize>();
     let per_class: Vec<ClassScore> = names
@@ -67,27 +70,24 @@ pub fn score(names: &[&str], probabilities: &[f32], labels: &[u8]) -> Scores {
     }
 }
 
+/// The most probable class of `row (C)`, of equal ones the first. A NaN never wins against the classes before it, and
+/// nothing wins against a NaN.
+pub fn winner(row: &[f32]) -> usize {
+    (1..row.len()).fold(0, |best, class| if row[class] > row[best] { class } else { best })
+}
+
 /// Samples by true class (row) and most probable class (column), `(C, C)`, of `probabilities (n, C)` and `labels (n)`.
-///
-/// # Panics
-/// As [`score`].
-pub fn confusion(probabilities: &[f32], labels: &[u8], classes: usize) -> Vec<Vec<usize>> {
-    check(probabilities, labels, classes);
+fn confusion(probabilities: &[f32], labels: &[u8], classes: usize) -> Vec<Vec<usize>> {
     let mut counts = vec![vec![0; classes]; classes];
     for (row, &label) in probabilities.chunks_exact(classes).zip(labels) {
-        let best = (1..classes).fold(0, |best, class| if row[class] > row[best] { class } else { best });
-        counts[usize::from(label)][best] += 1;
+        counts[usize::from(label)][winner(row)] += 1;
     }
     counts
 }
 
 /// Mean over the `classes` of the area under the ROC curve of that class against the rest, or `None` if a class has no
 /// sample or all of them, or a probability is NaN: `probabilities (n, C)`, `labels (n)`.
-///
-/// # Panics
-/// As [`score`].
-pub fn roc_auc(probabilities: &[f32], labels: &[u8], classes: usize) -> Option<f64> {
-    check(probabilities, labels, classes);
+fn roc_auc(probabilities: &[f32], labels: &[u8], classes: usize) -> Option<f64> {
     if probabilities.iter().any(|p| p.is_nan()) {
         return None;
     }
@@ -125,12 +125,6 @@ fn area(pairs: &mut [(f32, bool)]) -> Option<f64> {
 /// `part / whole`, 0 if there is no whole.
 fn ratio(part: usize, whole: usize) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
-}
-
-fn check(probabilities: &[f32], labels: &[u8], classes: usize) {
-    assert!(classes > 0, "there must be a class");
-    assert_eq!(probabilities.len(), labels.len() * classes, "probabilities must be (n, C)");
-    assert!(labels.iter().all(|&l| usize::from(l) < classes), "labels must be below C");
 }
 
 #[cfg(test)]
@@ -233,6 +227,19 @@ pub(super) mod tests {
         assert_eq!(s.roc_auc, None, "class c has no sample");
         let none = score(&NAMES, &[], &[]);
         assert_eq!((none.n, none.accuracy, none.macro_f1, none.roc_auc), (0, 0.0, 0.0, None));
+    }
+
+    #[test]
+    fn the_first_of_the_most_probable_classes_wins() {
+        let nan = f32::NAN;
+        assert_eq!(
+            [&[0.2, 0.5, 0.3][..], &[0.4, 0.2, 0.4], &[0.2, 0.4, 0.4], &[0.0, -0.0], &[1.0]].map(winner),
+            [1, 0, 1, 0, 0]
+        );
+        assert_eq!(
+            [[0.1, nan, 0.2], [0.3, nan, 0.2], [nan, 0.9, 0.1], [nan, nan, nan]].map(|row| winner(&row)),
+            [2, 0, 0, 0]
+        );
     }
 
     #[test]

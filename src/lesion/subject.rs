@@ -5,7 +5,7 @@ use crate::connectome::Connectome;
 use crate::data::{EXPRESSIONS, fill_batch};
 use crate::error::{Error, Result};
 use crate::eval::Images;
-use crate::kernels::scores::{Scores, score};
+use crate::kernels::scores::{Scores, score, winner};
 use crate::model::column::Column;
 use crate::model::inference::add_probabilities;
 use crate::model::{Layer, Network, Operation, Shape, slices, tensor_ranges};
@@ -57,9 +57,8 @@ pub(super) struct Answer {
 impl Answer {
     /// For each image, whether its most probable class is its label `(n)`.
     pub fn hits(&self, labels: &[u8]) -> Vec<bool> {
-        let best = |row: &[f32]| (1..row.len()).fold(0, |best, k| if row[k] > row[best] { k } else { best });
         let rows = self.probabilities.chunks_exact(EXPRESSIONS.len());
-        rows.zip(labels).map(|(row, &label)| best(row) == usize::from(label)).collect()
+        rows.zip(labels).map(|(row, &label)| winner(row) == usize::from(label)).collect()
     }
 }
 

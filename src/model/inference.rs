@@ -3,6 +3,7 @@
 use super::Network;
 use crate::data::{Dataset, EXPRESSIONS, SIDE, Standardize, fill_batch};
 use crate::kernels::loss::softmax;
+use crate::kernels::scores::winner;
 
 /// Classifies with weights that nobody changes, which it lays out at the start: for images that come one by one.
 ///
@@ -82,8 +83,7 @@ pub fn loss_and_accuracy(probabilities: &[f32], labels: &[u8]) -> (f64, f64) {
     let (mut loss, mut correct) = (0.0f64, 0usize);
     for (row, &label) in probabilities.chunks_exact(classes).zip(labels) {
         loss -= f64::from(row[usize::from(label)].max(f32::MIN_POSITIVE)).ln();
-        let best = row.iter().enumerate().fold(0, |b, (k, v)| if *v > row[b] { k } else { b });
-        correct += usize::from(best == usize::from(label));
+        correct += usize::from(winner(row) == usize::from(label));
     }
     let n = labels.len().max(1) as f64;
     (loss / n, correct as f64 / n)
