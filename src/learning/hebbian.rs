@@ -64,10 +64,7 @@ struct Scratch {
 
 /// The local learner of a run.
 pub struct Hebbian {
-    config: Plasticity,
-    rule: Option<&'static Rule>,
-    /// True in `hybrid`: the step is capped relative to the optimizer's, else to the weights.
-    beside_optimizer: bool,
+    learner: Learner,
     sites: Vec<Site>,
     shares: Vec<Share>,
 }
@@ -121,13 +118,8 @@ impl Hebbian {
             .iter()
             .map(|s| Share { name: network.tensors()[s.tensor].spec.name.clone(), ..Share::default() })
             .collect();
-        Ok(Self {
-            config: config.plasticity.clone(),
-            rule,
-            beside_optimizer: config.learning.mode == "hybrid",
-            sites,
-            shares,
-        })
+        let (config, beside_optimizer) = (config.plasticity.clone(), config.learning.mode == "hybrid");
+        Ok(Self { learner: Learner { config, rule, beside_optimizer }, sites, shares })
     }
 
     /// Floats of state (running rates and thresholds) that a run keeps.
@@ -137,9 +129,10 @@ impl Hebbian {
 
     /// First values of the state: rates at their target, thresholds at its square.
     pub fn initialise(&self, state: &mut [f32]) {
+        let target = self.learner.config.target_rate;
         for s in &self.sites {
-            state[s.rates.clone()].fill(self.config.target_rate);
-            state[s.theta.clone()].fill(self.config.target_rate * self.config.target_rate);
+            state[s.rates.clone()].fill(target);
+            state[s.theta.clone()].fill(target * target);
         }
     }
 
@@ -154,19 +147,18 @@ impl Hebbian {
         weights: &mut [f32],
         state: &mut [f32],
     ) {
-        if self.sites.is_empty() {
+        let Self { learner, sites, shares } = self;
+        if sites.is_empty() {
             return;
         }
         let mut plastic: Vec<Vec<Vec<Plastic>>> = network.layers().iter().map(|_| Vec::new()).collect();
-        for site in &self.sites {
+        for site in &*sites {
             if plastic[site.layer].is_empty() {
                 plastic[site.layer] = network.plastic(site.layer, pass);
             }
         }
-        let learner = Learner { config: &self.config, rule: self.rule, beside_optimizer: self.beside_optimizer };
         let (mut w, mut w_at, mut s, mut s_at) = (&mut *weights, 0, &mut *state, 0);
-        let mut jobs: Vec<_> = self
-            .sites
+        let mut jobs: Vec<_> = sites
             .iter_mut()
             .map(|site| {
                 let parts = &plastic[site.layer][site.position];
@@ -175,22 +167,22 @@ impl Hebbian {
                 (optimizer.change(site.tensor), site, parts, w, s)
             })
             .collect();
-        let shares = threads::map_slices(&mut jobs, |_, (gradient, site, parts, w, s)| {
+        let local = threads::map_slices(&mut jobs, |_, (gradient, site, parts, w, s)| {
             learner.change(site, parts, schedule, *gradient, w, s)
         });
-        for (total, share) in self.shares.iter_mut().zip(shares) {
+        for (total, share) in shares.iter_mut().zip(local) {
             total.sum += share;
             total.steps += 1;
         }
+        let Plasticity { intrinsic_rate, target_rate, .. } = learner.config;
         let mut last_bias = None;
-        for site in &self.sites {
+        for site in &*sites {
             if let Some(bias) = site.bias
-                && self.config.intrinsic_rate > 0.0
+                && intrinsic_rate > 0.0
                 && last_bias != Some(bias)
             {
                 let b = &mut weights[network.tensors()[bias].range.clone()];
-                let rate = self.config.intrinsic_rate * schedule;
-                intrinsic_step(&state[site.rates.clone()], self.config.target_rate, rate, b);
+                intrinsic_step(&state[site.rates.clone()], target_rate, intrinsic_rate * schedule, b);
                 last_bias = Some(bias);
             }
         }
@@ -216,14 +208,14 @@ impl Hebbian {
 }
 
 /// What the change of every projection follows.
-#[derive(Clone, Copy)]
-struct Learner<'a> {
-    config: &'a Plasticity,
+struct Learner {
+    config: Plasticity,
     rule: Option<&'static Rule>,
+    /// True in `hybrid`: the step is capped relative to the optimizer's, else to the weights.
     beside_optimizer: bool,
 }
 
-impl Learner<'_> {
+impl Learner {
     /// Changes the weights `w` of one projection, given its activity in each slice, the norm of the optimizer's change,
     /// and its running rates and thresholds `state (2 N_post)`; returns the share of the local step in the change.
     fn change(
@@ -286,7 +278,7 @@ impl Learner<'_> {
                     center_rows(n, drive.len() / n.max(1), drive);
                 }
                 let mut response = Response { n, samples, post, drive, theta };
-                (rule.gate)(self.config, &mut response, gate, decay);
+                (rule.gate)(&self.config, &mut response, gate, decay);
                 if self.config.centered {
                     center_rows(n, samples, gate);
                 }
