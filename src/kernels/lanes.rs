@@ -145,9 +145,10 @@ pub fn tiles(len: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..len).step_by(LANES).map(move |at| (at, LANES.min(len - at)))
 }
 
-/// Sum of `x`: 16 partial sums, then those.
+/// Sum of `x` in one chain of vectors: 16 partial sums, then those. For short runs; the four chains of
+/// [`super::reduce::sum`] give other last bits.
 #[inline]
-pub fn sum(x: &[f32]) -> f32 {
+pub fn chain_sum(x: &[f32]) -> f32 {
     tiles(x.len()).fold(f32x16::ZERO, |sum, (at, n)| sum + load_padded(x, at, n)).reduce_add()
 }
 

@@ -3,7 +3,7 @@
 //! A sample is a column of `(N, B)`: its statistics are vertical sums, 16 samples per vector, in the order of the
 //! neurons, so nothing is transposed.
 
-use super::lanes::{LANES, load_first, load_padded, mask, store_first, sum, tiles};
+use super::lanes::{LANES, chain_sum, load_first, load_padded, mask, store_first, tiles};
 use super::reduce;
 use super::threads::{for_piece_pairs, for_pieces};
 use wide::f32x16;
@@ -106,7 +106,7 @@ pub fn layer_norm_backward(
                 load_padded(dy, k * batch + b, lanes).mul_add(x_hat, sum)
             };
             *dgain = tiles(batch).fold(f32x16::ZERO, product).reduce_add();
-            *dbias = sum(&dy[k * batch..][..batch]);
+            *dbias = chain_sum(&dy[k * batch..][..batch]);
         }
     });
     let share = f32x16::splat(1.0 / n.max(1) as f32);

@@ -8,7 +8,7 @@ mod reference;
 
 pub use reference::{hebbian_dense_reference, hebbian_online_reference, hebbian_sparse_reference};
 
-use super::lanes::{LANES, load_first, load_padded, mask, store_first, sum, tiles};
+use super::lanes::{LANES, chain_sum, load_first, load_padded, mask, store_first, tiles};
 use super::optimizer::{square_norm, sum_of_squares};
 use super::sparse::{Pattern, each_row, outer, update_row};
 use super::threads::{for_piece_pairs, for_pieces, sum_pieces};
@@ -279,7 +279,7 @@ pub fn row_means(n: usize, batch: usize, y: &[f32], mean: &mut [f32]) {
     assert_eq!(mean.len(), n, "mean must be (N)");
     for_pieces(mean, ROWS, y.len(), |i, mean| {
         for (k, m) in (i * ROWS..).zip(mean) {
-            *m = sum(&y[k * batch..][..batch]) * share_of(batch);
+            *m = chain_sum(&y[k * batch..][..batch]) * share_of(batch);
         }
     });
 }
@@ -295,7 +295,7 @@ pub fn center_rows(n: usize, batch: usize, y: &mut [f32]) {
     let work = 2 * y.len();
     for_pieces(y, ROWS * batch.max(1), work, |_, rows| {
         for row in rows.chunks_exact_mut(batch) {
-            let mean = f32x16::splat(sum(row) * share_of(batch));
+            let mean = f32x16::splat(chain_sum(row) * share_of(batch));
             for (at, lanes) in tiles(batch) {
                 let v = load_first(row, at, lanes) - mean;
                 store_first(row, at, lanes, v);
