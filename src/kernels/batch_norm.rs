@@ -38,8 +38,8 @@ pub fn merge_moments(told: &[Vec<f64>], moments: &mut [Moments]) {
     }
 }
 
-/// `y = gain_c * (x - mean_c) / sqrt(var_c + eps) + bias_c`, with the moments of the batch in training, the running ones
-/// in evaluation.
+/// `y = gain_c * (x - mean_c) / sqrt(var_c + eps) + bias_c`, with the moments of the batch in training, the running
+/// ones in evaluation.
 ///
 /// `gain (C)`, `bias (C)`, `moments (C)`, `x (C, M)` with M = H W B values per channel, `y (C, M)`.
 pub fn normalise(gain: &[f32], bias: &[f32], eps: f32, moments: &[Moments], x: &[f32], y: &mut [f32]) {
@@ -155,7 +155,8 @@ pub fn normalise_reference(gain: &[f32], bias: &[f32], eps: f32, x: &[f32], y: &
     }
 }
 
-/// [`tell_gradients`] of a whole batch, to `sums (C)`, and [`input_gradient`] with its moments, as loops to read, in f64.
+/// [`tell_gradients`] of a whole batch, to `sums (C)`, and [`input_gradient`] with its moments, as loops to read, in
+/// f64.
 pub fn normalise_backward_reference(
     gain: &[f32],
     eps: f32,

@@ -68,8 +68,10 @@ pub(super) fn padded_len(shape: &ConvShape, batch: usize) -> usize {
     shape.c_in * padded_plane(shape, batch) + (WIDTH + 1) * LANES
 }
 
-/// The padded copy `(C_in, H + k - 1, W + k - 1, B)` of `x (C_in, H, W, B)` and at least `WIDTH` vectors behind it.
+/// The padded copy `(C_in, H + k - 1, W + k - 1, B)` of `x (C_in, H, W, B)` and at least `WIDTH` vectors behind it, in
+/// `scratch` of [`padded_len`].
 pub(super) fn pad<'a>(shape: &ConvShape, batch: usize, x: &[f32], scratch: &'a mut [f32]) -> &'a [f32] {
+    assert_eq!(x.len(), shape.c_in * shape.h * shape.w * batch, "x must be (C_in, H, W, B)");
     let place = padded_place(shape, batch, scratch);
     let scratch = &mut scratch[place];
     let (len, plane, row) = (shape.w * batch, padded_plane(shape, batch), padded_row(shape, batch));

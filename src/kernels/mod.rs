@@ -1,5 +1,7 @@
-//! Plain functions on slices: no neurons, no files, no allocation, no global state. [`bf16`] has scratch that grows,
-//! and the tile registers of its thread.
+//! Plain functions on slices: no neurons, no files. Outputs and scratch come from the caller; lists of inputs that are
+//! not 0 are made for a call. What is kept between calls: scratch of a thread, which grows (`sparse/panel.rs`), scratch
+//! of what multiplies in [`bf16`], which grows too, beside the tile registers of its thread, and what each worker is
+//! doing ([`threads`]).
 //!
 //! Activity is `(N, B)`, batch innermost: `x[n * batch + b]`. Images are `(C, H, W, B)`. Every output element is
 //! summed by one thread in an order fixed by the shapes alone, so any number of threads gives the same bits.

@@ -302,7 +302,7 @@ pub fn sum_rows(out: &mut [f32], piece_len: usize, work: usize, f: &(impl Fn(usi
 const MOST_PIECES: usize = 256;
 
 /// Cuts `0..len` into pieces of 16384, longer where there would be more than 256 of them, and returns
-/// `Σ f(start, outs)` over the pieces in their order. `outs` are the pieces from `start` of the outputs, each `len` long.
+/// `Σ f(range, outs)` over the pieces in their order. `outs` are the parts `range` of the outputs, each `len` long.
 ///
 /// # Panics
 /// If an output is not `len` long.

@@ -137,7 +137,8 @@ impl Hebbian {
     }
 
     /// One local step on `weights` after the optimizer's, from the activity of the last training pass.
-    /// `schedule` is the learning-rate factor of the step. Each projection is changed by one thread.
+    /// `schedule` is the learning-rate factor of the step. Projections are changed side by side; where there are fewer
+    /// of them than workers, these also share the work of each.
     pub fn step(
         &mut self,
         network: &Network,

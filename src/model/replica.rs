@@ -24,16 +24,16 @@ pub(super) struct Replica {
     pub(super) dweights: Aligned,
 }
 
-/// Where each layer's weights and buffers lie, and the values of the weights.
+/// The weights or the buffers, and where those of each layer lie.
 #[derive(Clone, Copy)]
 pub(super) struct Memory<'a> {
     pub(super) ranges: &'a [Range<usize>],
-    pub(super) weights: &'a [f32],
+    pub(super) values: &'a [f32],
 }
 
 impl Memory<'_> {
     pub(super) fn of(&self, layer: usize) -> &[f32] {
-        &self.weights[self.ranges[layer].clone()]
+        &self.values[self.ranges[layer].clone()]
     }
 }
 

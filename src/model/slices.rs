@@ -65,8 +65,8 @@ impl Network {
         let (count, last) = (self.cut(pass.batch), self.layers().len() - 1);
         let up = Up {
             input: self.input.n(),
-            w: Memory { ranges: &self.weights, weights },
-            b: Memory { ranges: &self.buffers, weights: buffers },
+            w: Memory { ranges: &self.weights, values: weights },
+            b: Memory { ranges: &self.buffers, values: buffers },
             stops: &self.stops,
             tensors: &self.tensors,
         };
@@ -94,7 +94,7 @@ impl Network {
     /// `from` to the last with the gradient and returns the sum of its squares. Layers before `from` are not touched.
     pub fn descend(&mut self, pass: &Pass, weights: &[f32], from: usize, dweights: &mut [f32]) -> f64 {
         let (count, len) = (self.cut(pass.batch), self.weights_len());
-        let w = Memory { ranges: &self.weights, weights };
+        let w = Memory { ranges: &self.weights, values: weights };
         let replicas = &mut self.replicas[..count];
         let part = |i: usize, images: usize| Pass { batch: images, slice: i as u64, ..*pass };
         // Where nobody wants the gradient of the input, nothing is left to compute for all slices.
@@ -205,8 +205,8 @@ impl Network {
         self.replicate(together * workers);
         let up = Up {
             input: self.input.n(),
-            w: Memory { ranges: &self.weights, weights },
-            b: Memory { ranges: &self.buffers, weights: buffers },
+            w: Memory { ranges: &self.weights, values: weights },
+            b: Memory { ranges: &self.buffers, values: buffers },
             stops: &self.stops,
             tensors: &self.tensors,
         };
@@ -297,7 +297,7 @@ impl Up<'_> {
                 replica.tell_forward(stop.layer, told)
             });
             if !stop.meeting {
-                afferents::project(replicas, stop.layer, &self.tensors[stop.tensors.clone()], self.w.weights);
+                afferents::project(replicas, stop.layer, &self.tensors[stop.tensors.clone()], self.w.values);
             }
             stopped = Some((stop.layer, told));
         }
