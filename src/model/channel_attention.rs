@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::kernels::attention::{pool_pixels, scale_maps, scale_maps_dgate, scale_maps_dx};
 use crate::kernels::gate_mlp::{GateShape, GateWeights, gate, gate_backward};
 use crate::kernels::lateral::MapShape;
+use std::ops::Range;
 
 /// The row of `LAYERS`.
 pub const KIND: LayerKind = LayerKind {
@@ -22,6 +23,8 @@ struct ChannelAttention {
     shape: Shape,
     /// Hidden units J.
     n_hidden: usize,
+    /// Where each tensor lies in the weights (4).
+    ranges: Vec<Range<usize>>,
     /// Means and maxima `(C, 2, B)`.
     pools: Aligned,
     /// Pixel of each maximum `(C, B)`.
@@ -45,9 +48,10 @@ struct ChannelAttention {
 fn build(params: &mut Params, input: Shape) -> Result<Box<dyn Layer>> {
     let n_hidden = (input.c / params.size("reduction", 4)?).max(1);
     params.finish()?;
-    Ok(Box::new(ChannelAttention {
+    let mut layer = ChannelAttention {
         shape: input,
         n_hidden,
+        ranges: Vec::new(),
         pools: Aligned::default(),
         peak: Vec::new(),
         hidden: Aligned::default(),
@@ -55,7 +59,9 @@ fn build(params: &mut Params, input: Shape) -> Result<Box<dyn Layer>> {
         dgate: Aligned::default(),
         dhidden: Aligned::default(),
         dpools: Aligned::default(),
-    }))
+    };
+    layer.ranges = tensor_ranges(&layer.tensors());
+    Ok(Box::new(layer))
 }
 
 impl ChannelAttention {
@@ -68,14 +74,12 @@ impl ChannelAttention {
     }
 
     fn weights<'a>(&self, weights: &'a [f32]) -> GateWeights<&'a [f32]> {
-        let ranges = tensor_ranges(&self.tensors());
-        let tensor = |i: usize| &weights[ranges[i].clone()];
+        let tensor = |i: usize| &weights[self.ranges[i].clone()];
         GateWeights { squeeze: tensor(0), squeeze_bias: tensor(1), excite: tensor(2), excite_bias: tensor(3) }
     }
 
     fn dweights<'a>(&self, dweights: &'a mut [f32]) -> GateWeights<&'a mut [f32]> {
-        let ranges = tensor_ranges(&self.tensors());
-        let tensors = dweights.get_disjoint_mut([0, 1, 2, 3].map(|i: usize| ranges[i].clone()));
+        let tensors = dweights.get_disjoint_mut([0, 1, 2, 3].map(|i: usize| self.ranges[i].clone()));
         let Ok([squeeze, squeeze_bias, excite, excite_bias]) = tensors else {
             panic!("dweights must hold the four tensors")
         };

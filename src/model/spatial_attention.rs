@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::kernels::attention::{pool_maps, scale_pixels, scale_pixels_dgate, scale_pixels_dx, sigmoid};
 use crate::kernels::lateral::MapShape;
 use crate::kernels::map_filter::{MAX_SIDE, filter_maps, filter_maps_dfilter, filter_maps_dmaps};
+use std::ops::Range;
 
 /// The row of `LAYERS`.
 pub const KIND: LayerKind = LayerKind {
@@ -22,6 +23,9 @@ struct SpatialAttention {
     shape: Shape,
     /// Filter side K, odd.
     k: usize,
+    /// Where the filter lies in the weights, and the bias.
+    filter: Range<usize>,
+    bias: usize,
     /// Means and maxima, in each row between K/2 columns of zeros `(H, 2, W + K - 1, B)`.
     pools: Aligned,
     /// Map of each maximum `(H, W, B)`.
@@ -47,15 +51,20 @@ fn build(params: &mut Params, input: Shape) -> Result<Box<dyn Layer>> {
             "mend the stem in the configuration",
         ));
     }
-    Ok(Box::new(SpatialAttention {
+    let mut layer = SpatialAttention {
         shape: input,
         k,
+        filter: 0..0,
+        bias: 0,
         pools: Aligned::default(),
         peak: Vec::new(),
         gate: Aligned::default(),
         d: Aligned::default(),
         dpools: Aligned::default(),
-    }))
+    };
+    let ranges = tensor_ranges(&layer.tensors());
+    (layer.filter, layer.bias) = (ranges[0].clone(), ranges[1].start);
+    Ok(Box::new(layer))
 }
 
 impl SpatialAttention {
@@ -94,8 +103,7 @@ impl Layer for SpatialAttention {
         self.pools.resize(map.h * 2 * (map.w + k - 1) * map.batch, 0.0);
         self.peak.resize(map.len(), 0);
         self.gate.resize(map.len(), 0.0);
-        let ranges = tensor_ranges(&self.tensors());
-        let (filter, bias) = (&weights[ranges[0].clone()], weights[ranges[1].start]);
+        let (filter, bias) = (&weights[self.filter.clone()], weights[self.bias]);
         pool_maps(map, k / 2, x, &mut self.pools, &mut self.peak);
         filter_maps(map, k, filter, bias, &self.pools, &mut self.gate);
         sigmoid(&mut self.gate);
@@ -115,12 +123,11 @@ impl Layer for SpatialAttention {
         let (map, k) = (self.map(pass.batch), self.k);
         self.d.resize(map.h * (map.w + k - 1) * map.batch, 0.0);
         self.dpools.resize(2 * map.len(), 0.0);
-        let ranges = tensor_ranges(&self.tensors());
         scale_pixels_dgate(map, k / 2, &self.gate, x, dy, &mut self.d);
-        let dbias = filter_maps_dfilter(map, k, &self.pools, &self.d, &mut dweights[ranges[0].clone()]);
-        dweights[ranges[1].start] = dbias;
+        let dbias = filter_maps_dfilter(map, k, &self.pools, &self.d, &mut dweights[self.filter.clone()]);
+        dweights[self.bias] = dbias;
         if let Some(dx) = dx {
-            filter_maps_dmaps(map, k, &weights[ranges[0].clone()], &self.d, &mut self.dpools);
+            filter_maps_dmaps(map, k, &weights[self.filter.clone()], &self.d, &mut self.dpools);
             scale_pixels_dx(map, &self.gate, &self.dpools, &self.peak, dy, dx);
         }
     }
