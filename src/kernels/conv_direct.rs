@@ -5,7 +5,6 @@
 //! never written: the micro-kernel walks the taps of a tile of output channels x lanes and reads each run where it lies.
 
 use super::conv::ConvShape;
-use super::dense::ROWS;
 use super::lanes::{LANES, ONE_REGISTER, REGISTER, Register, register_at};
 use super::threads::{for_pieces, for_plane_pieces};
 use std::ops::Range;
@@ -18,6 +17,11 @@ const TAPS_IN_CACHE: usize = 144;
 
 /// Lanes of padded rows that stay there: 20 KiB. Few input channels have whole rows in it, and long runs of stores.
 const LANES_IN_CACHE: usize = 5120;
+
+/// Output channels of the tallest tile; their weights are packed together, their weight gradients summed together. It
+/// decides how many sums are in registers, see [`WIDTH`], and into how many chunks of image rows a weight gradient is
+/// cut, that is, its last bits.
+pub(super) const BLOCK: usize = if ONE_REGISTER { 8 } else { 4 };
 
 /// Registers side by side: 8 x 3 sums, three inputs and one weight fill 28 of 32 registers of AVX-512, with 4 x 3 sums
 /// all 16 of AVX2.
@@ -102,7 +106,7 @@ pub(super) fn padded_place(shape: &ConvShape, batch: usize, scratch: &[f32]) -> 
 /// Output channels of the tile that starts where `left` channels are left.
 pub(super) fn tile_rows(left: usize) -> usize {
     match left {
-        _ if left >= ROWS => ROWS,
+        _ if left >= BLOCK => BLOCK,
         _ if left >= 4 => 4,
         _ if left >= 2 => 2,
         _ => 1,
@@ -112,14 +116,14 @@ pub(super) fn tile_rows(left: usize) -> usize {
 /// `packed`: for each tile of `R` output channels, `(taps, R)`, so that one tap's weights are contiguous.
 pub(super) fn pack(taps: usize, packed: &mut [f32], weight: impl Fn(usize, usize) -> f32 + Sync + Send) {
     let work = packed.len();
-    for_pieces(packed, ROWS * taps, work, |i, piece| {
+    for_pieces(packed, BLOCK * taps, work, |i, piece| {
         let channels = piece.len() / taps;
         let mut o = 0;
         while o < channels {
             let rows = tile_rows(channels - o);
             for (tap, block) in piece[o * taps..(o + rows) * taps].chunks_exact_mut(rows).enumerate() {
                 for (r, value) in block.iter_mut().enumerate() {
-                    *value = weight(i * ROWS + o + r, tap);
+                    *value = weight(i * BLOCK + o + r, tap);
                 }
             }
             o += rows;
@@ -193,7 +197,7 @@ impl Row<'_> {
         while c < planes.len() {
             let left = planes.len() - c;
             match tile_rows(left) {
-                n if n >= ROWS => self.channels::<ROWS, WIDTH>(o + c, &mut planes[c..]),
+                n if n >= BLOCK => self.channels::<BLOCK, WIDTH>(o + c, &mut planes[c..]),
                 4 => self.channels::<4, WIDTH>(o + c, &mut planes[c..]),
                 2 => self.channels::<2, TWO>(o + c, &mut planes[c..]),
                 _ => self.channels::<1, ONE>(o + c, &mut planes[c..]),

@@ -5,8 +5,7 @@
 //! [`super::conv_direct`], so that no tap leaves it; [`super::conv`] documents the shapes.
 
 use super::conv::ConvShape;
-use super::conv_direct::{pad, padded_len, padded_plane, padded_row, tile_rows};
-use super::dense::ROWS;
+use super::conv_direct::{BLOCK, pad, padded_len, padded_plane, padded_row, tile_rows};
 use super::lanes::{REGISTER, Register, load, register};
 use super::threads::for_pieces;
 use std::ops::Range;
@@ -28,13 +27,13 @@ pub(super) fn partial_len(shape: &ConvShape, chunks: usize) -> usize {
 /// Chunks of image rows whose weight gradients are summed apart: few where there are many output channels to
 /// share out, at most one per row.
 pub(super) fn chunks(shape: &ConvShape) -> usize {
-    let wanted = 32usize.div_ceil(shape.c_out.div_ceil(ROWS).max(1));
+    let wanted = 32usize.div_ceil(shape.c_out.div_ceil(BLOCK).max(1));
     shape.h.div_ceil(shape.rows_per(wanted))
 }
 
 /// Sums of one chunk.
 fn chunk_sums(shape: &ConvShape) -> usize {
-    shape.c_out.next_multiple_of(ROWS) * shape.taps()
+    shape.c_out.next_multiple_of(BLOCK) * shape.taps()
 }
 
 /// [`super::conv::backward_weights`] tap by tap, whatever the shape; `scratch` of [`scratch_len`].
@@ -56,11 +55,11 @@ pub(super) fn backward_weights_padded(
     partial: &mut [f32],
     dw: &mut [f32],
 ) {
-    let block = ROWS * shape.taps();
-    let blocks = shape.c_out.div_ceil(ROWS);
+    let block = BLOCK * shape.taps();
+    let blocks = shape.c_out.div_ceil(BLOCK);
     let rows = shape.rows_per(chunks);
     for_pieces(partial, block, shape.work() * batch, |i, sums| {
-        let (chunk, o) = (i / blocks, i % blocks * ROWS);
+        let (chunk, o) = (i / blocks, i % blocks * BLOCK);
         sums.fill(0.0);
         accumulate(shape, batch, dy, x, o, chunk * rows..((chunk + 1) * rows).min(shape.h), sums);
     });
@@ -73,20 +72,20 @@ pub(super) fn backward_weights_padded(
     });
 }
 
-/// Adds to `sums (ROWS, C_in, k, k)` the weight gradient of output channels from `o` over the image rows `rows`; `x` is
-/// padded.
+/// Adds to `sums (BLOCK, C_in, k, k)` the weight gradient of output channels from `o` over the image rows `rows`; `x`
+/// is padded.
 fn accumulate(shape: &ConvShape, batch: usize, dy: &[f32], x: &[f32], o: usize, rows: Range<usize>, sums: &mut [f32]) {
     let ConvShape { c_in, c_out, w, k, .. } = *shape;
     let taps = shape.taps();
     // Output channels of a tile, taps beside each other: 8 x 3 or 4 x 5 of 32 registers, half the channels of 16.
-    let (most, widest) = if k == 5 { (ROWS / 2, 5) } else { (ROWS, 3) };
+    let (most, widest) = if k == 5 { (BLOCK / 2, 5) } else { (BLOCK, 3) };
     let rows_per_block = (LANES_IN_CACHE / (w * batch).max(1)).max(1);
     for top in rows.clone().step_by(rows_per_block) {
         let rows = top..(top + rows_per_block).min(rows.end);
         let mut r = 0;
         // All taps of a tile one after the other: the `dy` of four channels, 32 KiB, stays in the first-level cache.
-        while r < ROWS.min(c_out - o) {
-            let tile = tile_rows((c_out - o).min(ROWS) - r).min(most);
+        while r < BLOCK.min(c_out - o) {
+            let tile = tile_rows((c_out - o).min(BLOCK) - r).min(most);
             for (i, ky) in (0..c_in).flat_map(|i| (0..k).map(move |ky| (i, ky))) {
                 let mut kx = 0;
                 while kx < k {
@@ -97,8 +96,8 @@ fn accumulate(shape: &ConvShape, batch: usize, dy: &[f32], x: &[f32], o: usize, 
                         (4, 5) => Place::correlate::<4, 5>,
                         (2, 5) => Place::correlate::<2, 5>,
                         (_, 5) => Place::correlate::<1, 5>,
-                        (n, 3) if n >= ROWS => Place::correlate::<ROWS, 3>,
-                        (n, _) if n >= ROWS => Place::correlate::<ROWS, 1>,
+                        (n, 3) if n >= BLOCK => Place::correlate::<BLOCK, 3>,
+                        (n, _) if n >= BLOCK => Place::correlate::<BLOCK, 1>,
                         (4, 3) => Place::correlate::<4, 3>,
                         (4, _) => Place::correlate::<4, 1>,
                         (2, 3) => Place::correlate::<2, 3>,
