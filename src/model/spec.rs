@@ -195,13 +195,13 @@ impl Params {
     /// Takes a number.
     ///
     /// # Errors
-    /// `Usage` if it is there but not a finite number.
+    /// `Usage` if it is there but not a number that is finite as an f32.
     pub fn number(&mut self, key: &str, default: f32) -> Result<f32> {
         match self.table.remove(key) {
             None => Ok(default),
             Some(Value::Integer(i)) => Ok(i as f32),
-            Some(Value::Float(f)) if f.is_finite() => Ok(f as f32),
-            Some(v) => Err(self.wrong(key, &v, "a number")),
+            Some(Value::Float(f)) if (f as f32).is_finite() => Ok(f as f32),
+            Some(v) => Err(self.wrong(key, &v, "a number within 3.4e38 of 0")),
         }
     }
 
@@ -224,5 +224,27 @@ impl Params {
             format!("stem: {}.{key} = {value}: expected {expected}", self.layer),
             "mend the stem in the configuration",
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 1e300 is finite, but not as an f32.
+    #[test]
+    fn a_number_that_is_none_or_infinite_is_refused() {
+        let number = |value: Value| {
+            let table = [("layer".to_owned(), "lateral_inhibition".into()), ("strength".to_owned(), value)];
+            Params::new(table.into_iter().collect()).unwrap().number("strength", 0.2)
+        };
+        for value in [1e300, -1e300, 3.5e38, f64::INFINITY, f64::NAN] {
+            let error = number(value.into()).unwrap_err();
+            let part = "stem: lateral_inhibition.strength";
+            assert!(error.exit_code() == 2 && error.to_string().contains(part), "{error}");
+        }
+        assert!(number("0.2".into()).is_err());
+        assert_eq!(number(3.4e38.into()).unwrap(), 3.4e38);
+        assert_eq!(number(2.into()).unwrap(), 2.0);
     }
 }
