@@ -204,6 +204,19 @@ pub(super) fn tensors_of(tensors: &[Tensor], layer: usize) -> Range<usize> {
     tensors.partition_point(|t| t.layer < layer)..tensors.partition_point(|t| t.layer <= layer)
 }
 
+/// Refuses a network which `layer` brings to at least so many parameters, if those are more than fit.
+///
+/// # Errors
+/// `Usage`.
+pub(super) fn check_parameters(layer: &str, parameters: usize) -> Result<()> {
+    if parameters <= MAX_PARAMETERS {
+        return Ok(());
+    }
+    let what = format!("layer \"{layer}\" brings the network to {parameters} parameters");
+    let remedy = format!("at most {MAX_PARAMETERS} fit: fewer units or filters, or a max_pool before them");
+    Err(Error::usage(what, remedy))
+}
+
 /// What the layers so far need.
 struct Size {
     batch: usize,
@@ -221,11 +234,7 @@ impl Size {
         let Shape { c, h, w } = layer.output();
         self.parameters = self.parameters.saturating_add(weights);
         self.activity = self.activity.saturating_add(product(&[c, h, w, self.batch]));
-        if self.parameters > MAX_PARAMETERS {
-            let what = format!("layer \"{}\" brings the network to {} parameters", layer.name(), self.parameters);
-            let remedy = format!("at most {MAX_PARAMETERS} fit: fewer units or filters, or a max_pool before them");
-            return Err(Error::usage(what, remedy));
-        }
+        check_parameters(layer.name(), self.parameters)?;
         if self.activity > MAX_ACTIVITY {
             let what = format!("layer \"{}\" brings a batch to {} neurons", layer.name(), self.activity);
             return Err(Error::usage(what, format!("at most {MAX_ACTIVITY} fit: fewer filters or a smaller batch")));
@@ -257,25 +266,31 @@ fn xxhash_name(name: &str) -> u64 {
 mod tests {
     use super::*;
     use crate::config::{Overrides, effective};
+    use crate::connectome;
     use crate::model::presets::preset;
 
+    /// Says that the preset `bionic` with this stem, this batch and these settings of the column is refused.
     #[track_caller]
-    fn refused(stem: &str, batch: usize, part: &str) {
-        let sets = vec![format!("stem=[{stem}]"), format!("batch={batch}")];
+    fn refused(stem: &str, batch: usize, column: &[&str], part: &str) {
+        let column = column.iter().map(|&s| s.to_owned());
+        let sets = [format!("stem=[{stem}]"), format!("batch={batch}")].into_iter().chain(column).collect();
         let config = effective(&preset("bionic").unwrap(), &Overrides { sets, ..Overrides::default() }).unwrap();
-        let error = Network::build(&config, None).err().unwrap();
+        let wiring = connectome::load(&config.connectome).unwrap();
+        let error = Network::build(&config, Some(&wiring)).err().unwrap();
         assert!(error.exit_code() == 2 && error.to_string().contains(part), "{error}");
     }
 
-    /// The first needs 13 TB: the program aborted.
+    /// The first needs 13 TB: the program aborted. The last listed what each neuron sees, tens of GB.
     #[test]
     fn a_network_beyond_all_memory_is_refused_before_it_is_allocated() {
-        refused(&"{layer=\"dense\", units=1048576},".repeat(3), 1, "layer \"dense\" brings the network to");
-        refused(&"{layer=\"conv\", filters=1048576, kernel=31},".repeat(3), 1, "parameters");
-        refused("{layer=\"conv\", filters=64}", 65_536, "a smaller batch");
-        refused(&"{layer=\"conv\", filters=16384, kernel=31},".repeat(2), 1, "parameters");
+        refused(&"{layer=\"dense\", units=1048576},".repeat(3), 1, &[], "layer \"dense\" brings the network to");
+        refused(&"{layer=\"conv\", filters=1048576, kernel=31},".repeat(3), 1, &[], "parameters");
+        refused("{layer=\"conv\", filters=64}", 65_536, &[], "a smaller batch");
+        refused(&"{layer=\"conv\", filters=16384, kernel=31},".repeat(2), 1, &[], "parameters");
         let pooled =
             "{layer=\"max_pool\", size=16},{layer=\"conv\",filters=1048576},{layer=\"channel_attention\", reduction=1}";
-        refused(pooled, 1, "layer \"channel_attention\" brings the network to");
+        refused(pooled, 1, &[], "layer \"channel_attention\" brings the network to");
+        let sees_all = ["column.input=\"retinotopic\"", "column.receptive_field=1.0"];
+        refused("{layer=\"conv\", filters=1024}", 1, &sees_all, "layer \"column\" brings the network to");
     }
 }

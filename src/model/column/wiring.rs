@@ -7,14 +7,16 @@ use super::{Column, Source};
 use crate::config::Config;
 use crate::connectome::{Connectome, Polarity, Synapses};
 use crate::error::{Error, Result};
+use crate::model::network::check_parameters;
 use crate::model::{Init, Role, Shape, TensorSpec};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Builds the column that `config.column` describes, wired by `connectome`, for features of shape `input`.
 ///
 /// # Errors
 /// `Input` if a lamina has no excitatory cell or two consecutive laminae are not connected;
-/// `Usage` if the configuration names a lamina that the connectome lacks.
+/// `Usage` if the configuration names a lamina that the connectome lacks, or the neurons see more than fits.
 pub fn build(config: &Config, connectome: &Connectome, input: Shape) -> Result<Column> {
     refuse_repeats("column.laminae", &config.column.laminae)?;
     refuse_repeats("column.readout", &config.column.readout)?;
@@ -177,6 +179,9 @@ impl Builder<'_> {
 
     /// Each neuron sees all channels of a square of the visual field, centred where its place in the cortical sheet
     /// (x and z, rescaled to the field) puts it; a neuron without a position is placed on a regular grid.
+    ///
+    /// # Errors
+    /// `Usage` for more pairs than parameters fit, before they are listed.
     fn retinotopic(&self, post: &[usize]) -> Result<Synapses> {
         let Shape { c, h, w } = self.input;
         let side = (post.len() as f32).sqrt().ceil().max(1.0);
@@ -194,20 +199,23 @@ impl Builder<'_> {
             let high = ((centre + half) * size as f32).round().clamp(low as f32 + 1.0, size as f32) as usize;
             low..high
         };
-        let mut connections = Vec::new();
-        for i in 0..post.len() {
+        let field = |i: usize| {
             let centre = match place(i) {
                 Some(p) => [(p[0] - x.0) / x.1, (p[1] - z.0) / z.1],
                 None => [(i as f32 % side + 0.5) / side, ((i as f32 / side).floor() + 0.5) / side],
             };
-            for channel in 0..c {
-                for row in span(centre[1], h) {
-                    for col in span(centre[0], w) {
-                        connections.push((i, (channel * h + row) * w + col, 1));
-                    }
-                }
-            }
-        }
+            (span(centre[1], h), span(centre[0], w))
+        };
+        let fields: Vec<(Range<usize>, Range<usize>)> = (0..post.len()).map(field).collect();
+        let seen =
+            |(rows, cols): &(Range<usize>, Range<usize>)| c.saturating_mul(rows.len()).saturating_mul(cols.len());
+        check_parameters("column", fields.iter().map(seen).fold(0, usize::saturating_add))?;
+        let connections = fields.iter().enumerate().flat_map(|(i, (rows, cols))| {
+            let pixels = (0..c).flat_map(move |channel| {
+                rows.clone().flat_map(move |row| cols.clone().map(move |col| (channel * h + row) * w + col))
+            });
+            pixels.map(move |pixel| (i, pixel, 1))
+        });
         Synapses::from_connections(post.len(), self.input.n(), connections)
             .map_err(|e| Error::other(format!("retinotopic projection: {e}"), "use a smaller column.receptive_field"))
     }
