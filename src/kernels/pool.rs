@@ -235,6 +235,7 @@ pub fn max_pool_reference(shape: PoolShape, x: &[f32], y: &mut [f32], place: &mu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::parity::BATCHES;
     use crate::rng::Rng;
 
     #[test]
@@ -256,37 +257,40 @@ mod tests {
 
     #[test]
     fn pooling_equals_its_reference() {
+        let pools = [1, 2].map(|n| threads::pool(n).unwrap());
         for (c, h, w) in [(1, 1, 1), (3, 5, 7), (2, 6, 4), (1, 9, 3)] {
-            for side in [1, 2, 3, 5] {
-                for batch in [1, 2, 7, 8, 9, 16, 17, 33] {
-                    let shape = PoolShape { c, h, w, side, batch };
-                    let mut rng = Rng::stream(1, "pool", &[]);
-                    // Few different values, so that there are ties.
-                    let x: Vec<f32> = (0..shape.pre()).map(|_| rng.below(5) as f32 - 2.0).collect();
-                    let (mut y, mut place) = (vec![f32::NAN; shape.post()], vec![255; shape.post()]);
-                    let (mut y_want, mut place_want) = (y.clone(), place.clone());
-                    max_pool(shape, false, &x, &mut y, &mut place);
-                    max_pool_reference(shape, &x, &mut y_want, &mut place_want);
-                    assert_eq!((&y, &place), (&y_want, &place_want), "{shape:?}");
-
-                    let mut dx = vec![f32::NAN; shape.pre()];
-                    max_pool_backward(shape, &y, &place, &mut dx);
-                    let kept: f32 = dx.iter().sum();
-                    assert_eq!(kept, y.iter().sum::<f32>(), "{shape:?}: the gradient is moved, not changed");
-                    assert!(dx.iter().zip(&x).all(|(&d, &x)| d == 0.0 || d == x), "{shape:?}");
-
-                    let (mut y, mut place) = (vec![f32::NAN; shape.post()], vec![254; shape.post()]);
-                    let mut dx = vec![f32::NAN; shape.pre()];
-                    max_pool(shape, true, &x, &mut y, &mut place);
-                    y_want.iter_mut().for_each(|y| *y = y.max(0.0));
-                    assert_eq!(y, y_want, "{shape:?}: rectified");
-                    let mut dx_want = vec![f32::NAN; shape.pre()];
-                    max_pool_backward(shape, &y_want, &place_want, &mut dx_want);
-                    max_pool_backward(shape, &vec![1.0; y.len()], &place, &mut dx);
-                    let passed = dx_want.iter().map(|d| f32::from(*d > 0.0));
-                    assert!(dx.iter().copied().eq(passed), "{shape:?}: gradient where the output is above 0");
-                }
+            for (side, batch) in [1, 2, 3, 5].into_iter().flat_map(|side| BATCHES.map(|batch| (side, batch))) {
+                pools.iter().for_each(|pool| pool.run(|| compare(PoolShape { c, h, w, side, batch })));
             }
         }
+    }
+
+    /// A pass forward and back, and one that is rectified, against the reference.
+    fn compare(shape: PoolShape) {
+        let mut rng = Rng::stream(1, "pool", &[]);
+        // Few different values, so that there are ties.
+        let x: Vec<f32> = (0..shape.pre()).map(|_| rng.below(5) as f32 - 2.0).collect();
+        let (mut y, mut place) = (vec![f32::NAN; shape.post()], vec![255; shape.post()]);
+        let (mut y_want, mut place_want) = (y.clone(), place.clone());
+        max_pool(shape, false, &x, &mut y, &mut place);
+        max_pool_reference(shape, &x, &mut y_want, &mut place_want);
+        assert_eq!((&y, &place), (&y_want, &place_want), "{shape:?}");
+
+        let mut dx = vec![f32::NAN; shape.pre()];
+        max_pool_backward(shape, &y, &place, &mut dx);
+        let kept: f32 = dx.iter().sum();
+        assert_eq!(kept, y.iter().sum::<f32>(), "{shape:?}: the gradient is moved, not changed");
+        assert!(dx.iter().zip(&x).all(|(&d, &x)| d == 0.0 || d == x), "{shape:?}");
+
+        let (mut y, mut place) = (vec![f32::NAN; shape.post()], vec![254; shape.post()]);
+        let mut dx = vec![f32::NAN; shape.pre()];
+        max_pool(shape, true, &x, &mut y, &mut place);
+        y_want.iter_mut().for_each(|y| *y = y.max(0.0));
+        assert_eq!(y, y_want, "{shape:?}: rectified");
+        let mut dx_want = vec![f32::NAN; shape.pre()];
+        max_pool_backward(shape, &y_want, &place_want, &mut dx_want);
+        max_pool_backward(shape, &vec![1.0; y.len()], &place, &mut dx);
+        let passed = dx_want.iter().map(|d| f32::from(*d > 0.0));
+        assert!(dx.iter().copied().eq(passed), "{shape:?}: gradient where the output is above 0");
     }
 }
