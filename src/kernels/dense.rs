@@ -62,11 +62,14 @@ pub fn backward_bias(n: usize, batch: usize, dy: &[f32], db: &mut [f32]) {
     assert_eq!(db.len(), n, "db must be (N)");
     let rows = 64;
     for_pieces(db, rows, n * batch, |i, piece| {
-        for (r, db) in piece.iter_mut().enumerate() {
-            let row = &dy[(i * rows + r) * batch..][..batch];
-            let (vectors, rest) = row.as_chunks::<LANES>();
-            let sum = vectors.iter().fold(f32x16::ZERO, |sum, v| sum + f32x16::new(*v));
-            *db = sum.reduce_add() + rest.iter().sum::<f32>();
+        let mut r = 0;
+        while r < piece.len() {
+            let (left, dy, db) = (piece.len() - r, &dy[(i * rows + r) * batch..], &mut piece[r..]);
+            r += match left {
+                _ if left >= 4 => sum_rows::<4>(batch, dy, db),
+                _ if left >= 2 => sum_rows::<2>(batch, dy, db),
+                _ => sum_rows::<1>(batch, dy, db),
+            };
         }
     });
 }
@@ -124,6 +127,27 @@ pub(super) enum Left<'a> {
     Rows(&'a [f32]),
     /// Column by column: element `(m, k)` is `a[k * M + m]`.
     Columns(&'a [f32]),
+}
+
+/// The sums of the first `R` rows of `dy (N, B)`, to `db`; returns `R`. Each is one chain of additions, whose latency
+/// those of the other rows hide.
+fn sum_rows<const R: usize>(batch: usize, dy: &[f32], db: &mut [f32]) -> usize {
+    let vectors = batch / LANES;
+    let (mut rows, mut rests): ([&[[f32; LANES]]; R], [&[f32]; R]) = ([&[]; R], [&[]; R]);
+    for r in 0..R {
+        let (row, rest) = dy[r * batch..][..batch].as_chunks();
+        (rows[r], rests[r]) = (&row[..vectors], rest);
+    }
+    let mut sums = [f32x16::ZERO; R];
+    for v in 0..vectors {
+        for r in 0..R {
+            sums[r] += f32x16::new(rows[r][v]);
+        }
+    }
+    for r in 0..R {
+        db[r] = sums[r].reduce_add() + rests[r].iter().sum::<f32>();
+    }
+    R
 }
 
 /// The rest of a product `out (M, N) = a (M, K) * x (K, N)`, plus `bias (M)`.
@@ -322,6 +346,20 @@ mod tests {
                 |db| backward_bias(post, b, &dy, db),
                 |db| backward_bias_reference(post, b, &dy, db),
             );
+        }
+    }
+
+    #[test]
+    fn the_sum_of_a_row_does_not_depend_on_those_beside_it() {
+        let b = 3 * LANES + 5;
+        for post in SIZES {
+            let (dy, mut db) = (random("dy", post * b), vec![f32::NAN; post]);
+            backward_bias(post, b, &dy, &mut db);
+            for (row, db) in dy.chunks_exact(b).zip(&db) {
+                let mut alone = [f32::NAN];
+                backward_bias(1, b, row, &mut alone);
+                assert_eq!(alone[0].to_bits(), db.to_bits(), "{post} rows");
+            }
         }
     }
 
