@@ -220,22 +220,25 @@ impl Population {
         for buffer in [&mut *dv, &mut *du, &mut *da] {
             buffer.resize(len, 0.0);
         }
-        elementwise::relu_backward(y, dy, dv);
-        if let Some(n) = self.norm {
-            du.copy_from_slice(dv);
-            let (d_gain, d_bias) = pair(dweights, &ranges[n.gain], &ranges[n.bias]);
-            norm::layer_norm_backward(
-                self.n,
-                batch,
-                v,
-                w(n.gain),
-                &mean[..batch],
-                &inv_sd[..batch],
-                du,
-                dv,
-                d_gain,
-                d_bias,
-            );
+        match self.norm {
+            Some(n) => {
+                // Until the gradient of v is known, du has that of the norm's output.
+                elementwise::relu_backward(y, dy, du);
+                let (d_gain, d_bias) = pair(dweights, &ranges[n.gain], &ranges[n.bias]);
+                norm::layer_norm_backward(
+                    self.n,
+                    batch,
+                    v,
+                    w(n.gain),
+                    &mean[..batch],
+                    &inv_sd[..batch],
+                    du,
+                    dv,
+                    d_gain,
+                    d_bias,
+                );
+            }
+            None => elementwise::relu_backward(y, dy, dv),
         }
         // From here dv is the gradient of v; du becomes that of u', then of u.
         match &mut self.inhibition {
