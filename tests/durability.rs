@@ -540,7 +540,8 @@ fn of_two_processes_that_start_in_one_folder_one_trains() {
 fn a_second_interrupt_ends_at_once() {
     let case = Case::new(&["epochs=40", SHORT[1]]);
     let out = case.place.run("hung");
-    let mut child = spawn(&case.call(&out, 1));
+    let flags: Vec<&str> = case.call(&out, 1).into_iter().filter(|flag| *flag != "--quiet").collect();
+    let mut child = spawn(&flags);
     wait_until(&mut child, || lines(&out) >= 1);
     // A log that is a pipe nobody reads: to open it never ends, like a disk that hangs.
     let (log, kept) = (out.join("metrics.jsonl"), out.join("kept.jsonl"));

@@ -84,16 +84,16 @@ pub struct Exported {
 /// `Io` if the files cannot be written.
 pub fn export(run: &Path, format: &str, out: Option<&Path>, warn: &mut dyn FnMut(&str)) -> Result<Exported> {
     let exporter = exporter(format)?;
-    let path = match out {
-        Some(path) => path.to_owned(),
-        None => default_path(run, exporter.name)?,
-    };
-    if !path.is_dir() {
-        store::refuse_other_kind(&path, exporter.name)?;
+    if let Some(path) = out.filter(|path| !path.is_dir()) {
+        store::refuse_other_kind(path, exporter.name)?;
     }
     let trained = load_best(run, warn)?;
     let contents = Contents::of(&trained);
     let files = (exporter.write)(&contents)?;
+    let path = match out {
+        Some(path) => path.to_owned(),
+        None => default_path(run, exporter.name)?,
+    };
     let bytes = match &files {
         Files::One(bytes) => bytes.len(),
         Files::Folder { files, .. } => files.iter().map(|(_, bytes)| bytes.len()).sum(),
