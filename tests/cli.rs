@@ -41,6 +41,10 @@ fn help_explains_every_command() {
         &["connectome", "--help"],
         &["connectome", "inspect", "--help"],
         &["connectome", "null", "--help"],
+        &["connectome", "convert", "--help"],
+        &["completions", "bash"],
+        &["man"],
+        &["man", "train"],
         &["study", "--help"],
         &["study", "-h"],
         &["lesion", "--help"],
@@ -54,6 +58,28 @@ fn help_explains_every_command() {
     }
     let version = bionic(folder.path(), &["--version"]).ok();
     assert_eq!(version, concat!("bionic-cpu ", env!("CARGO_PKG_VERSION"), "\n"));
+}
+
+#[test]
+fn shells_and_manuals_know_every_command() {
+    let folder = folder();
+    for shell in ["bash", "zsh", "fish"] {
+        let text = bionic(folder.path(), &["completions", shell]).ok();
+        assert!(["lesion", "connectome", "resume"].iter().all(|word| text.contains(word)), "{shell}");
+    }
+    let page = bionic(folder.path(), &["man", "train"]).ok();
+    assert!(page.contains(".TH") && page.contains("resume") && page.contains("learning_rate"), "{page}");
+    refused(folder.path(), &["man", "trian"], 2, &["trian", "train"]);
+}
+
+/// The embedded column as plain tables is the same network to the bit.
+#[test]
+fn a_converted_connectome_is_the_same() {
+    let folder = folder();
+    bionic(folder.path(), &["connectome", "convert", "column", "--out", "plain"]).ok();
+    let inspect = |source: &str| bionic(folder.path(), &["connectome", "inspect", source, "--json"]).json();
+    assert_eq!(inspect("plain"), inspect("column"));
+    refused(folder.path(), &["connectome", "import", "column", "--out", "plain"], 2, &["plain", "empty folder"]);
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! `connectome inspect`: what a connectome contains, before anything is trained with it. `connectome null`: what it is
-//! compared with.
+//! `connectome inspect`: what a connectome contains, before anything is trained with it. `connectome convert`: the same as
+//! plain tables. `connectome null`: what it is compared with.
 
 use super::output;
 use super::train::DEFAULT_PRESET;
@@ -8,7 +8,7 @@ use crate::connectome::{Connectome, NULL_WIRINGS, load, summary, write_folder};
 use crate::error::{Error, Result};
 use crate::model::presets::preset;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Flags of `connectome`.
 #[derive(clap::Args)]
@@ -21,6 +21,9 @@ pub struct Args {
 enum Action {
     /// Neurons by type and lamina, synapses, density by pair of laminae, fan-in and fan-out
     Inspect(Inspect),
+    /// Write a connectome as the plain tables that every command reads
+    #[command(visible_alias = "import")]
+    Convert(Convert),
     /// Write a null wiring of a connectome as a folder that every command reads
     Null(Null),
 }
@@ -49,6 +52,19 @@ struct Inspect {
     json: bool,
 }
 
+/// Flags of `connectome convert`.
+#[derive(clap::Args)]
+struct Convert {
+    #[command(flatten)]
+    source: Source,
+    /// Folder to write neurons.csv, connections.csv and about.toml into, new or empty
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
 /// Flags of `connectome null`.
 #[derive(clap::Args)]
 struct Null {
@@ -68,7 +84,7 @@ struct Null {
     json: bool,
 }
 
-/// Prints the summary of a connectome, or of the null wiring that it has written.
+/// Prints the summary of a connectome, of the one that it has written if it has.
 ///
 /// # Errors
 /// `Input` for a connectome that cannot be used; `Usage` for an unknown null wiring or a folder that is not empty; `Io` if
@@ -77,17 +93,20 @@ pub fn run(args: &Args) -> Result<()> {
     match &args.action {
         Action::Inspect(args) => print(&load(&args.source.config()?)?, args.json),
         Action::Null(args) => {
-            let null = load(&args.source.config()?)?.rewired(&args.wiring, args.seed)?;
-            if fs::read_dir(&args.out).map_or(args.out.exists(), |mut entries| entries.next().is_some()) {
-                return Err(Error::usage(
-                    format!("--out {}: it is no empty folder", args.out.display()),
-                    "name a new folder",
-                ));
-            }
-            write_folder(&null, &args.out)?;
-            print(&null, args.json)
+            write(&load(&args.source.config()?)?.rewired(&args.wiring, args.seed)?, &args.out, args.json)
         }
+        Action::Convert(args) => write(&load(&args.source.config()?)?, &args.out, args.json),
     }
+}
+
+/// Writes the tables of a connectome into the folder `out` and prints its summary.
+fn write(connectome: &Connectome, out: &Path, json: bool) -> Result<()> {
+    if fs::read_dir(out).map_or(out.exists(), |mut entries| entries.next().is_some()) {
+        let what = format!("--out {}: it is no empty folder", out.display());
+        return Err(Error::usage(what, "name a new folder"));
+    }
+    write_folder(connectome, out)?;
+    print(connectome, json)
 }
 
 impl Source {

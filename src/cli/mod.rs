@@ -11,6 +11,7 @@ mod output;
 mod predict;
 mod progress;
 mod report;
+mod shell;
 mod signals;
 mod study;
 mod train;
@@ -21,7 +22,7 @@ use std::process::ExitCode;
 
 /// Train image classifiers wired like a measured piece of cortex, on the CPU
 #[derive(Parser)]
-#[command(name = "bionic-cpu", version, after_help = EXIT_CODES)]
+#[command(name = shell::NAME, version, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -50,6 +51,10 @@ enum Command {
     Study(study::Args),
     /// Version, vector instructions and threads of this program
     Info(info::Args),
+    /// Print completions for a shell
+    Completions(shell::Completions),
+    /// Print a manual page
+    Man(shell::Man),
 }
 
 const EXIT_CODES: &str = "\
@@ -83,6 +88,8 @@ pub fn main() -> ExitCode {
         Command::Connectome(args) => connectome::run(&args),
         Command::Study(args) => study::run(&args, cli.quiet),
         Command::Info(args) => info::run(&args),
+        Command::Completions(args) => shell::completions(&args),
+        Command::Man(args) => shell::man(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

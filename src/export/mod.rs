@@ -80,7 +80,8 @@ pub struct Exported {
 /// replaced at once; after an error it is as it was. `warn` is told of damage to the run that did no harm.
 ///
 /// # Errors
-/// `State` for a run that cannot be used, `Usage` for an unknown format or a layer that the format cannot express,
+/// `State` for a run that cannot be used, `Usage` for an unknown format, an `out` that is there and of another kind or a
+/// layer that the format cannot express,
 /// `Io` if the files cannot be written.
 pub fn export(run: &Path, format: &str, out: Option<&Path>, warn: &mut dyn FnMut(&str)) -> Result<Exported> {
     let exporter = exporter(format)?;
