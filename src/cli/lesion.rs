@@ -38,7 +38,7 @@ pub struct Args {
     /// Silence N random ones of the selected cells instead of all; may be repeated
     #[arg(long, value_name = "N")]
     random: Vec<usize>,
-    /// Draws of random cells for each lesion, or for each --random [default: 20; none for single neurons]
+    /// Draws of random cells for each lesion, or for each --random [default: 40; none for single neurons]
     #[arg(long, value_name = "R")]
     repeats: Option<usize>,
     /// What the random cells of a draw have in common with those that they stand for; several parted by commas
@@ -72,8 +72,10 @@ neurons that they inhibit. Cells that the network does not have (unsure types, i
 counted and change nothing. The weights are those of the best epoch; nothing is trained again.
 
 Each lesion is compared with --repeats draws of as many random cells of the same polarity, and with as many draws within
-the same laminae, out of all that the network has, those of the lesion among them. p is the part of the draws that are at
-least as extreme, (k + 1) / (R + 1), one-sided, not corrected for the number of lesions.
+the same laminae, out of all that the network has, those of the lesion among them. p is two-sided, for nobody chose the
+side beforehand: twice (k + 1) / (R + 1) for the k of R draws that are at least as extreme on the side shown (more: the
+lesion costs more than random cells; less), at most 1. It is not corrected for the number of lesions. p_more and p_less in
+--json are one-sided.
 
 RUN/lesions.csv gets a row for each lesion and each draw, with the identifiers of the silenced cells; rows of the same
 lesion, split and data are replaced, others of the same weights stay. RUN/tuning.csv gets a row for each neuron of the

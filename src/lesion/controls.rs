@@ -129,6 +129,15 @@ pub struct Controls {
     pub p_less: Option<f64>,
 }
 
+impl Controls {
+    /// `more` or `less`, what the lesion costs beside random neurons, and p of no difference: two-sided, for nobody chose the
+    /// side before looking.
+    pub fn told(&self) -> Option<(&'static str, f64)> {
+        let (more, less) = (self.p_more?, self.p_less?);
+        Some((if more <= less { "more" } else { "less" }, (2.0 * more.min(less)).min(1.0)))
+    }
+}
+
 /// The lesions among rows of one network and one set of images, each with its controls, in the order of the rows.
 pub fn effects(rows: &[Lesion]) -> Vec<Effect> {
     let mut selectors: Vec<&str> = Vec::new();

@@ -45,7 +45,7 @@ use std::path::{Path, PathBuf};
 use subject::{Role, Subject};
 
 /// Draws of controls for each lesion of several neurons, where nothing else is asked for.
-pub const REPEATS: usize = 20;
+pub const REPEATS: usize = 40;
 /// Name of the table of lesions in a run's folder.
 pub const LESIONS: &str = "lesions.csv";
 /// Name of the table of tuning in a run's folder.

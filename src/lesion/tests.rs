@@ -363,6 +363,7 @@ fn p_is_the_rank_among_the_draws() {
     assert_eq!((found[0].controls.len(), c.matched), (1, Some(Match::Lamina)));
     // 0.35 and 0.30 cost as much or more; 0.45, 0.40 and 0.35 as much or less.
     assert_eq!((c.repeats, c.p_more, c.p_less), (4, Some(3.0 / 5.0), Some(4.0 / 5.0)));
+    assert_eq!(c.told(), Some(("more", 1.0)));
     assert!((c.accuracy_change_mean + 0.125).abs() < 1e-12, "{c:?}");
     // Deviations 0.075, 0.025, -0.025, -0.075: squares 0.0125 over 3.
     assert!((c.accuracy_change_sd.unwrap() - (0.0125f64 / 3.0).sqrt()).abs() < 1e-12, "{c:?}");

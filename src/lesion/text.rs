@@ -60,7 +60,7 @@ impl Report {
             text += &format!("not in the network, so without effect: {}\n", absent.join(", "));
         }
         if self.lesions.iter().any(|e| e.lesion.is_some() && !e.controls.is_empty()) {
-            text += "p: one-sided, by rank among the draws, not corrected for the number of lesions; ";
+            text += "p: two-sided, by rank among the draws, not corrected for the number of lesions; ";
             text += "-: it takes all cells of its kind\n";
         }
         text
@@ -96,7 +96,7 @@ fn table(shown: &[&Effect], columns: &[Option<Match>]) -> String {
         for kind in columns {
             let controls = e.controls.iter().find(|c| c.matched == *kind);
             let none = if e.lesion.as_ref().is_some_and(|l| l.excitatory + l.inhibitory > 0) { "-" } else { "" };
-            let [change, p] = controls.map_or([none.to_owned(), String::new()], |c| [spread(c), verdict(e, c)]);
+            let [change, p] = controls.map_or([none.to_owned(), String::new()], |c| [spread(c), verdict(c)]);
             text += &format!(" {change:>14} {p:>10}");
         }
         // Of draws alone, their mean.
@@ -118,7 +118,6 @@ fn spread(c: &Controls) -> String {
 }
 
 /// Whether the lesion costs more or less than the draws, and how far out it is.
-fn verdict(e: &Effect, c: &Controls) -> String {
-    let (Some(lesion), Some(more), Some(less)) = (&e.lesion, c.p_more, c.p_less) else { return String::new() };
-    if lesion.accuracy_change < c.accuracy_change_mean { format!("more {more:.3}") } else { format!("less {less:.3}") }
+fn verdict(c: &Controls) -> String {
+    c.told().map_or_else(String::new, |(side, p)| format!("{side} {p:.3}"))
 }

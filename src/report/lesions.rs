@@ -199,11 +199,7 @@ fn accuracy(page: &mut Page, all: &[Effect], shown: &[&Effect], names: &[String]
             let at = if kinds.len() == 2 { y + [-5.0, 5.0][k] } else { y };
             plot.whisker(at, c.accuracy_change_range.map(|v| 100.0 * v), random);
             plot.svg.dot((plot.x.at(100.0 * c.accuracy_change_mean), at), 3.5, &means[k]);
-            let text = match (c.p_more, c.p_less) {
-                (Some(more), Some(less)) if more <= less => format!("{} more", fixed(more, 3)),
-                (_, Some(less)) => format!("{} less", fixed(less, 3)),
-                _ => String::new(),
-            };
+            let text = c.told().map_or_else(String::new, |(side, p)| format!("{} {side}", fixed(p, 3)));
             plot.svg.text(column(k), y + 4.5, Anchor::Start, PLAIN, &text);
         }
     }
@@ -211,8 +207,8 @@ fn accuracy(page: &mut Page, all: &[Effect], shown: &[&Effect], names: &[String]
         &[plot.svg],
         &format!(
             "Change of accuracy while the named neurons (in brackets: how many of them the network has) are silent, beside \
-             random neurons. p: that random neurons cost as much (more: the lesion costs more than their mean) or as little \
-             (less), one-sided, by rank among the draws, not corrected for the number of lesions.{more}"
+             random neurons. p: that the lesion costs as much as random neurons (more, less: what it costs beside them), \
+             two-sided, by rank among the draws, not corrected for the number of lesions.{more}"
         ),
         numbers,
     );
