@@ -1,7 +1,7 @@
 //! The network: a stem from the configuration, the column, and a linear read-out, run forward and backward.
 
 use super::replica::Replica;
-use super::{Layer, Params, Shape, TensorSpec, afferents, column, dense, layer_kind, tensor_ranges};
+use super::{Layer, Operation, Params, Shape, TensorSpec, afferents, column, dense, layer_kind, tensor_ranges};
 use crate::aligned::Aligned;
 use crate::config::Config;
 use crate::connectome::Connectome;
@@ -81,6 +81,14 @@ impl Network {
             layers.push(layer);
         }
         if let Some(connectome) = connectome {
+            if config.column.inhibition == "interneurons" && !ends_in_rates(&layers) {
+                let what = "column.inhibition = interneurons: the stem may end below zero, and a rate below zero would turn \
+                            inhibition into excitation";
+                return Err(Error::usage(
+                    what,
+                    "end the stem with relu; max_pool, attention and dropout may follow it",
+                ));
+            }
             let column = column::build(config, connectome, shape)?;
             size.add(&column)?;
             shape = column.output();
@@ -199,6 +207,16 @@ impl Network {
     }
 }
 
+/// Whether what leaves the `layers` is never below zero: a ReLU, then nothing but layers that keep signs.
+fn ends_in_rates(layers: &[Box<dyn Layer>]) -> bool {
+    let keeps_signs = |operation: &Option<Operation>| {
+        use Operation::{ChannelAttention, Identity, MaxPool, SpatialAttention};
+        matches!(operation, Some(Identity | MaxPool { .. } | ChannelAttention | SpatialAttention))
+    };
+    let mut operations = layers.iter().rev().map(|layer| layer.operation());
+    operations.find(|o| !keeps_signs(o)).is_some_and(|o| matches!(o, Some(Operation::Relu)))
+}
+
 /// Where the tensors of `layer` are among `tensors`, which lie in the order of their layers; empty where it has none.
 pub(super) fn tensors_of(tensors: &[Tensor], layer: usize) -> Range<usize> {
     tensors.partition_point(|t| t.layer < layer)..tensors.partition_point(|t| t.layer <= layer)
@@ -278,6 +296,24 @@ mod tests {
         let wiring = connectome::load(&config.connectome).unwrap();
         let error = Network::build(&config, Some(&wiring)).err().unwrap();
         assert!(error.exit_code() == 2 && error.to_string().contains(part), "{error}");
+    }
+
+    /// A rate below zero would turn the inhibition of Dale's law into excitation.
+    #[test]
+    fn interneurons_want_a_stem_that_ends_in_rates() {
+        let config = preset("bionic-ei").unwrap();
+        let wiring = connectome::load(&config.connectome).unwrap();
+        let built = |stem: &str| {
+            let overrides = Overrides { sets: vec![format!("stem=[{stem}]")], ..Overrides::default() };
+            Network::build(&effective(&config, &overrides).unwrap(), Some(&wiring)).map(drop)
+        };
+        let conv = "{layer=\"conv\", filters=2}, {layer=\"max_pool\", size=4}";
+        for stem in ["", conv, &format!("{{layer=\"relu\"}}, {conv}")] {
+            let error = built(stem).unwrap_err();
+            assert!(error.exit_code() == 2 && error.to_string().contains("end the stem with relu"), "{error}");
+        }
+        built(&format!("{conv}, {{layer=\"relu\"}}")).unwrap();
+        built(&format!("{conv}, {{layer=\"relu\"}}, {{layer=\"channel_attention\"}}, {{layer=\"dropout\"}}")).unwrap();
     }
 
     /// The first needs 13 TB: the program aborted. The last listed what each neuron sees, tens of GB.
