@@ -43,8 +43,11 @@ pub const KEYS: &[Key] = &[
     key("augment.rotation_deg", "largest rotation either way, degrees"),
     key("augment.shift_px", "largest shift either way in x and in y, pixels"),
     key("augment.scale", "largest relative change of size"),
-    key("augment.brightness", "largest change of brightness, fraction of full range"),
-    key("augment.contrast", "largest relative change of contrast about the image's mean"),
+    key(
+        "augment.brightness",
+        "largest change of brightness, fraction of full range; undone if data.standardize = image",
+    ),
+    key("augment.contrast", "largest relative change of contrast about the image's mean; undone likewise"),
     key("augment.noise", "standard deviation of pixel noise, fraction of full range"),
     key("augment.erase", "probability of erasing one rectangle"),
     key("augment.erase_max_px", "largest side of the erased rectangle, pixels"),
@@ -87,7 +90,10 @@ pub const KEYS: &[Key] = &[
     key("learning.plateau_patience", "plateau: epochs without a better PublicTest loss"),
     key("learning.label_smoothing", "probability mass spread evenly over all classes"),
     key("learning.clip_norm", "largest norm of the whole gradient; 0 = no clipping"),
-    key("learning.early_stopping", "epochs without a better PublicTest accuracy before training stops; 0 = never"),
+    key(
+        "learning.early_stopping",
+        "epochs without a better epoch (PublicTest accuracy, then loss) before training stops; 0 = never",
+    ),
     key("plasticity.rule", "hebb, oja, bcm, softwta, subspace or none (homeostasis alone)"),
     key("plasticity.rate", "rate of the Hebbian step at the peak of the schedule"),
     key(

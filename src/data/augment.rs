@@ -14,10 +14,10 @@ const PER_DRAW: usize = 2;
 /// Changes `src` `(48, 48)` at random and writes pixel / 255 in `[0, 1]` to `out` `(48, 48)`.
 ///
 /// `out(p) = clamp(c (s(A p) - m) + m + b + n)`: `s` samples bilinearly with the border repeated, `A` is the inverse
-/// of flip, scale, rotation about the centre and shift; `m` is the mean of `src`, `c` contrast, `b` brightness, `n`
-/// noise. Last, one rectangle is filled with `m + b`. Everything is drawn in a fixed order from the stream `augment`
-/// of (`seed`, `epoch`, `image`), whether its strength is zero or not, so one strength does not move the others'
-/// draws.
+/// of scale, rotation about the centre, flip and shift; `m` is the mean of `src`, `c` contrast, `b` brightness, `n`
+/// noise. Last, one rectangle is filled with `m + b`. Standardising the image afterwards takes `b` and `c` out again, but
+/// for what was clamped. Everything is drawn in a fixed order from the stream `augment` of (`seed`, `epoch`, `image`),
+/// whether its strength is zero or not, so one strength does not move the others' draws.
 ///
 /// `config.enabled` is not looked at.
 ///

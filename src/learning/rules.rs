@@ -64,7 +64,7 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         name: "subspace",
-        doc: "Δw = η u (x − Wᵀ u), u the drive: neurons share out the principal subspace of their input (Oja 1989)",
+        doc: "Δw = η u (x − Wᵀ u), u the drive: neurons share out the principal subspace; not local to a synapse (Oja 1989)",
         needs_drive: true,
         subtracts: true,
         gate: subspace,

@@ -1,4 +1,5 @@
-//! `lateral_inhibition`: each unit is suppressed by its eight neighbours in the same feature map.
+//! `lateral_inhibition`: each unit less a share of the mean of its eight neighbours in the same feature map. A linear
+//! filter: behind a convolution, whose outputs have either sign, neighbours below zero raise a unit.
 
 use super::{Init, Layer, LayerKind, MapWise, Operation, Params, Pass, Role, Shape, TensorSpec};
 use crate::error::Result;

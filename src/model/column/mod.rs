@@ -9,7 +9,8 @@
 //! y  = ReLU(LayerNorm(inhibit(u')))
 //! ```
 //!
-//! Weights exist only at the synapses of the masks: CSR values `(S)`, in forward, backward and plasticity.
+//! Weights exist only at the synapses of the masks: CSR values `(S)`, in forward, backward and plasticity. Laminae are passed
+//! once, in order: connections back to an earlier one carry no weight.
 
 mod interneurons;
 mod population;

@@ -4,7 +4,8 @@
 //!
 //! - `graded` (BioNIC): v = u' (1 − γ n_i), n_i = inhibitory synapses onto neuron i / the lamina's maximum.
 //!   A learned γ has no bound (it may cross zero for a while early in training).
-//! - `interneurons` (DANN, Cornford et al. 2021, with measured masks): h = W_IX x + W_IE φ(u), s = W_EI h,
+//! - `interneurons` (after DANN, Cornford et al. 2021, with measured masks; α for each excitatory neuron and the floor are
+//!   ours, features and rates are 0 or above): h = W_IX x + W_IE φ(u), s = W_EI h,
 //!   v = g (u' − s) / (exp(α) s + floor) + b with every W ≥ 0: excitatory synapses never go negative, inhibitory
 //!   ones never positive, because strength and sign are kept apart, and the gains g and of LayerNorm stay at 0 or
 //!   above. The interneurons of a lamina inhibit that lamina; synapses of inhibitory cells across laminae, from L1 and
