@@ -173,6 +173,16 @@ pub fn max_pool_backward(shape: PoolShape, dy: &[f32], place: &[u8], dx: &mut [f
 /// The way back of a row of windows of side 2: `dy` and `place (W', B)`, `dx (2, 2 W', B)`.
 fn double_row(batch: usize, dy: &[f32], place: &[u8], dx: &mut [f32]) {
     let (top, low) = dx.split_at_mut(2 * dy.len());
+    if batch == LANES {
+        // A slice: whole vectors, without the bookkeeping of others, which took a third of the time.
+        let windows = dy.as_chunks::<LANES>().0.iter().zip(place.as_chunks::<LANES>().0);
+        let dx = top.as_chunks_mut::<LANES>().0.as_chunks_mut::<2>().0.iter_mut();
+        let dx = dx.zip(low.as_chunks_mut::<LANES>().0.as_chunks_mut::<2>().0);
+        for ((dy, place), (top, low)) in windows.zip(dx) {
+            route(f32x16::new(*dy), *place, |k, v| if k < 2 { top[k] = v.to_array() } else { low[k - 2] = v.to_array() });
+        }
+        return;
+    }
     let dx = top.chunks_exact_mut(2 * batch).zip(low.chunks_exact_mut(2 * batch));
     for ((dy, place), (top, low)) in dy.chunks_exact(batch).zip(place.chunks_exact(batch)).zip(dx) {
         for (at, n) in tiles(batch) {
