@@ -6,7 +6,7 @@ mod cli_support;
 
 use bionic_cpu::connectome::{Polarity, read_folder};
 use bionic_cpu::data::EXPRESSIONS;
-use bionic_cpu::lesion::{Kind, Lesion, Match, read_lesions, read_tuning};
+use bionic_cpu::lesion::{Kind, Lesion, Match, REPEATS, read_lesions, read_tuning};
 use cli_support::*;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -135,7 +135,7 @@ fn a_selection_is_one_lesion_and_rows_of_others_stay() {
     let random = lesion(folder.path(), &["--random", "50", "--random", "900", "--polarity", "E", "--json"]).json();
     let draws = random["lesions"].as_array().unwrap();
     assert_eq!(draws.len(), 2);
-    assert!(draws.iter().all(|l| l["lesion"].is_null() && l["controls"][0]["repeats"] == 20), "{random}");
+    assert!(draws.iter().all(|l| l["lesion"].is_null() && l["controls"][0]["repeats"] == REPEATS), "{random}");
     assert!(of(&rows(), "random=50; polarity=E", Kind::Control).iter().all(|r| r.excitatory == 50));
 }
 

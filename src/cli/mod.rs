@@ -18,6 +18,7 @@ mod train;
 
 use crate::error::{Error, Kind};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
 /// Train image classifiers wired like a measured piece of cortex, on the CPU
@@ -71,8 +72,8 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         // Help and version arrive here too, as code 0. A reader that closed the pipe early is no failure.
         Err(e) => {
-            let _ = e.print();
-            return ExitCode::from(if e.use_stderr() { 2 } else { 0 });
+            let refused = e.print().is_err_and(|e| e.kind() != ErrorKind::BrokenPipe);
+            return ExitCode::from(if e.use_stderr() { 2 } else { 4 * u8::from(refused) });
         }
     };
     if cli.quiet {

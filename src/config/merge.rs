@@ -46,7 +46,7 @@ impl Overrides {
         let mut name = self.parsed_file()?.and_then(|t| t.get("preset").and_then(Value::as_str).map(str::to_owned));
         for set in &self.sets {
             if let Some(("preset", value)) = set.split_once('=').map(|(k, v)| (k.trim(), v)) {
-                name = Some(value.trim().trim_matches('"').to_owned());
+                name = parse_value(value.trim()).as_str().map(str::to_owned);
             }
         }
         for (key, value) in &self.flags {
@@ -258,6 +258,14 @@ fn flatten(prefix: &str, table: &Table, out: &mut Vec<(String, Value)>) {
 
 fn insert(table: &mut Table, path: &str, value: Value, origin: &str) -> Result<()> {
     if !KEYS.iter().any(|k| k.path == path) {
+        let within = |key: &str| key.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'));
+        if let Some(key) = KEYS.iter().map(|k| k.path).find(|key| within(key)) {
+            let what = format!("{origin}: `{path}` is a section, not a key");
+            return Err(Error::usage(
+                what,
+                format!("set one of its keys, e.g. {key}; `train --print-config` lists them"),
+            ));
+        }
         let sections = KEYS.iter().filter_map(|k| k.path.split_once('.')).map(|(section, _)| section);
         let hint = nearest(path, KEYS.iter().map(|k| k.path).chain(sections));
         let mut shown: String = path.chars().take(MAX_SHOWN).collect();
@@ -285,6 +293,12 @@ fn insert(table: &mut Table, path: &str, value: Value, origin: &str) -> Result<(
             return Err(Error::usage(
                 format!("{origin}: {path} = {value} has the wrong type"),
                 "expected an array of strings, e.g. [\"L4\"]",
+            ));
+        }
+        (Value::Array(items), _) if path == "stem" && !items.iter().all(Value::is_table) => {
+            return Err(Error::usage(
+                format!("{origin}: stem = {value} has the wrong type"),
+                "expected an array of tables, e.g. [{layer = \"conv\", filters = 8}, {layer = \"relu\"}]",
             ));
         }
         (v, Some(old)) if std::mem::discriminant(v) != std::mem::discriminant(old) => {
@@ -351,7 +365,7 @@ mod tests {
         assert!(refused(&file("[stem]")).contains("stem"), "not a list");
         assert!(refused(&file(&format!("{} = 1", "a".repeat(60_000)))).len() < 300, "a short message");
         assert_eq!(effective(&defaults(), &file("[column]\n[learning]\n")).unwrap(), defaults());
-        assert!(refused(&file("column = 3")).contains("unknown configuration key `column`"));
+        assert!(refused(&file("column = 3")).contains("`column` is a section, not a key"));
         assert!(refused(&file("[column.gamma]\nx = 3")).contains("unknown configuration key `column.gamma.x`"));
     }
 
@@ -391,6 +405,9 @@ mod tests {
         assert!(refused(&sets(&["column.laminae=[1]"])).contains("column.laminae = [1] has the wrong type"));
         refused(&sets(&["stem=[1]"]));
         assert!(refused(&sets(&["epochs"])).contains("no `=` found"));
+        assert!(refused(&sets(&["learning=3"])).contains("`learning` is a section, not a key"));
+        assert!(refused(&sets(&["stem=[1, 2]"])).contains("expected an array of tables"));
+        assert_eq!(sets(&["preset='deep'"]).preset().unwrap().as_deref(), Some("deep"));
         assert!(refused(&file("epochs = ")).contains("my.toml: not valid TOML"));
         assert!(file("epochs = ").preset().is_err());
     }

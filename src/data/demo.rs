@@ -7,7 +7,7 @@
 use super::canvas::{Canvas, Frame};
 use super::face::{Person, backdrop, light, occlude};
 use super::look::Look;
-use super::{Dataset, EXPRESSIONS, PIXELS, SIDE, Split};
+use super::{Dataset, EXPRESSIONS, PIXELS, Split};
 use crate::config;
 use crate::kernels::threads::for_pieces;
 use crate::rng::Rng;
@@ -110,24 +110,6 @@ fn draw_face(seed: u64, i: usize, out: &mut [u8]) {
     canvas.develop(contrast, brightness, noise, rng, out);
 }
 
-/// Width, height and pixels `(height, width)` of a sheet of faces: one row per expression, `columns` faces each,
-/// a grey line of one pixel between them. Rows beyond the seventh go on with further faces.
-pub fn contact_sheet(dataset: &Dataset, columns: usize, rows: usize) -> (usize, usize, Vec<u8>) {
-    let (width, height) = (columns * (SIDE + 1) + 1, rows * (SIDE + 1) + 1);
-    let mut sheet = vec![128; width * height];
-    for row in 0..rows {
-        let of_class = |i: &usize| dataset.labels.get(*i).is_none_or(|&l| usize::from(l) == row % EXPRESSIONS.len());
-        let faces = (0..dataset.len()).filter(of_class).skip(row / EXPRESSIONS.len() * columns).take(columns);
-        for (column, i) in faces.enumerate() {
-            let corner = (1 + row * (SIDE + 1)) * width + 1 + column * (SIDE + 1);
-            for (y, line) in dataset.image(i).chunks_exact(SIDE).enumerate() {
-                sheet[corner + y * width..][..SIDE].copy_from_slice(line);
-            }
-        }
-    }
-    (width, height, sheet)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -187,16 +169,6 @@ mod tests {
         assert_eq!(drawn.fingerprint(), fingerprint(config()));
         assert_ne!(drawn.fingerprint(), fingerprint(config::Data { demo_seed: 2, ..config() }));
         assert_ne!(drawn.fingerprint(), fingerprint(config::Data { demo_train: 141, ..config() }));
-    }
-
-    #[test]
-    fn a_sheet_has_one_row_per_expression() {
-        let d = draw(&config());
-        let (width, height, sheet) = contact_sheet(&d, 3, 7);
-        assert_eq!((width, height, sheet.len()), (148, 344, 148 * 344));
-        assert_eq!(&sheet[width + 1..width + 1 + SIDE], &d.image(0)[..SIDE]);
-        let second_of_fear = &d.image(2 + 7)[..SIDE];
-        assert_eq!(&sheet[(1 + 2 * 49) * width + 50..][..SIDE], second_of_fear);
     }
 
     /// Softmax regression on standardised pixels: 2,000 faces to learn from, 500 to score, plain gradient descent.

@@ -130,13 +130,14 @@ fn named_for(name: &str, split: Split) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::SIDE;
+    use crate::data::image::write_png;
     use crate::data::tests::{config, shared};
-    use crate::data::{SIDE, write_png};
 
     fn put(root: &Path, path: &str, grey: u8) {
         let path = root.join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        write_png(&path, SIDE, SIDE, &[grey; PIXELS]).unwrap();
+        write_png(&path, SIDE, SIDE, &[grey; PIXELS]);
     }
 
     #[test]

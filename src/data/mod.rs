@@ -12,11 +12,11 @@ mod image;
 mod look;
 mod pixels;
 
-pub use self::image::{decode, write_png};
+pub use self::image::decode;
 pub use augment::augment;
 pub use batch::{MIN_SD, Standardize, fill_batch};
 pub use census::{Census, PixelCensus, census, exclude_test_duplicates};
-pub use demo::{contact_sheet, draw};
+pub use demo::draw;
 pub use pixels::Pixels;
 
 use crate::config;

@@ -179,7 +179,11 @@ fn double_row(batch: usize, dy: &[f32], place: &[u8], dx: &mut [f32]) {
         let dx = top.as_chunks_mut::<LANES>().0.as_chunks_mut::<2>().0.iter_mut();
         let dx = dx.zip(low.as_chunks_mut::<LANES>().0.as_chunks_mut::<2>().0);
         for ((dy, place), (top, low)) in windows.zip(dx) {
-            route(f32x16::new(*dy), *place, |k, v| if k < 2 { top[k] = v.to_array() } else { low[k - 2] = v.to_array() });
+            route(
+                f32x16::new(*dy),
+                *place,
+                |k, v| if k < 2 { top[k] = v.to_array() } else { low[k - 2] = v.to_array() },
+            );
         }
         return;
     }

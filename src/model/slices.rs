@@ -320,7 +320,8 @@ mod tests {
     /// A small network with every kind of layer that slices treat apart: statistics of the batch, a dense projection, masks.
     fn config(sets: &[&str]) -> Config {
         let stem = "stem=[{layer=\"conv\", filters=3, kernel=3}, {layer=\"batch_norm\"}, {layer=\"max_pool\", size=6}, \
-                    {layer=\"relu\"}, {layer=\"dense\", units=9}, {layer=\"batch_norm\"}]";
+                    {layer=\"relu\"}, {layer=\"dense\", units=9}, {layer=\"batch_norm\"}, \
+                    {layer=\"relu\"}]";
         let sets = [stem, "column.noise=none"].iter().chain(sets).map(|s| (*s).to_owned()).collect();
         effective(&preset("bionic").unwrap(), &Overrides { sets, ..Overrides::default() }).unwrap()
     }

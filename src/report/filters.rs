@@ -15,16 +15,14 @@ const SQUARES: usize = 8_000;
 /// Filters in a row.
 const PER_ROW: usize = 16;
 
-/// Appends the section about filters, if the network begins with a convolution somewhere.
-pub(super) fn append(page: &mut Page, trained: &Trained) {
+/// Appends the section about filters, if the network begins with a convolution somewhere; its weights were `before`.
+pub(super) fn append(page: &mut Page, trained: &Trained, before: &[f32]) {
     let network = &trained.network;
     let first =
         network.tensors().iter().find(|t| network.layers()[t.layer].name() == "conv" && t.spec.shape.len() == 4);
     let Some(tensor) = first else { return };
     let [c_out, c_in, k, _] = tensor.spec.shape[..] else { return };
     page.section("Filters of the first convolution");
-    let (mut before, mut buffers) = (vec![0.0; network.weights_len()], vec![0.0; network.buffers_len()]);
-    network.initialise(trained.config.seed, &mut before, &mut buffers);
     let (was, is) = (&before[tensor.range.clone()], &trained.weights[tensor.range.clone()]);
     let mut numbers = Numbers::new("filters", &["filter", "channel", "row", "column", "before", "after"]);
     for (i, (a, b)) in was.iter().zip(is).enumerate() {

@@ -46,8 +46,11 @@ pub(super) fn page(run: &Path, folder: &str, options: &Options, warn: &mut dyn F
     let fingerprint = format!("{:016x}", store::fingerprint(&trained.weights));
     lesions::append(&mut page, run, &fingerprint, warn)?;
     tuning::append(&mut page, run, &fingerprint, warn)?;
-    weights::append(&mut page, &trained);
-    filters::append(&mut page, &trained);
+    let network = &trained.network;
+    let (mut before, mut buffers) = (vec![0.0; network.weights_len()], vec![0.0; network.buffers_len()]);
+    network.initialise(trained.config.seed, &mut before, &mut buffers);
+    weights::append(&mut page, &trained, &before);
+    filters::append(&mut page, &trained, &before);
     Ok(page)
 }
 

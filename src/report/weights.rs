@@ -84,12 +84,10 @@ fn histogram(values: &[f32], (low, high): (f64, f64), bins: usize) -> Vec<f64> {
     bins.into_iter().map(|n| n as f64 / values.len().max(1) as f64).collect()
 }
 
-/// Appends the section about weights.
-pub(super) fn append(page: &mut Page, trained: &Trained) {
+/// Appends the section about weights, which were `before`.
+pub(super) fn append(page: &mut Page, trained: &Trained, before: &[f32]) {
     page.section("Weights before and after training");
     let network = &trained.network;
-    let (mut before, mut buffers) = (vec![0.0; network.weights_len()], vec![0.0; network.buffers_len()]);
-    network.initialise(trained.config.seed, &mut before, &mut buffers);
     let changes: Vec<Change> = network
         .tensors()
         .iter()

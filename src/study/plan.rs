@@ -190,6 +190,9 @@ impl Plan {
         let Some(first) = models.first() else {
             return Err(wrong("has no model".into(), "write [[model]] or [[factor]] tables"));
         };
+        if let Some(m) = models.iter().find(|m| m.published.is_some_and(|p| !(0.0..=1.0).contains(&p))) {
+            return Err(wrong(format!("published_percent of model {} is no percentage", m.name), "use 0 to 100"));
+        }
         let reference = file.reference.unwrap_or_else(|| first.name.clone());
         for (i, m) in models.iter().enumerate() {
             let fits = |c: char| c.is_ascii_alphanumeric() || "-_.+=".contains(c);

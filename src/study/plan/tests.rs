@@ -124,6 +124,7 @@ fn what_is_wrong_in_a_plan_is_named() {
              name = \"g\"\nlevels = [{ name = \"x\", set = { epochs = 2 } }, { name = \"z\" }]",
             "`epochs`",
         ),
+        (&format!("{model}published_percent = 500"), "published_percent of model a"),
         ("[", "line 1, column 2"),
     ] {
         let error = Plan::parse("plan.toml", text).unwrap_err();
