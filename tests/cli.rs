@@ -45,6 +45,7 @@ fn help_explains_every_command() {
         &["completions", "bash"],
         &["man"],
         &["man", "train"],
+        &["man", "connectome", "null"],
         &["study", "--help"],
         &["study", "-h"],
         &["lesion", "--help"],
@@ -80,6 +81,10 @@ fn a_converted_connectome_is_the_same() {
     let inspect = |source: &str| bionic(folder.path(), &["connectome", "inspect", source, "--json"]).json();
     assert_eq!(inspect("plain"), inspect("column"));
     refused(folder.path(), &["connectome", "import", "column", "--out", "plain"], 2, &["plain", "empty folder"]);
+    let here = folder.path().join("here");
+    fs::create_dir(&here).unwrap();
+    bionic(&here, &["connectome", "convert", "column", "--out", "."]).ok();
+    assert!(here.join("connections.csv").is_file());
 }
 
 #[test]

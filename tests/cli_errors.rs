@@ -243,7 +243,7 @@ fn an_output_that_would_overwrite_something_else() {
     for out in ["run/state.bcw", "run/config.toml", "faces.csv", "/dev/full"] {
         for mut args in [vec!["export", "run", "--to", "npz"], vec!["report", "run", "--split", "private"]] {
             args.extend(["--out", out]);
-            refused(folder.path(), &args, 2, &[out, "--out", "name a new file"]);
+            refused(folder.path(), &args, 2, &[out, "--out", "expected a file that ends with"]);
         }
     }
     assert_eq!(snapshot(folder.path()), before);
@@ -258,7 +258,10 @@ fn a_folder_in_which_nothing_began_is_begun_by_resume() {
     fs::create_dir(folder.path().join("run")).unwrap();
     fs::write(folder.path().join("run/work.bcw"), "").unwrap();
     train_tiny(folder.path(), &["--quiet", "--resume", "--out", "run"]).ok();
-    refused(folder.path(), &["train", "--quiet", "--resume", "--out", "absent"], 5, &["absent"]);
+    fs::create_dir(folder.path().join("empty")).unwrap();
+    for out in ["absent", "empty"] {
+        refused(folder.path(), &["train", "--quiet", "--resume", "--out", out], 5, &[out]);
+    }
 }
 
 #[test]

@@ -372,7 +372,7 @@ fn an_export_survives_the_failure_of_every_system_call() {
         }
         fs::rename(&path, &old).unwrap();
         let tried = each_fault(false, |calls, _, fault, n| {
-            for leftover in [path.clone(), beside(&path)] {
+            for leftover in [path.clone(), beside(&path), PathBuf::from(format!("{}.tmp", path.display()))] {
                 let _ = fs::remove_file(&leftover);
                 let _ = fs::remove_dir_all(&leftover);
             }
@@ -403,8 +403,9 @@ fn an_export_survives_the_failure_of_every_system_call() {
     assert_eq!(snapshot(&run), before, "an export writes nothing into the run but itself");
 }
 
+/// What a file is written to before it is renamed.
 fn beside(path: &Path) -> PathBuf {
-    PathBuf::from(format!("{}.tmp", path.display()))
+    path.with_file_name(format!(".{}.bionic-0", path.file_name().unwrap().to_str().unwrap()))
 }
 
 /// The files in a folder, or the file itself.

@@ -384,17 +384,19 @@ fn fails_to_write(folder: &Path, mut call: Command, word: &str) {
 #[test]
 fn what_cannot_be_written_leaves_what_was_there() {
     let (base, run) = (folder(), text(finished_run()));
-    fs::create_dir(base.path().join("occupied")).unwrap();
-    fs::write(base.path().join("occupied/thesis.txt"), "x").unwrap();
+    fs::create_dir(base.path().join("occupied.mtx")).unwrap();
+    fs::write(base.path().join("occupied.mtx/thesis.txt"), "x").unwrap();
     fs::write(base.path().join("file"), "x").unwrap();
-    let fails = |to, out| {
+    let fails = |to: &str, out: &str| {
         let call = program(base.path(), &["export", run, "--to", to, "--out", out]);
         fails_to_write(base.path(), call, out);
     };
     for e in EXPORTERS {
-        ["gone/x", "occupied", "file/x", "/proc/self/x"].iter().for_each(|out| fails(e.name, out));
+        ["gone/x", "file/x", "/proc/self/x"].iter().for_each(|out| fails(e.name, &format!("{out}.{}", e.name)));
     }
-    refused(base.path(), &["export", run, "--to", "mtx", "--out", "file"], 2, &["file", "`.mtx`"]);
+    fails("mtx", "occupied.mtx");
+    fails("mtx", "file");
+    refused(base.path(), &["export", run, "--to", "npz", "--out", "occupied.mtx"], 2, &["occupied.mtx", "`.npz`"]);
 }
 
 /// A file may have at most 4 KiB here, as on a disk that fills up.

@@ -93,20 +93,28 @@ pub fn run(args: &Args) -> Result<()> {
     match &args.action {
         Action::Inspect(args) => print(&load(&args.source.config()?)?, args.json),
         Action::Null(args) => {
+            refuse_occupied(&args.out)?;
             write(&load(&args.source.config()?)?.rewired(&args.wiring, args.seed)?, &args.out, args.json)
         }
-        Action::Convert(args) => write(&load(&args.source.config()?)?, &args.out, args.json),
+        Action::Convert(args) => {
+            refuse_occupied(&args.out)?;
+            write(&load(&args.source.config()?)?, &args.out, args.json)
+        }
     }
 }
 
 /// Writes the tables of a connectome into the folder `out` and prints its summary.
 fn write(connectome: &Connectome, out: &Path, json: bool) -> Result<()> {
+    write_folder(connectome, out)?;
+    print(connectome, json)
+}
+
+fn refuse_occupied(out: &Path) -> Result<()> {
     if fs::read_dir(out).map_or(out.exists(), |mut entries| entries.next().is_some()) {
         let what = format!("--out {}: it is no empty folder", out.display());
         return Err(Error::usage(what, "name a new folder"));
     }
-    write_folder(connectome, out)?;
-    print(connectome, json)
+    Ok(())
 }
 
 impl Source {

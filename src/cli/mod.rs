@@ -46,7 +46,7 @@ enum Command {
     Export(export::Args),
     /// Write one HTML file about a run or a study, with plots, and their numbers as CSV
     Report(report::Args),
-    /// Look at a connectome; write null wirings of it
+    /// Look at a connectome; convert it; write null wirings of it
     Connectome(connectome::Args),
     /// Many runs from one plan, resumable, with paired tests: ablations, seeds, null wirings
     Study(study::Args),

@@ -15,9 +15,9 @@ pub struct Completions {
 /// Flags of `man`.
 #[derive(clap::Args)]
 pub struct Man {
-    /// Command whose page is wanted [default: the page of the program]; read it with `| man -l -`
+    /// Command whose page is wanted, e.g. connectome null [default: the page of the program]; read it with `| man -l -`
     #[arg(value_name = "COMMAND")]
-    command: Option<String>,
+    command: Vec<String>,
 }
 
 /// Prints the completions.
@@ -37,13 +37,12 @@ pub fn completions(args: &Completions) -> Result<()> {
 pub fn man(args: &Man) -> Result<()> {
     let mut program = command();
     program.build();
-    let page = match &args.command {
-        None => program,
-        Some(name) => program.find_subcommand(name).cloned().ok_or_else(|| {
+    let page = args.command.iter().try_fold(program, |program, name| {
+        program.find_subcommand(name).cloned().ok_or_else(|| {
             let names: Vec<&str> = program.get_subcommands().map(clap::Command::get_name).collect();
             Error::usage(format!("man: no command \"{name}\""), format!("use one of: {}", names.join(", ")))
-        })?,
-    };
+        })
+    })?;
     let mut text = Vec::new();
     clap_mangen::Man::new(page)
         .render(&mut text)

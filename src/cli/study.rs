@@ -83,6 +83,7 @@ pub fn run(args: &Args, quiet: bool) -> Result<()> {
     let flags = [("data.source", source(&args.data)), ("connectome.source", source(&args.connectome))];
     let flags = flags.into_iter().filter_map(|(key, value)| value.map(|v| (key, v))).collect();
     let cells = plan.cells(&Overrides { file: None, sets: args.set.clone(), flags })?;
+    Folder::refuse_other(&args.out)?;
     if args.dry_run {
         return print_list(args, &cells);
     }

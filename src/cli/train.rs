@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::learning::RULES;
 use crate::model::LAYERS;
 use crate::model::presets::{PRESETS, preset};
-use crate::train::{Summary, plan, refuse_occupied, resume, train};
+use crate::train::{Summary, never_began, plan, refuse_occupied, resume, train};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 use toml::Value;
@@ -83,9 +83,7 @@ const CONFIG_FLAGS: [(&str, &str); 7] = [
 /// `Usage` for a wrong flag or configuration; those of [`train()`], [`resume`] and [`plan`].
 pub fn run(args: Args, quiet: bool) -> Result<()> {
     let overrides = overrides(&args)?;
-    // Where a start was stopped before it wrote anything, the run begins.
-    let begun = |out: &&PathBuf| !out.is_dir() || refuse_occupied(out).is_err();
-    if let (true, Some(out)) = (args.resume, args.out.as_ref().filter(begun)) {
+    if let (true, Some(out)) = (args.resume, args.out.as_ref().filter(|out| !never_began(out))) {
         let mut progress = start(quiet);
         let stop = signals::listen()?;
         let summary = resume(out, &overrides, args.force, &mut |event| progress.event(event), stop)?;
@@ -106,6 +104,9 @@ pub fn run(args: Args, quiet: bool) -> Result<()> {
         return if args.json { output::json(&plan) } else { output::result(&plan.to_text()) };
     }
     let mut progress = start(quiet);
+    if args.resume {
+        progress.note("nothing was saved yet: starting from the beginning");
+    }
     let stop = signals::listen()?;
     let summary = train(&config, &out, &mut |event| progress.event(event), stop)?;
     drop(progress);

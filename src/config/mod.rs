@@ -253,7 +253,8 @@ impl Config {
         at_most("epochs", self.epochs, 1_000_000)?;
         at_most("threads", self.threads, 4096)?;
         at_most("batch", self.batch, 65_536)?;
-        if self.plasticity.centered && self.batch < 2 {
+        let rule_acts = self.learning.mode != "backprop" && self.plasticity.rule != "none";
+        if rule_acts && self.plasticity.centered && self.batch < 2 {
             let what = "plasticity.centered = true needs a mean over the batch, which has one image";
             return Err(Error::usage(what, "use a batch of 2 or more"));
         }

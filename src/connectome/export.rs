@@ -1,15 +1,16 @@
 //! A connectome as a folder of plain tables, which the importer reads back to the same connectome.
 
+use std::fs;
 use std::path::Path;
 
 use super::Connectome;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::{store, table};
 
 const FILES: [&str; 3] = ["neurons.csv", "connections.csv", "about.toml"];
 
-/// Replaces `folder` by one with `neurons.csv`, `connections.csv` and `about.toml` (origin, known pairs): a reader sees the
-/// three old files or the three new ones, see [`store::replace_folder`].
+/// Writes `neurons.csv`, `connections.csv` and `about.toml` (origin, known pairs) into `folder`, made if absent. Where it
+/// holds a connectome already, a reader sees the three old files or the three new ones, see [`store::replace_folder`].
 ///
 /// [`read_folder`](super::read_folder) gives back the same connectome, if it has at least one connection.
 ///
@@ -42,18 +43,19 @@ pub fn write_folder(connectome: &Connectome, folder: &Path) -> Result<()> {
     }
     let [neurons_csv, connections_csv, about_toml] = FILES.map(str::to_owned);
     let files = [(neurons_csv, neurons), (connections_csv, connections), (about_toml, about.to_string().into_bytes())];
-    let ours = |name: &str| FILES.iter().any(|file| name == *file || store::is_left_over(name, file));
-    if let Some(above) = folder.parent().filter(|above| !above.as_os_str().is_empty()) {
-        store::make_folder(above)?;
+    if store::make_folder(folder)? || fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none()) {
+        return files.iter().try_for_each(|(name, bytes)| store::replace(&folder.join(name), bytes));
     }
-    store::replace_folder(folder, &files, ours)
+    // Where the name is a link, the folder behind it is replaced.
+    let folder = fs::canonicalize(folder).map_err(|e| Error::io(folder, "looking for the folder", &e))?;
+    let ours = |name: &str| FILES.iter().any(|file| name == *file || store::is_left_over(name, file));
+    store::replace_folder(&folder, &files, ours)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::connectome::neurons::examples;
-    use std::fs;
 
     #[test]
     fn connections_are_written_as_any_table() {

@@ -80,14 +80,10 @@ pub struct Exported {
 /// replaced at once; after an error it is as it was. `warn` is told of damage to the run that did no harm.
 ///
 /// # Errors
-/// `State` for a run that cannot be used, `Usage` for an unknown format, an `out` that is there and of another kind or a
-/// layer that the format cannot express,
-/// `Io` if the files cannot be written.
+/// `State` for a run that cannot be used, `Usage` for an unknown format, a file `out` with another ending than the format's
+/// or a layer that the format cannot express, `Io` if the files cannot be written.
 pub fn export(run: &Path, format: &str, out: Option<&Path>, warn: &mut dyn FnMut(&str)) -> Result<Exported> {
     let exporter = exporter(format)?;
-    if let Some(path) = out.filter(|path| !path.is_dir()) {
-        store::refuse_other_kind(path, exporter.name)?;
-    }
     let trained = load_best(run, warn)?;
     let contents = Contents::of(&trained);
     let files = (exporter.write)(&contents)?;
@@ -100,7 +96,10 @@ pub fn export(run: &Path, format: &str, out: Option<&Path>, warn: &mut dyn FnMut
         Files::Folder { files, .. } => files.iter().map(|(_, bytes)| bytes.len()).sum(),
     };
     match files {
-        Files::One(bytes) => store::replace(&path, &bytes),
+        Files::One(bytes) => {
+            out.map_or(Ok(()), |out| store::refuse_other_kind(out, exporter.name))?;
+            store::replace(&path, &bytes)
+        }
         Files::Folder { files, ours } => store::replace_folder(&path, &files, ours),
     }?;
     let values = contents.arrays.iter().map(|a| a.values.len()).sum();

@@ -81,14 +81,6 @@ impl Network {
             layers.push(layer);
         }
         if let Some(connectome) = connectome {
-            if config.column.inhibition == "interneurons" && !ends_in_rates(&layers) {
-                let what = "column.inhibition = interneurons: the stem may end below zero, and a rate below zero would turn \
-                            inhibition into excitation";
-                return Err(Error::usage(
-                    what,
-                    "end the stem with relu; max_pool, attention and dropout may follow it",
-                ));
-            }
             let column = column::build(config, connectome, shape)?;
             size.add(&column)?;
             shape = column.output();
@@ -98,6 +90,23 @@ impl Network {
         size.add(&readout)?;
         layers.push(Box::new(readout));
         Ok(Self::new(input, layers))
+    }
+
+    /// Refuses to train interneurons of a column whose features may be below zero: inhibition would excite.
+    ///
+    /// # Errors
+    /// `Usage` if the stem may end below zero: with no ReLU, or with a layer behind it that changes signs.
+    pub fn check_rates(&self, config: &Config) -> Result<()> {
+        let column = self.layers().iter().position(|l| matches!(l.operation(), Some(Operation::Column(_))));
+        let Some(stem) = column.map(|at| &self.layers()[..at]) else { return Ok(()) };
+        // Without a layer that changes signs, the sign is that of the pixels.
+        let pixels = config.data.standardize == "none";
+        if config.column.inhibition != "interneurons" || ends_in_rates(stem).unwrap_or(pixels) {
+            return Ok(());
+        }
+        let what = "column.inhibition = interneurons: the stem may end below zero, and a rate below zero would turn \
+                    inhibition into excitation";
+        Err(Error::usage(what, "end the stem with relu; max_pool, attention and dropout may follow it"))
     }
 
     /// A chain of layers for images of shape `input`.
@@ -207,14 +216,14 @@ impl Network {
     }
 }
 
-/// Whether what leaves the `layers` is never below zero: a ReLU, then nothing but layers that keep signs.
-fn ends_in_rates(layers: &[Box<dyn Layer>]) -> bool {
+/// Whether what leaves the `layers` is never below zero: a ReLU, then nothing but layers that keep signs; `None` if all do.
+fn ends_in_rates(layers: &[Box<dyn Layer>]) -> Option<bool> {
     let keeps_signs = |operation: &Option<Operation>| {
         use Operation::{ChannelAttention, Identity, MaxPool, SpatialAttention};
         matches!(operation, Some(Identity | MaxPool { .. } | ChannelAttention | SpatialAttention))
     };
     let mut operations = layers.iter().rev().map(|layer| layer.operation());
-    operations.find(|o| !keeps_signs(o)).is_some_and(|o| matches!(o, Some(Operation::Relu)))
+    operations.find(|o| !keeps_signs(o)).map(|o| matches!(o, Some(Operation::Relu)))
 }
 
 /// Where the tensors of `layer` are among `tensors`, which lie in the order of their layers; empty where it has none.
@@ -303,16 +312,19 @@ mod tests {
     fn interneurons_want_a_stem_that_ends_in_rates() {
         let config = preset("bionic-ei").unwrap();
         let wiring = connectome::load(&config.connectome).unwrap();
-        let built = |stem: &str| {
-            let overrides = Overrides { sets: vec![format!("stem=[{stem}]")], ..Overrides::default() };
-            Network::build(&effective(&config, &overrides).unwrap(), Some(&wiring)).map(drop)
+        let checked = |stem: &str, standardize: &str| {
+            let sets = vec![format!("stem=[{stem}]"), format!("data.standardize={standardize}")];
+            let config = effective(&config, &Overrides { sets, ..Overrides::default() }).unwrap();
+            Network::build(&config, Some(&wiring)).unwrap().check_rates(&config)
         };
+        let built = |stem: &str| checked(stem, "image");
         let conv = "{layer=\"conv\", filters=2}, {layer=\"max_pool\", size=4}";
         for stem in ["", conv, &format!("{{layer=\"relu\"}}, {conv}")] {
             let error = built(stem).unwrap_err();
             assert!(error.exit_code() == 2 && error.to_string().contains("end the stem with relu"), "{error}");
         }
         built(&format!("{conv}, {{layer=\"relu\"}}")).unwrap();
+        checked("", "none").unwrap();
         built(&format!("{conv}, {{layer=\"relu\"}}, {{layer=\"channel_attention\"}}, {{layer=\"dropout\"}}")).unwrap();
     }
 

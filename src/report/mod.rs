@@ -89,11 +89,11 @@ const FILES: [&str; 20] = [
 ///
 /// # Errors
 /// `State` if `folder` holds neither a study nor a run that can be used, `Input` for results of a study that cannot be
-/// read, `Io` if the files cannot be written; `Usage` if `out` is there and no page, or
+/// read, `Io` if the files cannot be written; `Usage` if `out` does not end with `.html` or
 /// `options.data` names images for a study; those of scoring if it does so for a run.
 pub fn report(folder: &Path, out: Option<&Path>, options: &Options, warn: &mut dyn FnMut(&str)) -> Result<Written> {
     let path = out.map_or_else(|| folder.join("report.html"), Path::to_owned);
-    store::refuse_other_kind(&path, "html")?;
+    out.map_or(Ok(()), |out| store::refuse_other_kind(out, "html"))?;
     let name = path.file_stem().unwrap_or("report".as_ref()).to_string_lossy();
     let tables = format!("{name}-csv");
     let page = if folder.join(RESULTS).exists() {

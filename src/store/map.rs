@@ -2,13 +2,13 @@
 
 #![allow(unsafe_code)]
 
+use super::replace::is_at;
 use crate::error::{Error, Result};
 use memmap2::{MmapMut, MmapOptions};
 use signal_hook::consts::SIGBUS;
 use signal_hook_registry::SigId;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Zeros are written in pieces of this size where the file system cannot allocate.
@@ -78,12 +78,6 @@ impl WorkFile {
         let guard = Guard::new(&map, &path).map_err(io("guarding the map of"))?;
         Ok(WorkMap { map, len: len_floats, _guard: guard, _locked: file })
     }
-}
-
-/// True if `path` is the name of this very file.
-fn is_at(file: &File, path: &Path) -> bool {
-    let id = |found: io::Result<std::fs::Metadata>| found.map(|m| (m.dev(), m.ino())).ok();
-    id(file.metadata()) == id(std::fs::metadata(path))
 }
 
 /// The mapped working file: floats that live in the page cache and that the system writes back when it likes.

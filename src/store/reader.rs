@@ -55,18 +55,19 @@ pub fn read(path: &Path, wanted: impl Fn(&Section) -> bool) -> Result<Opened> {
     // nobody has written since the attempt before.
     const ATTEMPTS: usize = 100;
     let mut before = None;
-    for _ in 1..ATTEMPTS {
-        match find(&file, path, &wanted) {
-            Ok(found) if found.opened.warnings.is_empty() => return Ok(found.opened),
-            Err(e) if e.kind() == Kind::Io => return Err(e),
-            _ => {}
+    let mut attempt = 1;
+    loop {
+        let found = find(&file, path, &wanted);
+        let certain = match &found {
+            Ok(found) => found.opened.warnings.is_empty(),
+            Err(e) => e.kind() == Kind::Io,
+        };
+        let now = (!certain).then(|| generations(&file, path));
+        if certain || attempt == ATTEMPTS || before == now {
+            return found.map(|found| found.opened);
         }
-        let now = generations(&file, path);
-        if before.replace(now) == Some(now) {
-            break;
-        }
+        (before, attempt) = (now, attempt + 1);
     }
-    find(&file, path, &wanted).map(|found| found.opened)
 }
 
 /// Generations of the two commit records, as far as they can be read.

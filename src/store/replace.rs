@@ -1,15 +1,17 @@
 //! Replacing whole files: written beside, synced, renamed.
 
 use crate::error::{Error, Result};
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Names tried for the file beside: those that are taken are left-overs of a crash, of another writer, or somebody's own.
-const NAMES: usize = 1000;
+/// Most writers of one file at a time.
+const WRITERS: usize = 1000;
 
-/// Replaces `path` by `bytes`: written beside (`<name>.tmp`, or a numbered name where that is taken), flushed to the disk,
-/// renamed, and the folder flushed. A reader sees the old file or the new one, also after a crash at any moment; of several
+/// Replaces `path` by `bytes`: written beside (`.<name>.bionic-0`, or the next number where another writer has that), flushed
+/// to the disk, renamed, and the folder flushed. A reader sees the old file or the new one, also after a crash at any moment; of several
 /// writers the last one counts. Where `path` is a link, the file that it names is replaced.
 ///
 /// # Errors
@@ -17,32 +19,36 @@ const NAMES: usize = 1000;
 /// the old file is as it was.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let failed = |e: io::Error| Error::io(path, "writing", &e).into_io();
-    let target = match fs::symlink_metadata(path) {
-        Ok(found) if found.is_symlink() => fs::canonicalize(path).map_err(failed)?,
-        _ => path.to_owned(),
-    };
-    if fs::metadata(&target).is_ok_and(|found| !found.is_file()) {
-        return Err(failed(io::Error::other("it is there and not a regular file")));
-    }
+    let target = target(path).map_err(failed)?;
     let (beside, mut file) = new_beside(&target).map_err(failed)?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    let written = file.set_len(0).and_then(|()| file.write_all(bytes)).and_then(|()| file.sync_all());
     put_in_place(&beside, &target, written)
 }
 
-/// Refuses `--out path` if it is there and no file that ends with `.ending`: nothing of another kind is overwritten by
+/// Refuses `--out path` unless it ends with `.ending` and is a file or not there: nothing of another kind is overwritten by
 /// mistake, neither data nor the files of a run.
 ///
 /// # Errors
 /// `Usage` naming the path.
 pub fn refuse_other_kind(path: &Path, ending: &str) -> Result<()> {
-    let same = path.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending)) && path.is_file();
-    if same || fs::symlink_metadata(path).is_err() {
+    let ends = path.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending));
+    if ends && (path.is_file() || !path.exists()) {
         return Ok(());
     }
-    Err(Error::usage(
-        format!("--out {}: it is there and no file that ends with `.{ending}`", path.display()),
-        format!("name a new file, or one that ends with `.{ending}`"),
-    ))
+    let what = format!("--out {}: expected a file that ends with `.{ending}`", path.display());
+    Err(Error::usage(what, format!("name a new file, or one to replace, that ends with `.{ending}`")))
+}
+
+/// The file that is replaced where `path` is a link, else `path`.
+fn target(path: &Path) -> io::Result<PathBuf> {
+    let target = match fs::symlink_metadata(path) {
+        Ok(found) if found.is_symlink() => fs::canonicalize(path)?,
+        _ => path.to_owned(),
+    };
+    if fs::metadata(&target).is_ok_and(|found| !found.is_file()) {
+        return Err(io::Error::other("it is there and not a regular file"));
+    }
+    Ok(target)
 }
 
 /// Checks that [`replace`] will find a folder that takes new files.
@@ -50,29 +56,31 @@ pub fn refuse_other_kind(path: &Path, ending: &str) -> Result<()> {
 /// # Errors
 /// `Io` naming the file.
 pub fn check_replaceable(path: &Path) -> Result<()> {
-    let made = new_beside(path).and_then(|(beside, _)| fs::remove_file(beside));
+    let made = target(path).and_then(|path| new_beside(&path)).and_then(|(beside, _)| fs::remove_file(beside));
     made.map_err(|e| Error::io(path, "writing", &e).into_io())
 }
 
-/// A new file beside `path`, under the first name that is free.
+/// A locked file beside `path` that no other writer has, empty or with what a crash has left.
 fn new_beside(path: &Path) -> io::Result<(PathBuf, File)> {
-    let mut taken = io::Error::from(ErrorKind::AlreadyExists);
-    for i in 0..NAMES {
-        let beside = if i == 0 { beside(path) } else { beside(&numbered(path, i)) };
-        match File::create_new(&beside) {
-            Ok(file) => return Ok((beside, file)),
-            Err(e) if e.kind() == ErrorKind::AlreadyExists => taken = e,
-            Err(e) => return Err(e),
+    for writer in 0..WRITERS {
+        let mut name = OsString::from(".");
+        name.push(path.file_name().unwrap_or_default());
+        name.push(format!("{LEFT_OVER}{writer}"));
+        let beside = path.with_file_name(name);
+        if fs::symlink_metadata(&beside).is_ok_and(|found| !found.is_file()) {
+            continue;
+        }
+        let file = File::options().write(true).create(true).truncate(false).open(&beside)?;
+        // Another writer may have renamed it since.
+        if file.try_lock().is_ok() && is_at(&file, &beside) {
+            return Ok((beside, file));
         }
     }
-    Err(taken)
+    Err(io::Error::other("too many others write it"))
 }
 
-fn numbered(path: &Path, i: usize) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{i}"));
-    path.with_file_name(name)
-}
+/// What follows the name of a file in that of the one beside it.
+const LEFT_OVER: &str = ".bionic-";
 
 /// Renames the written file `beside` to `path` and flushes the folder; removes it if writing failed.
 pub(super) fn put_in_place(beside: &Path, path: &Path, written: io::Result<()>) -> Result<()> {
@@ -85,7 +93,7 @@ pub(super) fn put_in_place(beside: &Path, path: &Path, written: io::Result<()>) 
     sync_folder(parent(path))
 }
 
-/// Name of the file that becomes `path` by renaming.
+/// Name of the folder or the state that becomes `path` by renaming; nobody else writes it at the same time.
 pub(super) fn beside(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(".tmp");
@@ -94,7 +102,14 @@ pub(super) fn beside(path: &Path) -> PathBuf {
 
 /// Whether a crash may have left a file called `name` beside one called `of`.
 pub fn is_left_over(name: &str, of: &str) -> bool {
-    name.strip_prefix(of).is_some_and(|rest| rest.starts_with('.') && rest.ends_with(".tmp"))
+    let rest = name.strip_prefix('.').and_then(|name| name.strip_prefix(of));
+    rest.is_some_and(|rest| rest.starts_with(LEFT_OVER))
+}
+
+/// True if `path` is the name of this very file.
+pub(super) fn is_at(file: &File, path: &Path) -> bool {
+    let id = |found: io::Result<fs::Metadata>| found.map(|m| (m.dev(), m.ino())).ok();
+    id(file.metadata()) == id(fs::metadata(path))
 }
 
 /// The folder that `path` lies in.
@@ -157,14 +172,17 @@ mod tests {
         let path = folder.path().join("x.npz");
         fs::write(folder.path().join("x.npz.tmp"), "precious").expect("written");
         fs::write(folder.path().join("thesis.txt"), "precious").expect("written");
-        std::os::unix::fs::symlink("thesis.txt", folder.path().join("x.npz.1.tmp")).expect("linked");
+        std::os::unix::fs::symlink("thesis.txt", folder.path().join(".x.npz.bionic-0")).expect("linked");
+        // Of a writer that was killed.
+        fs::write(folder.path().join(".x.npz.bionic-1"), "half of a long text").expect("written");
         replace(&path, b"new").expect("written");
         assert_eq!(fs::read_to_string(&path).expect("readable"), "new");
         for name in ["x.npz.tmp", "thesis.txt"] {
             assert_eq!(fs::read_to_string(folder.path().join(name)).expect("readable"), "precious");
         }
-        assert!(is_left_over("x.npz.tmp", "x.npz") && is_left_over("x.npz.1.tmp", "x.npz"));
-        assert!(!is_left_over("x.npz", "x.npz") && !is_left_over("x.npzz.tmp", "x.npz"));
+        assert!(!folder.path().join(".x.npz.bionic-1").exists(), "taken over");
+        assert!(is_left_over(".x.npz.bionic-1", "x.npz"));
+        assert!(!is_left_over("x.npz", "x.npz") && !is_left_over(".x.npzz.bionic-0", "x.npz"));
     }
 
     #[test]

@@ -63,16 +63,25 @@ impl Folder {
     /// The study in `path`, which may not be there yet.
     ///
     /// # Errors
-    /// `Usage` for a file or the folder of a run; `Input` or `Io` for a `results.csv` that cannot be used.
+    /// `Input` or `Io` for a `results.csv` that cannot be used.
     pub fn open(path: &Path) -> Result<Self> {
-        let is_run = path.join(CONFIG).exists();
-        if is_run || (path.exists() && !path.is_dir()) {
-            let what = format!("--out {}: it is {}", path.display(), if is_run { "a run" } else { "no folder" });
-            return Err(Error::usage(what, "name a new folder or that of a study"));
-        }
         let results = path.join(RESULTS);
         let rows = if results.exists() { read_results(&results)? } else { Vec::new() };
         Ok(Self { path: path.to_path_buf(), rows })
+    }
+
+    /// Refuses to put a study into a file or the folder of a run.
+    ///
+    /// # Errors
+    /// `Usage` naming the path.
+    pub fn refuse_other(path: &Path) -> Result<()> {
+        let is_study = [RESULTS, ABOUT].iter().any(|name| path.join(name).exists());
+        let is_run = !is_study && path.join(CONFIG).exists();
+        if !is_run && (path.is_dir() || !path.exists()) {
+            return Ok(());
+        }
+        let what = format!("--out {}: it is {}", path.display(), if is_run { "a run" } else { "no folder" });
+        Err(Error::usage(what, "name a new folder or that of a study"))
     }
 
     /// Where it is.
@@ -184,10 +193,7 @@ pub(super) fn progress(cell: &Cell, study: &Path) -> Result<Progress> {
     }
     let wrong = |what: &str| Error::state(path.display(), what, "remove the file: the run is scored again");
     let text = input::read(&path, MAX_RESULT_BYTES).map_err(Error::into_state)?;
-    let result: CellResult = serde_json::from_slice(&text).map_err(|e| wrong(&e.to_string()))?;
-    if let Some(fault) = result.fault() {
-        return Err(wrong(fault));
-    }
+    let result = CellResult::from_json(&text).map_err(|what| wrong(&what))?;
     if (result.model.as_str(), result.run.seed) != (cell.model.as_str(), cell.seed) {
         return Err(wrong(&format!("is of model {}, seed {}", result.model, result.run.seed)));
     }

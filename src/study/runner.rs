@@ -6,7 +6,7 @@ use super::plan::{Cell, Plan};
 use super::results::CellResult;
 use crate::error::{Error, Kind, Result};
 use crate::train::{self, Stop};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -77,8 +77,8 @@ pub struct Outcome {
 ///
 /// # Errors
 /// The first failure that the next runs would meet as well (data, connectome, disk, folders of another study); `Stopped`
-/// after a signal, every run with its state saved. A run that fails alone (its loss diverges, its model cannot be built)
-/// is in the outcome.
+/// after a signal, every run with its state saved. A run that fails alone (its loss diverges, its model and no other
+/// cannot be built) is in the outcome.
 pub fn run(
     plan: &Plan,
     cells: &[Cell],
@@ -114,6 +114,7 @@ pub fn run(
         start: Instant::now(),
         results,
         failed: Vec::new(),
+        unbuilt: HashMap::new(),
         end: None,
     };
     let board = Mutex::new(board);
@@ -157,6 +158,8 @@ struct Board<'a> {
     start: Instant,
     results: Vec<(usize, CellResult)>,
     failed: Vec<(String, Error)>,
+    /// The model that met each wrong configuration.
+    unbuilt: HashMap<String, String>,
     /// What ends the study.
     end: Option<Error>,
 }
@@ -181,6 +184,13 @@ impl Board<'_> {
         (self.trained > 0.0).then(|| (cells as f64 - self.done()) * seconds / self.trained)
     }
 
+    /// Whether run `i` could not be built for what its model alone asks: no other model has met the same.
+    fn is_of_the_model(&mut self, i: usize, cells: &[Cell], error: &Error) -> bool {
+        let (text, model) = (error.to_string(), &cells[i].model);
+        let met = self.unbuilt.insert(text, model.clone());
+        error.kind() == Kind::Usage && met.is_none_or(|other| other == *model)
+    }
+
     /// Notes how a run went.
     fn put(&mut self, i: usize, threads: usize, cells: &[Cell], outcome: Result<CellResult>) {
         self.idle_threads += threads;
@@ -194,7 +204,9 @@ impl Board<'_> {
                 (self.observer)(Event::Finished { result, done, cells, left });
             }
             // Every worker meets the same stop; the first tells.
-            Err(error) if matches!(error.kind(), Kind::Other | Kind::State | Kind::Usage) => {
+            Err(error)
+                if matches!(error.kind(), Kind::Other | Kind::State) || self.is_of_the_model(i, cells, &error) =>
+            {
                 (self.observer)(Event::Failed { cell: &cells[i], error: &error });
                 self.failed.push((cells[i].folder(), error));
             }

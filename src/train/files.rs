@@ -113,6 +113,11 @@ pub fn refuse_occupied(out: &Path) -> Result<()> {
     }
 }
 
+/// Whether `out` holds nothing but what a start leaves that was stopped before it wrote anything.
+pub fn never_began(out: &Path) -> bool {
+    out.join(WORK).is_file() && refuse_occupied(out).is_ok()
+}
+
 /// Takes back what a start that failed has made in `out`, which held nothing; the folder too if that was `made`.
 pub(super) fn take_back(out: &Path, made: bool) {
     // Another process may have begun here since.
@@ -177,13 +182,15 @@ pub fn load_config(run: &Path) -> Result<Config> {
 /// The wiring that the run in folder `run` uses, if it has a column.
 ///
 /// # Errors
-/// `State` if it cannot be read.
+/// `State` if it is damaged; `Io` if the system refuses to read it.
 pub fn load_connectome(run: &Path, config: &Config) -> Result<Option<Connectome>> {
     if !config.column.enabled {
         return Ok(None);
     }
-    let found = connectome::read_folder(&run.join(CONNECTOME)).map(Some);
-    found.map_err(|e| e.into_state().with_remedy("restore the folder `connectome` of the run from a copy"))
+    connectome::read_folder(&run.join(CONNECTOME)).map(Some).map_err(|e| match e.kind() {
+        Kind::Input => e.into_state().with_remedy("restore the folder `connectome` of the run from a copy"),
+        _ => e,
+    })
 }
 
 /// A trained network, ready to classify.

@@ -17,7 +17,9 @@ mod step;
 mod stepper;
 
 pub(crate) use files::to_json;
-pub use files::{Trained, load_best, load_config, load_connectome, refuse_occupied, with_absolute_sources};
+pub use files::{
+    Trained, load_best, load_config, load_connectome, never_began, refuse_occupied, with_absolute_sources,
+};
 pub use origin::{configuration_fingerprint, deciding_differences};
 pub use plan::{Plan, plan};
 pub use progress::{EpochRecord, Event, Stop, Summary};

@@ -51,6 +51,7 @@ pub struct Plan {
 /// Those of loading the data and the connectome and of building the network.
 pub fn plan(config: &Config) -> Result<Plan> {
     let mut stepper = Stepper::new(config)?;
+    stepper.material().network.check_rates(config)?;
     let seconds_per_step = seconds_per_step(&mut stepper);
     let material = stepper.material();
     let training_images = material.dataset.indices(Split::Training).len();

@@ -7,7 +7,6 @@ use super::pace::Pace;
 use super::progress::{EpochRecord, Event, Saved, Stop, Summary};
 use super::step::Step;
 use crate::config::Config;
-use crate::connectome::Connectome;
 use crate::data::{Split, Standardize};
 use crate::error::{Error, Result};
 use crate::kernels::threads;
@@ -58,6 +57,7 @@ impl Session {
         files::refuse_occupied(out)?;
         let config = files::with_absolute_sources(config.clone());
         let material = Material::gather(&config, None, observer)?;
+        material.network.check_rates(&config)?;
         let made = store::make_folder(out)?;
         let work = WorkFile::lock(&out.join(WORK)).inspect_err(|_| {
             if made {
@@ -91,15 +91,8 @@ impl Session {
             observer(Event::Warning(format!("{}: {warning}", path.display())));
         }
         let Saved { mut progress, origin: found } = Saved::from_text(&path, &opened.text)?;
-        // A change that was cut short may have left another wiring beside the old configuration, or the new one beside none.
-        let own = |found: Result<Option<Connectome>>| match found {
-            Ok(Some(c)) if force && c.fingerprint() != opened.fingerprints.connectome => Ok(None),
-            Err(_) if force => Ok(None),
-            found => found,
-        };
-        let same = config.connectome == was.connectome;
-        let wiring = if same { own(files::load_connectome(out, &config))? } else { None };
-        let own_wiring = wiring.is_some();
+        let own_wiring = config.connectome == was.connectome;
+        let wiring = if own_wiring { files::load_connectome(out, &config)? } else { None };
         let material = Material::gather(&config, wiring, observer)?;
         let fingerprints = origin::fingerprints(&material)?;
         let origin = Origin::of(&material, &fingerprints)?;
@@ -110,11 +103,11 @@ impl Session {
         files::check_metrics(&out.join(METRICS), progress.log_len)?;
         let mut map = work.map(material.regions.len())?;
         material.regions.restore(&opened, &material.network, map.floats_mut());
-        files::truncate_metrics(&out.join(METRICS), progress.log_len)?;
-        // First, so that a configuration never stands beside another wiring than its own.
+        // First, so that a new configuration never stands beside an old wiring.
         if let (Some(c), false) = (&material.connectome, own_wiring) {
             files::write_connectome(out, c)?;
         }
+        files::truncate_metrics(&out.join(METRICS), progress.log_len)?;
         if config != *was {
             files::describe(out, &material, &fingerprints)?;
         }

@@ -114,7 +114,7 @@ fn classes(path: &Path, rows: &Rows) -> Result<Vec<String>> {
 fn cell(row: &Rows, classes: &[String]) -> Result<CellResult> {
     let test = split(row, "test", classes)?;
     let test = test.ok_or_else(|| row.fault("no scores of split `test`", FORM.bad_row))?;
-    Ok(CellResult {
+    let cell = CellResult {
         model: name(row, "model")?,
         test,
         public: split(row, "public", classes)?,
@@ -131,7 +131,8 @@ fn cell(row: &Rows, classes: &[String]) -> Result<CellResult> {
             connectome: name(row, "connectome")?,
             configuration: name(row, "configuration")?,
         },
-    })
+    };
+    Ok(cell.without_empty_parts())
 }
 
 /// Scores of a split; `None` if all of its fields are empty.
@@ -185,7 +186,7 @@ mod tests {
         cells[0].test.accuracy = 0.1 + 0.2;
         cells[0].run.seconds = 1e-300 / 3.0;
         cells[1].test.roc_auc = None;
-        (cells[2].public, cells[2].private) = (None, None);
+        cells[2].public = None;
         cells[3].public.as_mut().unwrap().roc_auc = None;
         cells
     }

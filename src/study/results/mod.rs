@@ -102,8 +102,27 @@ impl CellResult {
         }
     }
 
+    /// The same without the scores of parts that have no images, which former builds wrote as 0.
+    fn without_empty_parts(mut self) -> Self {
+        self.public.take_if(|s| s.images == 0);
+        self.private.take_if(|s| s.images == 0);
+        self
+    }
+
+    /// Reads the result of a run that this or a former build has written as JSON.
+    ///
+    /// # Errors
+    /// In words, if it is no result.
+    pub(super) fn from_json(text: &[u8]) -> std::result::Result<Self, String> {
+        let result: Self = serde_json::from_slice(text).map_err(|e| e.to_string())?;
+        match result.fault() {
+            Some(fault) => Err(fault.to_owned()),
+            None => Ok(result.without_empty_parts()),
+        }
+    }
+
     /// What no result can have, in words: names that are no names, fractions outside 0 to 1, parts with other classes.
-    pub(super) fn fault(&self) -> Option<&'static str> {
+    fn fault(&self) -> Option<&'static str> {
         let Self { model, run, test, public, private } = self;
         let parts = || [Some(test), public.as_ref(), private.as_ref()].into_iter().flatten();
         let fractions = parts().flat_map(|s| {
