@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 /// Most writers of one file at a time.
 const WRITERS: usize = 1000;
 
-/// Replaces `path` by `bytes`: written beside (`.<name>.bionic-0`, or the next number where another writer has that), flushed
-/// to the disk, renamed, and the folder flushed. A reader sees the old file or the new one, also after a crash at any moment; of several
-/// writers the last one counts. Where `path` is a link, the file that it names is replaced.
+/// Replaces `path` by `bytes`: written beside (`.<name>.bionic-0`, or the next number where another writer has that),
+/// flushed to the disk, renamed, and the folder flushed. A reader sees the old file or the new one, also after a crash at
+/// any moment; of several writers the last one counts. Where `path` is a link, the file that it names is replaced.
 ///
 /// # Errors
 /// `Io` naming the file, if it is there and not a regular file or a call fails; unless only the flush of the folder failed,
@@ -71,8 +71,9 @@ fn new_beside(path: &Path) -> io::Result<(PathBuf, File)> {
             continue;
         }
         let file = File::options().write(true).create(true).truncate(false).open(&beside)?;
-        // Another writer may have renamed it since.
-        if file.try_lock().is_ok() && is_at(&file, &beside) {
+        // Where files cannot be locked there is one writer, one hopes. Another one may have renamed it since.
+        let taken = matches!(file.try_lock(), Err(TryLockError::WouldBlock));
+        if !taken && is_at(&file, &beside) {
             return Ok((beside, file));
         }
     }
