@@ -8,7 +8,7 @@ use crate::connectome::{Connectome, NULL_WIRINGS, load, summary, write_folder};
 use crate::error::{Error, Result};
 use crate::model::presets::preset;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Flags of `connectome`.
 #[derive(clap::Args)]
@@ -57,12 +57,8 @@ struct Inspect {
 struct Convert {
     #[command(flatten)]
     source: Source,
-    /// Folder to write neurons.csv, connections.csv and about.toml into, new or empty
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    place: Place,
 }
 
 /// Flags of `connectome null`.
@@ -76,7 +72,14 @@ struct Null {
     /// Seed of the wiring
     #[arg(long, value_name = "S", default_value_t = 1, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     seed: u64,
-    /// Folder to write neurons.csv and connections.csv into, new or empty
+    #[command(flatten)]
+    place: Place,
+}
+
+/// Where a connectome is written, and how its summary is printed.
+#[derive(clap::Args)]
+struct Place {
+    /// Folder to write neurons.csv, connections.csv and about.toml into, new or empty
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Print one JSON object
@@ -92,29 +95,23 @@ struct Null {
 pub fn run(args: &Args) -> Result<()> {
     match &args.action {
         Action::Inspect(args) => print(&load(&args.source.config()?)?, args.json),
-        Action::Null(args) => {
-            refuse_occupied(&args.out)?;
-            write(&load(&args.source.config()?)?.rewired(&args.wiring, args.seed)?, &args.out, args.json)
-        }
-        Action::Convert(args) => {
-            refuse_occupied(&args.out)?;
-            write(&load(&args.source.config()?)?, &args.out, args.json)
-        }
+        Action::Convert(args) => args.place.write(|| load(&args.source.config()?)),
+        Action::Null(args) => args.place.write(|| load(&args.source.config()?)?.rewired(&args.wiring, args.seed)),
     }
 }
 
-/// Writes the tables of a connectome into the folder `out` and prints its summary.
-fn write(connectome: &Connectome, out: &Path, json: bool) -> Result<()> {
-    write_folder(connectome, out)?;
-    print(connectome, json)
-}
-
-fn refuse_occupied(out: &Path) -> Result<()> {
-    if fs::read_dir(out).map_or(out.exists(), |mut entries| entries.next().is_some()) {
-        let what = format!("--out {}: it is no empty folder", out.display());
-        return Err(Error::usage(what, "name a new folder"));
+impl Place {
+    /// Writes the tables of the connectome that `make` gives and prints its summary; makes none for a folder that is not
+    /// empty.
+    fn write(&self, make: impl FnOnce() -> Result<Connectome>) -> Result<()> {
+        if fs::read_dir(&self.out).map_or(self.out.exists(), |mut entries| entries.next().is_some()) {
+            let what = format!("--out {}: it is no empty folder", self.out.display());
+            return Err(Error::usage(what, "name a new folder"));
+        }
+        let connectome = make()?;
+        write_folder(&connectome, &self.out)?;
+        print(&connectome, self.json)
     }
-    Ok(())
 }
 
 impl Source {

@@ -143,8 +143,8 @@ enum Split {
 ///
 /// # Errors
 /// Those of [`ids`] and [`lesion::lesion`]; `Io` if stdout refuses the result.
-pub fn run(args: &Args, quiet: bool) -> Result<()> {
-    let mut progress = Progress::new(quiet);
+pub fn run(args: &Args) -> Result<()> {
+    let mut progress = Progress::new();
     let report = lesion::lesion(&args.run, &request(args)?, &mut |step| progress.step(step), &mut output::warning)?;
     drop(progress);
     if args.json { output::json(&report) } else { output::result(&report.to_text()) }
@@ -202,8 +202,8 @@ struct Progress {
 }
 
 impl Progress {
-    fn new(quiet: bool) -> Self {
-        let screen = Screen::new(quiet, "silencing [{bar:24}] {pos}/{len}  {msg}");
+    fn new() -> Self {
+        let screen = Screen::new("silencing [{bar:24}] {pos}/{len}  {msg}");
         Self { screen, pace: Pace::default(), last_line: Instant::now() }
     }
 

@@ -80,14 +80,14 @@ pub fn main() -> ExitCode {
         output::be_quiet();
     }
     let outcome = match cli.command {
-        Command::Train(args) => train::run(*args, cli.quiet),
+        Command::Train(args) => train::run(*args),
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),
-        Command::Lesion(args) => lesion::run(&args, cli.quiet),
+        Command::Lesion(args) => lesion::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Connectome(args) => connectome::run(&args),
-        Command::Study(args) => study::run(&args, cli.quiet),
+        Command::Study(args) => study::run(&args),
         Command::Info(args) => info::run(&args),
         Command::Completions(args) => shell::completions(&args),
         Command::Man(args) => shell::man(&args),

@@ -49,9 +49,14 @@ pub fn warning(text: &str) {
 
 /// Writes what is no error to stderr, unless that is to be quiet.
 pub fn note(text: &str) {
-    if !QUIET.load(Ordering::Relaxed) {
+    if !is_quiet() {
         message(text);
     }
+}
+
+/// Whether stderr is to have nothing but errors.
+pub fn is_quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
 }
 
 fn write_line(out: &mut impl Write, text: &str) -> io::Result<()> {

@@ -15,10 +15,10 @@ pub(super) struct Screen {
 }
 
 impl Screen {
-    /// A bar of the form `template` on a terminal; nothing at all if `quiet`, but for what goes wrong.
-    pub(super) fn new(quiet: bool, template: &str) -> Self {
+    /// A bar of the form `template` on a terminal; with `--quiet` nothing at all, but for what goes wrong.
+    pub(super) fn new(template: &str) -> Self {
         let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
-        let bar = (!quiet && !dumb && std::io::stderr().is_terminal()).then(|| {
+        let bar = (!output::is_quiet() && !dumb && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
             let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
             bar.with_style(style.progress_chars("=> "))
@@ -72,9 +72,9 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Shows progress on stderr; nothing at all if `quiet`.
-    pub fn new(quiet: bool) -> Self {
-        let screen = Screen::new(quiet, "{prefix} [{bar:24}] {pos}/{len}  {msg}");
+    /// Shows progress on stderr; with `--quiet` nothing at all.
+    pub fn new() -> Self {
+        let screen = Screen::new("{prefix} [{bar:24}] {pos}/{len}  {msg}");
         Self { screen, pace: Pace::default(), left: None }
     }
 
@@ -118,9 +118,9 @@ pub struct StudyProgress(Screen);
 const PARTS: f64 = 1000.0;
 
 impl StudyProgress {
-    /// Shows progress on stderr; nothing at all if `quiet`.
-    pub fn new(quiet: bool) -> Self {
-        Self(Screen::new(quiet, "study [{bar:24}] {msg}"))
+    /// Shows progress on stderr; with `--quiet` nothing at all.
+    pub fn new() -> Self {
+        Self(Screen::new("study [{bar:24}] {msg}"))
     }
 
     /// Shows what the study tells.

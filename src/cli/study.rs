@@ -74,7 +74,7 @@ struct Listed {
 ///
 /// # Errors
 /// `Usage` for a wrong plan or flag; those of [`study::run`]; `Other` if runs failed; `Stopped` where the plan's time is up.
-pub fn run(args: &Args, quiet: bool) -> Result<()> {
+pub fn run(args: &Args) -> Result<()> {
     let mut plan = Plan::load(&args.plan)?;
     if let Some(n) = args.seeds {
         plan.take_seeds(n.into());
@@ -89,19 +89,19 @@ pub fn run(args: &Args, quiet: bool) -> Result<()> {
     }
     let threads = pool(usize::from(args.threads))?.threads();
     match args.index {
-        Some(index) => run_one(args, &cells, index, threads, quiet),
-        None => run_all(args, &plan, &cells, threads, quiet),
+        Some(index) => run_one(args, &cells, index, threads),
+        None => run_all(args, &plan, &cells, threads),
     }
 }
 
-fn run_one(args: &Args, cells: &[Cell], index: usize, threads: usize, quiet: bool) -> Result<()> {
+fn run_one(args: &Args, cells: &[Cell], index: usize, threads: usize) -> Result<()> {
     let Some(cell) = cells.get(index) else {
         return Err(Error::usage(
             format!("--index {index}: the study has {} runs", cells.len()),
             format!("use 0 to {}", cells.len() - 1),
         ));
     };
-    let mut progress = Progress::new(quiet);
+    let mut progress = Progress::new();
     let stop = signals::listen()?;
     progress.note(&format!("run {index} of 0 to {}: {}", cells.len() - 1, cell.folder()));
     let result = study::finish(cell, &args.out, threads, &mut |event| progress.event(event), stop)?;
@@ -109,8 +109,8 @@ fn run_one(args: &Args, cells: &[Cell], index: usize, threads: usize, quiet: boo
     if args.json { output::json(&result) } else { output::result(&result.line()) }
 }
 
-fn run_all(args: &Args, plan: &Plan, cells: &[Cell], threads: usize, quiet: bool) -> Result<()> {
-    let progress = StudyProgress::new(quiet);
+fn run_all(args: &Args, plan: &Plan, cells: &[Cell], threads: usize) -> Result<()> {
+    let progress = StudyProgress::new();
     let stop = signals::listen()?;
     let mut folder = Folder::open(&args.out)?;
     let outcome = study::run(plan, cells, &mut folder, threads, &mut |event| progress.event(&event), stop)?;

@@ -81,10 +81,10 @@ const CONFIG_FLAGS: [(&str, &str); 7] = [
 ///
 /// # Errors
 /// `Usage` for a wrong flag or configuration; those of [`train()`], [`resume`] and [`plan`].
-pub fn run(args: Args, quiet: bool) -> Result<()> {
+pub fn run(args: Args) -> Result<()> {
     let overrides = overrides(&args)?;
     if let (true, Some(out)) = (args.resume, args.out.as_ref().filter(|out| !never_began(out))) {
-        let mut progress = start(quiet);
+        let mut progress = start();
         let stop = signals::listen()?;
         let summary = resume(out, &overrides, args.force, &mut |event| progress.event(event), stop)?;
         drop(progress);
@@ -103,7 +103,7 @@ pub fn run(args: Args, quiet: bool) -> Result<()> {
         let plan = plan(&config)?;
         return if args.json { output::json(&plan) } else { output::result(&plan.to_text()) };
     }
-    let mut progress = start(quiet);
+    let mut progress = start();
     if args.resume {
         progress.note("nothing was saved yet: starting from the beginning");
     }
@@ -113,8 +113,8 @@ pub fn run(args: Args, quiet: bool) -> Result<()> {
     report(&args, &summary)
 }
 
-fn start(quiet: bool) -> Progress {
-    let progress = Progress::new(quiet);
+fn start() -> Progress {
+    let progress = Progress::new();
     if let Some(warning) = info::width_warning() {
         progress.warning(&warning);
     }
