@@ -188,6 +188,11 @@ impl std::fmt::Display for Difference {
     }
 }
 
+/// The differences on one line.
+pub fn listed(differences: &[Difference]) -> String {
+    differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
 /// What differs between two configurations in TOML.
 pub fn differences(was: &str, is: &str) -> Vec<Difference> {
     let (Ok(was), Ok(is)) = (was.parse::<Table>(), is.parse::<Table>()) else { return Vec::new() };
@@ -228,9 +233,10 @@ fn inline(value: &Value) -> String {
 /// `did you mean ...? ` with the known name most like `unknown`; empty if none is like it.
 pub fn nearest<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> String {
     known
-        .filter(|name| strsim::jaro_winkler(name, unknown) > 0.6)
-        .max_by(|a, b| strsim::jaro_winkler(a, unknown).total_cmp(&strsim::jaro_winkler(b, unknown)))
-        .map_or_else(String::new, |name| format!("did you mean `{name}`? "))
+        .map(|name| (strsim::jaro_winkler(name, unknown), name))
+        .filter(|(likeness, _)| *likeness > 0.6)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map_or_else(String::new, |(_, name)| format!("did you mean `{name}`? "))
 }
 
 fn parse_value(text: &str) -> Value {
@@ -242,7 +248,12 @@ fn parse_value(text: &str) -> Value {
 }
 
 fn is_section(path: &str) -> bool {
-    KEYS.iter().any(|k| k.path.split_once('.').is_some_and(|(section, _)| section == path))
+    keys_of(path).next().is_some()
+}
+
+/// The keys of a section; none of what is no section.
+fn keys_of(section: &str) -> impl Iterator<Item = &'static str> {
+    KEYS.iter().map(|k| k.path).filter(move |path| path.split_once('.').is_some_and(|(of, _)| of == section))
 }
 
 fn flatten(prefix: &str, table: &Table, out: &mut Vec<(String, Value)>) {
@@ -258,8 +269,7 @@ fn flatten(prefix: &str, table: &Table, out: &mut Vec<(String, Value)>) {
 
 fn insert(table: &mut Table, path: &str, value: Value, origin: &str) -> Result<()> {
     if !KEYS.iter().any(|k| k.path == path) {
-        let within = |key: &str| key.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'));
-        if let Some(key) = KEYS.iter().map(|k| k.path).find(|key| within(key)) {
+        if let Some(key) = keys_of(path).next() {
             let what = format!("{origin}: `{path}` is a section, not a key");
             return Err(Error::usage(
                 what,

@@ -8,8 +8,8 @@ mod merge;
 
 pub use keys::{KEYS, Key};
 pub use merge::{
-    Difference, Overrides, differences, effective, missing_key, nearest, read_file, to_commented_toml, to_former_toml,
-    to_toml, toml_fault,
+    Difference, Overrides, differences, effective, listed, missing_key, nearest, read_file, to_commented_toml,
+    to_former_toml, to_toml, toml_fault,
 };
 
 use crate::error::{Error, Result};

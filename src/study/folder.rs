@@ -3,7 +3,7 @@
 use super::plan::{Cell, Plan};
 use super::results::{CellResult, MAX_NAME_BYTES, read_results, write_results};
 use super::table::Table;
-use crate::config::Config;
+use crate::config::{Config, Difference, listed};
 use crate::error::{Error, Result};
 use crate::input;
 use crate::store::{make_folder, replace};
@@ -167,14 +167,12 @@ impl Folder {
         }
         let about: About =
             serde_json::from_slice(&input::read(&path, MAX_ABOUT_BYTES)?).map_err(|e| wrong(&e.to_string()))?;
-        let mut names = about.models.iter().chain(about.published.keys()).chain([&about.reference]);
-        let name_too_long = names.any(|name| name.len() > MAX_NAME_BYTES);
-        drop(names);
-        if name_too_long || about.title.len() > MAX_TITLE_BYTES {
-            Err(wrong("a name or the title is too long"))
-        } else {
-            Ok(about)
+        let long = |name: &String| name.len() > MAX_NAME_BYTES;
+        let one_long = about.models.iter().any(long) || about.published.keys().any(long) || long(&about.reference);
+        if one_long || about.title.len() > MAX_TITLE_BYTES {
+            return Err(wrong("a name or the title is too long"));
         }
+        Ok(about)
     }
 }
 
@@ -209,13 +207,13 @@ fn refuse_other(config: &Config, run: &Path) -> Result<()> {
         ("connectome.source", &was.connectome.source, &is.connectome.source),
     ];
     let moved = sources.into_iter().filter(|(_, was, is)| was != is);
-    differing.extend(moved.map(|(key, was, is)| format!("{key} was {was}, is {is}")));
+    differing.extend(moved.map(|(key, was, is)| Difference { key, values: Some([was.clone(), is.clone()]) }));
     if differing.is_empty() {
         return Ok(());
     }
     Err(Error::state(
         run.display(),
-        format!("was trained with another configuration than the plan gives: {}", differing.join("; ")),
+        format!("was trained with another configuration than the plan gives: {}", listed(&differing)),
         OTHER_PLAN,
     ))
 }

@@ -48,7 +48,7 @@ impl Origin {
             (
                 "configuration",
                 saved.configuration != now.configuration,
-                texts(config::differences(&found.configuration, &self.configuration)).join("; "),
+                config::listed(&config::differences(&found.configuration, &self.configuration)),
             ),
             ("arithmetic", saved.kernels != now.kernels, was_is(&found.kernels, &self.kernels)),
         ]
@@ -88,12 +88,8 @@ pub fn configuration_fingerprint(config: &Config) -> Result<u64> {
 ///
 /// # Errors
 /// `Other` if a value cannot be written as TOML.
-pub fn deciding_differences(was: &Config, is: &Config) -> Result<Vec<String>> {
-    Ok(texts(config::differences(&deciding(was)?, &deciding(is)?)))
-}
-
-fn texts(differences: Vec<config::Difference>) -> Vec<String> {
-    differences.iter().map(ToString::to_string).collect()
+pub fn deciding_differences(was: &Config, is: &Config) -> Result<Vec<config::Difference>> {
+    Ok(config::differences(&deciding(was)?, &deciding(is)?))
 }
 
 /// TOML of what decides the result.
