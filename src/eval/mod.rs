@@ -234,13 +234,18 @@ pub fn predict(trained: &mut Trained, images: &[PathBuf]) -> Result<Vec<Predicti
 }
 
 impl Evaluation {
+    /// The parts that have images.
+    pub fn each_part(&self) -> impl Iterator<Item = &Part> {
+        self.parts.iter().flat_map(|parts| [&parts.public, &parts.private]).flatten()
+    }
+
     /// The scores as aligned text.
     pub fn to_text(&self) -> String {
         let s = &self.scores;
         let mut text = format!("split {}: {} images\n", self.split, s.n);
         let auc = |s: &Scores| s.roc_auc.map_or_else(|| "-".to_owned(), |a| format!("{a:.4}"));
         text += &format!("accuracy {:.2} %   macro F1 {:.4}   ROC-AUC {}\n", 100.0 * s.accuracy, s.macro_f1, auc(s));
-        for Part { split, scores: s } in self.parts.iter().flat_map(|p| [&p.public, &p.private]).flatten() {
+        for Part { split, scores: s } in self.each_part() {
             text += &format!(
                 "  {split:<8} {:>5} images   accuracy {:.2} %   macro F1 {:.4}   ROC-AUC {}\n",
                 s.n,

@@ -97,7 +97,9 @@ pub fn export(run: &Path, format: &str, out: Option<&Path>, warn: &mut dyn FnMut
     };
     match files {
         Files::One(bytes) => {
-            out.map_or(Ok(()), |out| store::refuse_other_kind(out, exporter.name))?;
+            if let Some(out) = out {
+                store::refuse_other_kind(out, exporter.name)?;
+            }
             store::replace(&path, &bytes)
         }
         Files::Folder { files, ours } => store::replace_folder(&path, &files, ours),

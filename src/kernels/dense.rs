@@ -66,9 +66,9 @@ pub fn backward_bias(n: usize, batch: usize, dy: &[f32], db: &mut [f32]) {
         while r < piece.len() {
             let (left, dy, db) = (piece.len() - r, &dy[(i * rows + r) * batch..], &mut piece[r..]);
             r += match left {
-                _ if left >= 4 => sum_rows::<4>(batch, dy, db),
-                _ if left >= 2 => sum_rows::<2>(batch, dy, db),
-                _ => sum_rows::<1>(batch, dy, db),
+                _ if left >= 4 => row_sums::<4>(batch, dy, db),
+                _ if left >= 2 => row_sums::<2>(batch, dy, db),
+                _ => row_sums::<1>(batch, dy, db),
             };
         }
     });
@@ -131,7 +131,7 @@ pub(super) enum Left<'a> {
 
 /// The sums of the first `R` rows of `dy (N, B)`, to `db`; returns `R`. Each is one chain of additions, whose latency
 /// those of the other rows hide.
-fn sum_rows<const R: usize>(batch: usize, dy: &[f32], db: &mut [f32]) -> usize {
+fn row_sums<const R: usize>(batch: usize, dy: &[f32], db: &mut [f32]) -> usize {
     let vectors = batch / LANES;
     let (mut rows, mut rests): ([&[[f32; LANES]]; R], [&[f32]; R]) = ([&[]; R], [&[]; R]);
     for r in 0..R {

@@ -93,7 +93,9 @@ const FILES: [&str; 20] = [
 /// `options.data` names images for a study; those of scoring if it does so for a run.
 pub fn report(folder: &Path, out: Option<&Path>, options: &Options, warn: &mut dyn FnMut(&str)) -> Result<Written> {
     let path = out.map_or_else(|| folder.join("report.html"), Path::to_owned);
-    out.map_or(Ok(()), |out| store::refuse_other_kind(out, "html"))?;
+    if let Some(out) = out {
+        store::refuse_other_kind(out, "html")?;
+    }
     let name = path.file_stem().unwrap_or("report".as_ref()).to_string_lossy();
     let tables = format!("{name}-csv");
     let page = if folder.join(RESULTS).exists() {

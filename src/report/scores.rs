@@ -30,11 +30,10 @@ pub(super) fn append(page: &mut Page, classified: &Classified, source: &str) {
 
 /// What a split is called in a text.
 fn split_name(evaluation: &Evaluation) -> String {
-    let Some(parts) = &evaluation.parts else {
+    if evaluation.parts.is_none() {
         return name_of(&evaluation.split).to_owned();
-    };
-    let there: Vec<&str> = [&parts.public, &parts.private].into_iter().flatten().map(|p| name_of(p.split)).collect();
-    there.join(" + ")
+    }
+    evaluation.each_part().map(|p| name_of(p.split)).collect::<Vec<_>>().join(" + ")
 }
 
 fn name_of(split: &str) -> &'static str {
@@ -47,9 +46,9 @@ fn name_of(split: &str) -> &'static str {
 
 fn summary(page: &mut Page, evaluation: &Evaluation) {
     let whole = (split_name(evaluation), &evaluation.scores);
-    let parts: Vec<_> = evaluation.parts.iter().flat_map(|p| [&p.public, &p.private]).flatten().collect();
     // One part is the whole.
-    let parts = parts.iter().filter(|_| parts.len() > 1).map(|p| (name_of(p.split).to_owned(), &p.scores));
+    let several = evaluation.each_part().count() > 1;
+    let parts = evaluation.each_part().filter(|_| several).map(|p| (name_of(p.split).to_owned(), &p.scores));
     let mut numbers = Numbers::new("scores", &["split", "n", "accuracy", "macro_f1", "roc_auc"]);
     let mut rows = Vec::new();
     for (name, s) in [whole].into_iter().chain(parts) {

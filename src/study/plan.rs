@@ -301,7 +301,7 @@ fn first_seeds(n: u64) -> Vec<u64> {
 /// `5` is 1 to 5; a list is itself. `None` for anything else.
 fn seeds(value: Option<&Value>) -> Option<Vec<u64>> {
     let list: Vec<u64> = match value {
-        None => (1..=5).collect(),
+        None => first_seeds(5),
         Some(Value::Integer(n)) => first_seeds(u64::try_from(*n).ok()?),
         Some(Value::Array(items)) => {
             items.iter().map(|v| v.as_integer().and_then(|s| u64::try_from(s).ok())).collect::<Option<_>>()?

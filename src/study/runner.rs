@@ -186,9 +186,9 @@ impl Board<'_> {
 
     /// Whether run `i` could not be built for what its model alone asks: no other model has met the same.
     fn is_of_the_model(&mut self, i: usize, cells: &[Cell], error: &Error) -> bool {
-        let (text, model) = (error.to_string(), &cells[i].model);
-        let met = self.unbuilt.insert(text, model.clone());
-        error.kind() == Kind::Usage && met.is_none_or(|other| other == *model)
+        let model = &cells[i].model;
+        let mut met = || self.unbuilt.insert(error.to_string(), model.clone());
+        error.kind() == Kind::Usage && met().is_none_or(|other| other == *model)
     }
 
     /// Notes how a run went.

@@ -186,7 +186,7 @@ mod tests {
         cells[0].test.accuracy = 0.1 + 0.2;
         cells[0].run.seconds = 1e-300 / 3.0;
         cells[1].test.roc_auc = None;
-        cells[2].public = None;
+        (cells[2].public, cells[2].private) = (None, None);
         cells[3].public.as_mut().unwrap().roc_auc = None;
         cells
     }

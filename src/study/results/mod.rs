@@ -125,21 +125,21 @@ impl CellResult {
     fn fault(&self) -> Option<&'static str> {
         let Self { model, run, test, public, private } = self;
         let parts = || [Some(test), public.as_ref(), private.as_ref()].into_iter().flatten();
-        let fractions = parts().flat_map(|s| {
+        let mut fractions = parts().flat_map(|s| {
             let recall = s.recall.iter().map(|r| r.recall);
             [s.accuracy, s.macro_f1].into_iter().chain(s.roc_auc).chain(recall)
         });
-        let classes = |s: &SplitScores| s.recall.iter().map(|r| r.class.clone()).collect::<Vec<_>>();
+        let same_classes = |s: &SplitScores| s.recall.iter().map(|r| r.class.as_str()).eq(self.classes());
         let names = [model, &run.version, &run.data, &run.connectome, &run.configuration];
         if !names.into_iter().all(|name| is_name(name, MAX_NAME_BYTES)) {
             Some("has a name that is empty, too long or has control characters")
-        } else if !fractions.chain([0.0]).all(|f| (0.0..=1.0).contains(&f)) {
+        } else if !fractions.all(|f| (0.0..=1.0).contains(&f)) {
             Some("has a score that is no number from 0 to 1")
         } else if !(run.seconds >= 0.0 && run.seconds.is_finite()) {
             Some("has a time that is no number from 0")
         } else if test.recall.len() > MAX_CLASSES || !test.recall.iter().all(|r| is_name(&r.class, MAX_CLASS_BYTES)) {
             Some("has too many classes, or one whose name is empty, too long or has control characters")
-        } else if !parts().all(|s| classes(s) == classes(test)) {
+        } else if !parts().all(same_classes) {
             Some("has parts with other classes than the whole")
         } else {
             None
