@@ -24,7 +24,7 @@ fn main() {
         let (mut weights, mut buffers) = (vec![0.0; network.weights_len()], vec![0.0; network.buffers_len()]);
         network.initialise(config.seed, &mut weights, &mut buffers);
         let faces = data::draw(&config.data);
-        let standardize = Standardize::of(&config.data.standardize, faces.mean_sd(Split::Training));
+        let standardize = Standardize::of(config.data.standardize, faces.mean_sd(Split::Training));
         let indices = faces.indices(Split::Training);
         let mut classifier = Classifier::new(&mut network, &weights, &buffers);
         let mut classify = |threads: usize, n: usize| {

@@ -4,7 +4,7 @@
 //! without them.
 //! `train`: drawn faces with augmentation, forward, backward, optimizer, Hebbian rule. `infer`: from bytes to classes.
 
-use bionic_cpu::config::Config;
+use bionic_cpu::config::{Config, Precision};
 use bionic_cpu::connectome;
 use bionic_cpu::data::{self, Split, Standardize};
 use bionic_cpu::kernels::threads::{pool, processor_seconds};
@@ -39,8 +39,11 @@ fn measure(preset: &str, batch: usize, threads: usize, seconds: f64, mode: &str,
     let mut config = presets::preset(preset).expect("a preset");
     config.threads = threads;
     config.batch = batch;
-    config.precision = precision.into();
-    config.validate().expect("f32 or bf16");
+    config.precision = match precision {
+        "f32" => Precision::F32,
+        "bf16" => Precision::Bf16,
+        _ => panic!("expected f32 or bf16, found {precision}"),
+    };
     config.data.demo_train = BATCHES * batch;
     config.data.demo_test = 1;
     let (mut times, processors) = match mode {
@@ -74,7 +77,7 @@ fn classify(config: &Config, seconds: f64) -> (Vec<f64>, f64) {
     let (mut weights, mut buffers) = (vec![0.0; network.weights_len()], vec![0.0; network.buffers_len()]);
     network.initialise(config.seed, &mut weights, &mut buffers);
     let faces = data::draw(&config.data);
-    let standardize = Standardize::of(&config.data.standardize, faces.mean_sd(Split::Training));
+    let standardize = Standardize::of(config.data.standardize, faces.mean_sd(Split::Training));
     let indices = faces.indices(Split::Training);
     let mut parts = indices.chunks_exact(config.batch).cycle();
     let mut classifier = Classifier::new(&mut network, &weights, &buffers);

@@ -8,7 +8,7 @@
 
 #![allow(clippy::unwrap_used)] // A test may panic.
 
-use bionic_cpu::config::{Config, Overrides, effective};
+use bionic_cpu::config::{Config, LearningMode, Overrides, effective};
 use bionic_cpu::connectome::{Connectome, Neuron, Polarity, Synapses};
 use bionic_cpu::data::{Dataset, EXPRESSIONS, PIXELS, SIDE, Split, Standardize, fill_batch};
 use bionic_cpu::kernels::loss::softmax_cross_entropy;
@@ -171,7 +171,7 @@ impl Golden {
         let order: Vec<usize> = (0..self.dataset.len()).collect();
         let batches: Vec<&[usize]> = order.chunks(config.batch).collect();
         let schedule = Schedule::new(&config.learning, config.epochs, batches.len());
-        let standardize = Standardize::of(&config.data.standardize, self.dataset.mean_sd(Split::Training));
+        let standardize = Standardize::of(config.data.standardize, self.dataset.mean_sd(Split::Training));
         let classes = EXPRESSIONS.len();
         let (mut losses, mut kept) = (Vec::new(), Vec::new());
         let mut gradient = vec![0.0; weights.len()];
@@ -186,7 +186,7 @@ impl Golden {
             let smoothing = config.learning.label_smoothing;
             let sum = softmax_cross_entropy(classes, part.len(), &logits, &labels, smoothing, part.len(), &mut dlogits);
             losses.push(sum.loss / part.len() as f64);
-            let from = if config.learning.mode == "local" { network.layers().len() - 1 } else { 0 };
+            let from = if config.learning.mode == LearningMode::Local { network.layers().len() - 1 } else { 0 };
             let square = network.backward(&pass, &weights, &dlogits, from, &mut gradient);
             if step == 0 {
                 kept.clone_from(&gradient);

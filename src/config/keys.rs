@@ -1,15 +1,25 @@
 //! One line of documentation per configuration key: help, `--print-config` and the tests read this table.
 
+use super::choices::{
+    InhibitionKind, InputProjection, LearningMode, NoiseKind, OptimizerKind, Precision, ScheduleKind, Standardization,
+};
+
 /// A configuration key and what it means, with its unit.
 pub struct Key {
     /// Dotted path, e.g. `augment.rotation_deg`.
     pub path: &'static str,
     /// One line: meaning, unit, accepted values.
     pub doc: &'static str,
+    /// The accepted values, where they are a few names.
+    pub names: &'static [&'static str],
 }
 
 const fn key(path: &'static str, doc: &'static str) -> Key {
-    Key { path, doc }
+    Key { path, doc, names: &[] }
+}
+
+const fn choice(path: &'static str, names: &'static [&'static str], doc: &'static str) -> Key {
+    Key { path, doc, names }
 }
 
 /// Keys at the top that configurations of former builds lack, and the value by which those went.
@@ -26,13 +36,18 @@ pub const KEYS: &[Key] = &[
     ),
     key("epochs", "passes over the training images"),
     key("batch", "images per step"),
-    key(
+    choice(
         "precision",
+        Precision::NAMES,
         "f32, or bf16: in training, convolutions between 32 or more channels multiply numbers rounded to 8 significant bits",
     ),
     key("stem", "layers in front of the column: layer = \"name\" and its parameters, in order"),
     key("data.source", "demo, a Kaggle CSV (also .gz) or a folder train|test/<class>/*.png|jpg"),
-    key("data.standardize", "dataset (mean and deviation of the training pixels), image (each on its own) or none"),
+    choice(
+        "data.standardize",
+        Standardization::NAMES,
+        "dataset (mean and deviation of the training pixels), image (each on its own) or none",
+    ),
     key("data.exclude_test_duplicates", "leave out training images that also occur in a test split"),
     key("data.validation_fraction", "part of Training held out for validation where the source has no PublicTest"),
     key("data.demo_train", "drawn faces for training"),
@@ -59,31 +74,40 @@ pub const KEYS: &[Key] = &[
     key("connectome.null_seed", "seed of the null wiring"),
     key("column.enabled", "false: the stem feeds the read-out and no connectome is used"),
     key("column.laminae", "laminae in processing order; [] = those of the connectome"),
-    key("column.input", "projection of the features onto the first lamina: dense or retinotopic"),
+    choice(
+        "column.input",
+        InputProjection::NAMES,
+        "projection of the features onto the first lamina: dense or retinotopic",
+    ),
     key("column.receptive_field", "side of a retinotopic receptive field, fraction of the visual field"),
     key("column.masks", "false: all-to-all projections instead of the connectome's masks"),
     key("column.skips", "projections that skip laminae, where the connectome has them"),
     key("column.intra", "one step of recurrence through the intra-laminar projections"),
-    key("column.inhibition", "graded, interneurons (real inhibitory cells, Dale's law) or none"),
+    choice(
+        "column.inhibition",
+        InhibitionKind::NAMES,
+        "graded, interneurons (real inhibitory cells, Dale's law) or none",
+    ),
     key("column.gamma", "strength of graded inhibition (initial value where it is learned)"),
     key("column.gamma_learned", "learn gamma, one value per lamina"),
     key("column.shunt_floor", "interneurons: constant of the divisor exp(alpha) W_EI h + floor"),
     key("column.layer_norm", "normalise each lamina over its neurons"),
-    key("column.noise", "synapse (multiplicative), unit (additive) or none; in training only"),
+    choice("column.noise", NoiseKind::NAMES, "synapse (multiplicative), unit (additive) or none; in training only"),
     key("column.noise_sigma", "standard deviation of the noise"),
     key("column.readout", "laminae that the read-out sees; [] = the last one, [\"all\"] = every one"),
-    key(
+    choice(
         "learning.mode",
+        LearningMode::NAMES,
         "backprop, hybrid (optimizer step, then Hebbian step) or local (Hebbian; supervised read-out)",
     ),
-    key("learning.optimizer", "adam, adamw or sgd (Nesterov)"),
+    choice("learning.optimizer", OptimizerKind::NAMES, "adam, adamw or sgd (Nesterov)"),
     key("learning.learning_rate", "peak learning rate"),
     key("learning.beta1", "adam: decay of the first moment"),
     key("learning.beta2", "adam: decay of the second moment"),
     key("learning.epsilon", "adam: floor of the denominator"),
     key("learning.momentum", "sgd: Nesterov momentum"),
     key("learning.weight_decay", "weight decay (decoupled in adamw); never on norms and biases"),
-    key("learning.schedule", "cosine, one-cycle, plateau or constant"),
+    choice("learning.schedule", ScheduleKind::NAMES, "cosine, one-cycle, plateau or constant"),
     key("learning.warmup_epochs", "epochs of linear warm-up"),
     key("learning.final_fraction", "final learning rate as a fraction of the peak"),
     key("learning.plateau_factor", "plateau: factor on the learning rate"),

@@ -268,7 +268,7 @@ fn flatten(prefix: &str, table: &Table, out: &mut Vec<(String, Value)>) {
 }
 
 fn insert(table: &mut Table, path: &str, value: Value, origin: &str) -> Result<()> {
-    if !KEYS.iter().any(|k| k.path == path) {
+    let Some(key) = KEYS.iter().find(|k| k.path == path) else {
         if let Some(key) = keys_of(path).next() {
             let what = format!("{origin}: `{path}` is a section, not a key");
             return Err(Error::usage(
@@ -286,7 +286,7 @@ fn insert(table: &mut Table, path: &str, value: Value, origin: &str) -> Result<(
             format!("{origin}: unknown configuration key `{shown}`"),
             format!("{hint}`train --print-config` lists every key"),
         ));
-    }
+    };
     let (group, name) = path.split_once('.').unwrap_or(("", path));
     let place = if group.is_empty() { Some(table) } else { table.get_mut(group).and_then(Value::as_table_mut) };
     let Some(place) = place else { return Ok(()) };
@@ -317,6 +317,12 @@ fn insert(table: &mut Table, path: &str, value: Value, origin: &str) -> Result<(
                 format!("expected {}, e.g. {}", old.type_str(), inline(old)),
             ));
         }
+        (Value::String(text), _) if !key.names.is_empty() && !key.names.contains(&text.as_str()) => {
+            return Err(Error::usage(
+                format!("{origin}: {path} = {value} is unknown"),
+                format!("{}use one of: {}", nearest(text, key.names.iter().copied()), key.names.join(", ")),
+            ));
+        }
         _ => value,
     };
     place.insert(name.to_owned(), value);
@@ -326,6 +332,7 @@ fn insert(table: &mut Table, path: &str, value: Value, origin: &str) -> Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::InhibitionKind;
     use crate::model::presets::{PRESETS, preset};
     use std::collections::BTreeSet;
 
@@ -429,7 +436,9 @@ mod tests {
             ("learning.learning_rate=-1", "learning.learning_rate = -1 is out of range"),
             ("learning.learning_rate=nan", "learning.learning_rate = NaN is out of range"),
             ("column.noise_sigma=inf", "column.noise_sigma = inf is out of range"),
+            ("column.inhibition=strong", "--set: column.inhibition = \"strong\" is unknown"),
             ("column.inhibition=strong", "use one of: graded, interneurons, none"),
+            ("learning.optimizer=adanw", "did you mean `adamw`?"),
         ] {
             assert!(refused(&sets(&[set])).contains(expected), "{set}");
         }
@@ -447,7 +456,7 @@ mod tests {
     fn a_string_needs_no_quotes_in_set_and_lists_are_toml() {
         let plain = ["data.source=/a b/x=y.csv", "column.inhibition = none ", "column.laminae=[\"L4\", \"L5\"]"];
         let config = effective(&defaults(), &sets(&plain)).unwrap();
-        assert_eq!((config.data.source.as_str(), config.column.inhibition.as_str()), ("/a b/x=y.csv", "none"));
+        assert_eq!((config.data.source.as_str(), config.column.inhibition), ("/a b/x=y.csv", InhibitionKind::None));
         assert_eq!(config.column.laminae, ["L4", "L5"]);
         let config = effective(&defaults(), &sets(&["stem=[{layer=\"conv\", filters=4}, {layer=\"relu\"}]"])).unwrap();
         assert_eq!((config.stem.len(), config.stem[0]["filters"].as_integer()), (2, Some(4)));
@@ -487,5 +496,19 @@ mod tests {
         assert_eq!(existing, documented);
         assert_eq!(documented.len(), KEYS.len(), "a key is documented twice");
         assert!(KEYS.iter().all(|k| !k.doc.is_empty() && !k.doc.contains('\n')));
+    }
+
+    #[test]
+    fn every_name_of_a_value_is_documented_and_accepted() {
+        let choices: Vec<_> = KEYS.iter().filter(|k| !k.names.is_empty()).collect();
+        assert_eq!(choices.len(), 8);
+        for (key, name) in choices.iter().flat_map(|key| key.names.iter().map(move |name| (key, name))) {
+            assert!(key.doc.contains(name), "{}: {name} is not in its line of documentation", key.path);
+            let config = effective(&defaults(), &sets(&[&format!("{}={name}", key.path)])).unwrap();
+            let written: Table = to_toml(&config).unwrap().parse().unwrap();
+            let mut leaves = Vec::new();
+            flatten("", &written, &mut leaves);
+            assert!(leaves.contains(&(key.path.into(), Value::String((*name).into()))), "{} = {name}", key.path);
+        }
     }
 }

@@ -3,9 +3,13 @@
 //! Priority: default of the preset < TOML file < `--set key=value` < flag. [`KEYS`] documents every key once;
 //! `--print-config`, the error for an unknown key and a test read it.
 
+mod choices;
 mod keys;
 mod merge;
 
+pub use choices::{
+    InhibitionKind, InputProjection, LearningMode, NoiseKind, OptimizerKind, Precision, ScheduleKind, Standardization,
+};
 pub use keys::{KEYS, Key};
 pub use merge::{
     Difference, Overrides, differences, effective, listed, missing_key, nearest, read_file, to_commented_toml,
@@ -31,8 +35,8 @@ pub struct Config {
     pub epochs: usize,
     /// Images per step.
     pub batch: usize,
-    /// Factors of the products in convolutions, in training: `f32` or `bf16`.
-    pub precision: String,
+    /// Factors of the products in convolutions, in training.
+    pub precision: Precision,
     /// Images.
     pub data: Data,
     /// Random changes to training images.
@@ -55,8 +59,8 @@ pub struct Config {
 pub struct Data {
     /// `demo`, a Kaggle CSV (also `.gz`) or an image folder.
     pub source: String,
-    /// `dataset` (one mean and deviation, from the training images), `image` or `none`.
-    pub standardize: String,
+    /// How pixels become the input.
+    pub standardize: Standardization,
     /// Leave out training images that also occur in a test split.
     pub exclude_test_duplicates: bool,
     /// Part of the training images held out for validation where the source has no PublicTest.
@@ -121,8 +125,8 @@ pub struct Column {
     pub enabled: bool,
     /// Laminae in processing order; empty = the connectome's own, canonical order.
     pub laminae: Vec<String>,
-    /// Projection of the features onto the first lamina: `dense` or `retinotopic`.
-    pub input: String,
+    /// Projection of the features onto the first lamina.
+    pub input: InputProjection,
     /// Side of a retinotopic receptive field, fraction of the visual field.
     pub receptive_field: f32,
     /// Off: all-to-all projections instead of the connectome's masks.
@@ -131,8 +135,8 @@ pub struct Column {
     pub skips: bool,
     /// One step of recurrence through the intra-laminar projections.
     pub intra: bool,
-    /// `graded`, `interneurons` or `none`.
-    pub inhibition: String,
+    /// What inhibitory cells do.
+    pub inhibition: InhibitionKind,
     /// Strength of graded inhibition, or its initial value where it is learned.
     pub gamma: f32,
     /// Learn gamma, one value per lamina.
@@ -141,8 +145,8 @@ pub struct Column {
     pub shunt_floor: f32,
     /// Normalise each lamina's activity over its neurons.
     pub layer_norm: bool,
-    /// `synapse` (multiplicative, per synapse), `unit` (additive, per neuron) or `none`; training only.
-    pub noise: String,
+    /// Synaptic noise, in training only.
+    pub noise: NoiseKind,
     /// Standard deviation of the noise.
     pub noise_sigma: f32,
     /// Laminae that the read-out sees; empty = the last one, `["all"]` = every one.
@@ -153,10 +157,10 @@ pub struct Column {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Learning {
-    /// `backprop`, `hybrid` (gradient step, then Hebbian step) or `local` (Hebbian only, supervised read-out).
-    pub mode: String,
-    /// `adam`, `adamw` or `sgd` (Nesterov).
-    pub optimizer: String,
+    /// Who changes the weights.
+    pub mode: LearningMode,
+    /// The gradient optimizer.
+    pub optimizer: OptimizerKind,
     /// Peak learning rate.
     pub learning_rate: f32,
     /// Adam's decay of the first moment.
@@ -169,8 +173,8 @@ pub struct Learning {
     pub momentum: f32,
     /// Weight decay: decoupled in `adamw`, added to the gradient in `adam` and `sgd`; never on norms and biases.
     pub weight_decay: f32,
-    /// `cosine`, `one-cycle`, `plateau` or `constant`.
-    pub schedule: String,
+    /// Course of the learning rate.
+    pub schedule: ScheduleKind,
     /// Epochs of linear warm-up.
     pub warmup_epochs: f32,
     /// Final learning rate as a fraction of the peak.
@@ -222,12 +226,6 @@ impl Config {
     /// # Errors
     /// `Usage`, naming the key, the value and the accepted range.
     pub fn validate(&self) -> Result<()> {
-        let one_of = |key: &str, value: &str, allowed: &[&str]| {
-            if allowed.contains(&value) {
-                return Ok(());
-            }
-            Err(Error::usage(format!("{key} = \"{value}\" is unknown"), format!("use one of: {}", allowed.join(", "))))
-        };
         let within = |key: &str, value: f32, low: f32, high: f32| {
             if (low..=high).contains(&value) {
                 return Ok(());
@@ -240,7 +238,6 @@ impl Config {
         within("commit_seconds", self.commit_seconds, 0.0, 1e6)?;
         positive("epochs", self.epochs)?;
         positive("batch", self.batch)?;
-        one_of("precision", &self.precision, &["f32", "bf16"])?;
         positive("data.demo_train", self.data.demo_train)?;
         positive("data.demo_test", self.data.demo_test)?;
         positive("connectome.min_synapses", self.connectome.min_synapses as usize)?;
@@ -253,14 +250,13 @@ impl Config {
         at_most("epochs", self.epochs, 1_000_000)?;
         at_most("threads", self.threads, 4096)?;
         at_most("batch", self.batch, 65_536)?;
-        let rule_acts = self.learning.mode != "backprop" && self.plasticity.rule != "none";
+        let rule_acts = self.learning.mode != LearningMode::Backprop && self.plasticity.rule != "none";
         if rule_acts && self.plasticity.centered && self.batch < 2 {
             let what = "plasticity.centered = true needs a mean over the batch, which has one image";
             return Err(Error::usage(what, "use a batch of 2 or more"));
         }
         at_most("data.demo_train", self.data.demo_train, 10_000_000)?;
         at_most("data.demo_test", self.data.demo_test, 10_000_000)?;
-        one_of("data.standardize", &self.data.standardize, &["dataset", "image", "none"])?;
         within("data.validation_fraction", self.data.validation_fraction, 0.01, 0.9)?;
         let a = &self.augment;
         within("augment.flip", a.flip, 0.0, 1.0)?;
@@ -271,17 +267,11 @@ impl Config {
         within("augment.contrast", a.contrast, 0.0, 1.0)?;
         within("augment.noise", a.noise, 0.0, 1.0)?;
         within("augment.erase", a.erase, 0.0, 1.0)?;
-        one_of("column.input", &self.column.input, &["dense", "retinotopic"])?;
         within("column.receptive_field", self.column.receptive_field, 0.01, 1.0)?;
-        one_of("column.inhibition", &self.column.inhibition, &["graded", "interneurons", "none"])?;
         within("column.gamma", self.column.gamma, 0.0, 1.0)?;
         within("column.shunt_floor", self.column.shunt_floor, 1e-6, 1e6)?;
-        one_of("column.noise", &self.column.noise, &["synapse", "unit", "none"])?;
         within("column.noise_sigma", self.column.noise_sigma, 0.0, 10.0)?;
         let l = &self.learning;
-        one_of("learning.mode", &l.mode, &["backprop", "hybrid", "local"])?;
-        one_of("learning.optimizer", &l.optimizer, &["adam", "adamw", "sgd"])?;
-        one_of("learning.schedule", &l.schedule, &["cosine", "one-cycle", "plateau", "constant"])?;
         within("learning.learning_rate", l.learning_rate, 0.0, 100.0)?;
         within("learning.beta1", l.beta1, 0.0, 0.999_999)?;
         within("learning.beta2", l.beta2, 0.0, 0.999_999)?;

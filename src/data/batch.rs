@@ -1,7 +1,7 @@
 //! Batches: chosen images augmented, standardised and laid out batch innermost.
 
 use super::{Dataset, PIXELS, SIDE, augment::augment};
-use crate::config::Augment;
+use crate::config::{Augment, Standardization};
 use crate::kernels::threads::for_pieces;
 
 /// Deviations below one grey level count as one grey level, so that a blank image stays finite.
@@ -28,17 +28,13 @@ pub enum Standardize {
 }
 
 impl Standardize {
-    /// The standardisation called `name` in the configuration (`dataset`, `image`, `none`); `dataset` takes this mean
-    /// and deviation, those of the Training images: [`Dataset::mean_sd`].
-    ///
-    /// # Panics
-    /// If the name is none of these: `Config::validate` has checked it.
-    pub fn of(name: &str, (mean, sd): (f32, f32)) -> Self {
-        match name {
-            "dataset" => Self::Dataset { mean, sd },
-            "image" => Self::Image,
-            "none" => Self::None,
-            _ => panic!("standardisation `{name}` was not validated"),
+    /// The configured standardisation; that of the data set takes this mean and deviation, those of the Training images:
+    /// [`Dataset::mean_sd`].
+    pub fn of(kind: Standardization, (mean, sd): (f32, f32)) -> Self {
+        match kind {
+            Standardization::Dataset => Self::Dataset { mean, sd },
+            Standardization::Image => Self::Image,
+            Standardization::None => Self::None,
         }
     }
 
@@ -176,7 +172,7 @@ mod tests {
         assert!(mean.abs() < 1e-4 && (variance - 1.0).abs() < 1e-3, "{mean} {variance}");
         let indices = d.indices(Split::Training);
         let mut all = vec![f32::NAN; indices.len() * PIXELS];
-        fill_batch(&d, &indices, None, Standardize::of("dataset", d.mean_sd(Split::Training)), &mut all);
+        fill_batch(&d, &indices, None, Standardize::of(Standardization::Dataset, d.mean_sd(Split::Training)), &mut all);
         let mean = lane_sum(&all, |v| v) / all.len() as f32;
         assert!(mean.abs() < 1e-3, "{mean}");
     }

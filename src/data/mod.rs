@@ -217,7 +217,7 @@ pub(crate) mod tests {
     pub(crate) fn config() -> config::Data {
         config::Data {
             source: "demo".into(),
-            standardize: "dataset".into(),
+            standardize: config::Standardization::Dataset,
             exclude_test_duplicates: false,
             validation_fraction: 0.1,
             demo_train: 140,

@@ -12,7 +12,7 @@
 use super::Optimizer;
 use super::rules::{RULES, Response, Rule};
 use crate::aligned::Aligned;
-use crate::config::{Config, Plasticity};
+use crate::config::{Config, LearningMode, Plasticity};
 use crate::error::{Error, Result};
 use crate::kernels::optimizer::square_norm;
 use crate::kernels::plasticity::{
@@ -93,10 +93,10 @@ impl Hebbian {
         });
         for (layer, position, parts) in all {
             let p = &parts[0];
-            let wanted = match config.learning.mode.as_str() {
-                "hybrid" => p.between_neurons,
-                "local" => layer != readout,
-                _ => false,
+            let wanted = match config.learning.mode {
+                LearningMode::Backprop => false,
+                LearningMode::Hybrid => p.between_neurons,
+                LearningMode::Local => layer != readout,
             };
             if !wanted {
                 continue;
@@ -118,7 +118,7 @@ impl Hebbian {
             .iter()
             .map(|s| Share { name: network.tensors()[s.tensor].spec.name.clone(), ..Share::default() })
             .collect();
-        let (config, beside_optimizer) = (config.plasticity.clone(), config.learning.mode == "hybrid");
+        let (config, beside_optimizer) = (config.plasticity.clone(), config.learning.mode == LearningMode::Hybrid);
         Ok(Self { learner: Learner { config, rule, beside_optimizer }, sites, shares })
     }
 

@@ -1,6 +1,6 @@
 //! The gradient step: clipping, then Adam, AdamW or SGD with Nesterov momentum, tensor by tensor, in place.
 
-use crate::config::Learning;
+use crate::config::{Learning, OptimizerKind};
 use crate::kernels::optimizer::{AdamStep, adam_step, sgd_nesterov_step};
 use crate::model::{Role, Tensor};
 use std::ops::Range;
@@ -46,7 +46,7 @@ impl Optimizer {
             epsilon: c.epsilon,
             gradient_factor,
             weight_decay: 0.0,
-            decoupled: c.optimizer == "adamw",
+            decoupled: c.optimizer == OptimizerKind::AdamW,
             bias_correction1: (1.0 - f64::from(c.beta1).powi(exponent)) as f32,
             bias_correction2: (1.0 - f64::from(c.beta2).powi(exponent)) as f32,
         };
@@ -54,7 +54,7 @@ impl Optimizer {
             let weight_decay = if t.spec.role == Role::Weight { c.weight_decay } else { 0.0 };
             let r = t.range.clone();
             let (w, m, g) = (&mut weights[r.clone()], &mut first[r.clone()], &gradient[r.clone()]);
-            let square = if c.optimizer == "sgd" {
+            let square = if c.optimizer == OptimizerKind::Sgd {
                 sgd_nesterov_step(learning_rate, c.momentum, weight_decay, gradient_factor, w, m, g)
             } else {
                 adam_step(&AdamStep { weight_decay, ..adam }, w, m, &mut second[r], g)

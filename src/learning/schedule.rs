@@ -1,12 +1,12 @@
 //! Learning-rate schedules: the factor on the peak rate at each step.
 
-use crate::config::Learning;
+use crate::config::{Learning, ScheduleKind};
 use serde::{Deserialize, Serialize};
 
 /// A schedule and, for `plateau`, its state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Schedule {
-    kind: String,
+    kind: ScheduleKind,
     warmup_steps: f64,
     total_steps: f64,
     final_fraction: f64,
@@ -22,7 +22,7 @@ impl Schedule {
     /// The configured schedule for a run of `epochs` epochs of `steps_per_epoch` steps.
     pub fn new(config: &Learning, epochs: usize, steps_per_epoch: usize) -> Self {
         Self {
-            kind: config.schedule.clone(),
+            kind: config.schedule,
             warmup_steps: f64::from(config.warmup_epochs) * steps_per_epoch as f64,
             total_steps: (epochs * steps_per_epoch) as f64,
             final_fraction: f64::from(config.final_fraction),
@@ -50,7 +50,7 @@ impl Schedule {
             self.final_fraction
                 + (1.0 - self.final_fraction) * 0.5 * (1.0 + (std::f64::consts::PI * p.clamp(0.0, 1.0)).cos())
         };
-        if self.kind == "one-cycle" {
+        if self.kind == ScheduleKind::OneCycle {
             let peak = 0.3 * self.total_steps;
             if s < peak {
                 return 0.04 + 0.96 * 0.5 * (1.0 - (std::f64::consts::PI * s / peak).cos());
@@ -60,8 +60,8 @@ impl Schedule {
         if s < self.warmup_steps {
             return (s + 1.0) / self.warmup_steps.max(1.0);
         }
-        match self.kind.as_str() {
-            "cosine" => fall((s - self.warmup_steps) / (self.total_steps - self.warmup_steps).max(1.0)),
+        match self.kind {
+            ScheduleKind::Cosine => fall((s - self.warmup_steps) / (self.total_steps - self.warmup_steps).max(1.0)),
             _ => self.factor,
         }
     }
@@ -74,7 +74,7 @@ impl Schedule {
             return;
         }
         self.stale += 1;
-        if self.kind == "plateau" && self.stale > self.plateau_patience {
+        if self.kind == ScheduleKind::Plateau && self.stale > self.plateau_patience {
             self.factor = (self.factor * self.plateau_factor).max(self.final_fraction);
             self.stale = 0;
         }
@@ -88,18 +88,18 @@ mod tests {
 
     #[test]
     fn a_continued_schedule_has_the_new_settings_and_the_old_state() {
-        let mut before = schedule("plateau");
+        let mut before = schedule(ScheduleKind::Plateau);
         (0..9).for_each(|_| before.epoch_ended(1.0));
-        let mut longer = schedule("plateau");
+        let mut longer = schedule(ScheduleKind::Plateau);
         longer.total_steps *= 2.0;
         let continued = longer.clone().continuing(&before);
         assert_eq!((continued.factor, continued.total_steps), (before.factor, longer.total_steps));
         assert!(before.factor < 1.0);
     }
 
-    fn schedule(kind: &str) -> Schedule {
+    fn schedule(kind: ScheduleKind) -> Schedule {
         let mut config = (PRESETS[0].config)().learning;
-        config.schedule = kind.into();
+        config.schedule = kind;
         config.warmup_epochs = 1.0;
         config.final_fraction = 0.1;
         config.plateau_factor = 0.5;
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn cosine_warms_up_peaks_and_ends_at_its_final_fraction() {
-        let s = schedule("cosine");
+        let s = schedule(ScheduleKind::Cosine);
         assert!((s.factor(0) - 0.01).abs() < 1e-9);
         assert!((s.factor(99) - 1.0).abs() < 1e-9);
         assert!((s.factor(550) - 0.55).abs() < 1e-8);
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn one_cycle_peaks_at_thirty_percent() {
-        let s = schedule("one-cycle");
+        let s = schedule(ScheduleKind::OneCycle);
         assert!((s.factor(0) - 0.04).abs() < 1e-9);
         assert!((s.factor(300) - 1.0).abs() < 1e-9);
         assert!((s.factor(1000) - f64::from(0.1f32)).abs() < 1e-9);
@@ -126,11 +126,11 @@ mod tests {
 
     #[test]
     fn plateau_halves_after_its_patience() {
-        let mut s = schedule("plateau");
+        let mut s = schedule(ScheduleKind::Plateau);
         for loss in [1.0, 0.9, 0.9, 0.9] {
             s.epoch_ended(loss);
         }
         assert!((s.factor(500) - 0.5).abs() < 1e-9);
-        assert!((schedule("constant").factor(500) - 1.0).abs() < 1e-9);
+        assert!((schedule(ScheduleKind::Constant).factor(500) - 1.0).abs() < 1e-9);
     }
 }

@@ -112,7 +112,7 @@ mod tests {
         (config.data.demo_train, config.data.demo_test) = (images, 1);
         let wiring = config.column.enabled.then(|| crate::connectome::load(&config.connectome).unwrap());
         let faces = data::draw(&config.data);
-        let standardize = Standardize::of(&config.data.standardize, faces.mean_sd(Split::Training));
+        let standardize = Standardize::of(config.data.standardize, faces.mean_sd(Split::Training));
         (Network::build(&config, wiring.as_ref()).unwrap(), faces, standardize)
     }
 

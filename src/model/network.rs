@@ -3,7 +3,7 @@
 use super::replica::Replica;
 use super::{Layer, Operation, Params, Shape, TensorSpec, afferents, column, dense, layer_kind, tensor_ranges};
 use crate::aligned::Aligned;
-use crate::config::Config;
+use crate::config::{Config, InhibitionKind, Precision, Standardization};
 use crate::connectome::Connectome;
 use crate::data::{EXPRESSIONS, SIDE};
 use crate::error::{Error, Result};
@@ -72,7 +72,7 @@ impl Network {
         let mut shape = input;
         let mut size = Size { batch: config.batch, parameters: 0, activity: 0 };
         for entry in &config.stem {
-            let mut params = Params::new(entry.clone())?.with_bf16(config.precision == "bf16");
+            let mut params = Params::new(entry.clone())?.with_bf16(config.precision == Precision::Bf16);
             let kind = layer_kind(params.layer())?;
             let layer = (kind.build)(&mut params, shape)?;
             params.finish()?;
@@ -100,8 +100,8 @@ impl Network {
         let column = self.layers().iter().position(|l| matches!(l.operation(), Some(Operation::Column(_))));
         let Some(stem) = column.map(|at| &self.layers()[..at]) else { return Ok(()) };
         // Without a layer that changes signs, the sign is that of the pixels.
-        let pixels = config.data.standardize == "none";
-        if config.column.inhibition != "interneurons" || ends_in_rates(stem).unwrap_or(pixels) {
+        let pixels = config.data.standardize == Standardization::None;
+        if config.column.inhibition != InhibitionKind::Interneurons || ends_in_rates(stem).unwrap_or(pixels) {
             return Ok(());
         }
         let what = "column.inhibition = interneurons: the stem may end below zero, and a rate below zero would turn \

@@ -2,7 +2,10 @@
 //!
 //! To add a preset: a function and its row in [`PRESETS`].
 
-use crate::config::{Augment, Column, Config, Connectome, Data, Learning, Plasticity};
+use crate::config::{
+    Augment, Column, Config, Connectome, Data, InhibitionKind, InputProjection, Learning, LearningMode, NoiseKind,
+    OptimizerKind, Plasticity, Precision, ScheduleKind, Standardization,
+};
 use crate::error::{Error, Result};
 use toml::{Table, Value};
 
@@ -64,7 +67,7 @@ fn bionic() -> Config {
         commit_seconds: 60.0,
         epochs: 48,
         batch: 32,
-        precision: "f32".into(),
+        precision: Precision::F32,
         stem: vec![
             layer("conv", &[("filters", 8.0), ("kernel", 5.0)]),
             layer("lateral_inhibition", &[]),
@@ -78,7 +81,7 @@ fn bionic() -> Config {
         ],
         data: Data {
             source: "demo".into(),
-            standardize: "image".into(),
+            standardize: Standardization::Image,
             exclude_test_duplicates: false,
             validation_fraction: 0.1,
             demo_train: 4000,
@@ -108,30 +111,30 @@ fn bionic() -> Config {
         column: Column {
             enabled: true,
             laminae: vec![],
-            input: "dense".into(),
+            input: InputProjection::Dense,
             receptive_field: 0.4,
             masks: true,
             skips: true,
             intra: true,
-            inhibition: "graded".into(),
+            inhibition: InhibitionKind::Graded,
             gamma: 0.3,
             gamma_learned: true,
             shunt_floor: 1.0,
             layer_norm: true,
-            noise: "synapse".into(),
+            noise: NoiseKind::Synapse,
             noise_sigma: 0.1,
             readout: vec![],
         },
         learning: Learning {
-            mode: "hybrid".into(),
-            optimizer: "adamw".into(),
+            mode: LearningMode::Hybrid,
+            optimizer: OptimizerKind::AdamW,
             learning_rate: 3e-3,
             beta1: 0.9,
             beta2: 0.999,
             epsilon: 1e-8,
             momentum: 0.9,
             weight_decay: 0.02,
-            schedule: "cosine".into(),
+            schedule: ScheduleKind::Cosine,
             warmup_epochs: 2.0,
             final_fraction: 0.01,
             plateau_factor: 0.5,
@@ -159,7 +162,7 @@ fn bionic() -> Config {
 fn bionic_ei() -> Config {
     let mut config = bionic();
     config.preset = "bionic-ei".into();
-    config.column.inhibition = "interneurons".into();
+    config.column.inhibition = InhibitionKind::Interneurons;
     config
 }
 
@@ -181,7 +184,7 @@ fn baseline() -> Config {
         layer("relu", &[]),
     ];
     config.column.enabled = false;
-    config.learning.mode = "backprop".into();
+    config.learning.mode = LearningMode::Backprop;
     config.learning.learning_rate = 1e-3;
     config.learning.weight_decay = 0.1;
     config
@@ -219,11 +222,11 @@ fn local() -> Config {
         ["conv", "max_pool", "relu"].contains(&name)
     });
     config.augment.enabled = false;
-    config.column.input = "retinotopic".into();
+    config.column.input = InputProjection::Retinotopic;
     config.column.receptive_field = 0.3;
-    config.column.noise = "none".into();
+    config.column.noise = NoiseKind::None;
     config.column.readout = vec!["all".into()];
-    config.learning.mode = "local".into();
+    config.learning.mode = LearningMode::Local;
     config.plasticity.rule = "subspace".into();
     config.plasticity.rate = 1.0;
     config.plasticity.cap = 3e-3;

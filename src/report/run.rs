@@ -3,7 +3,7 @@
 use super::page::{Cell, Page};
 use super::text::{count, fixed, percent};
 use super::{Options, curves, filters, lesions, scores, tuning, weights, wiring};
-use crate::config::{self, Config, Difference};
+use crate::config::{self, Config, Difference, LearningMode};
 use crate::error::Result;
 use crate::eval::classified;
 use crate::model::presets::preset;
@@ -104,8 +104,11 @@ fn header(page: &mut Page, run: &Path, about: &About, trained: &Trained, epochs:
 /// How the weights are changed, in a line.
 fn learning(config: &Config) -> String {
     let l = &config.learning;
-    let hebbian =
-        if l.mode == "backprop" { String::new() } else { format!(", Hebbian rule {}", config.plasticity.rule) };
+    let hebbian = if l.mode == LearningMode::Backprop {
+        String::new()
+    } else {
+        format!(", Hebbian rule {}", config.plasticity.rule)
+    };
     format!(
         "{}{hebbian}; {}, learning rate {}, {} schedule, batch {}, label smoothing {}",
         l.mode, l.optimizer, l.learning_rate, l.schedule, config.batch, l.label_smoothing

@@ -251,7 +251,7 @@ pub fn load_best(run: &Path, warn: &mut dyn FnMut(&str)) -> Result<Trained> {
     regions.check(&path, &opened, &network)?;
     let data_fingerprint = opened.fingerprints.data;
     let (weights, buffers) = regions.best(opened, &network);
-    let standardize = Standardize::of(&config.data.standardize, (progress.mean, progress.sd));
+    let standardize = Standardize::of(config.data.standardize, (progress.mean, progress.sd));
     let epoch = progress.best_epoch;
     Ok(Trained { config, network, connectome, epoch, weights, buffers, standardize, data_fingerprint })
 }

@@ -2,7 +2,7 @@
 
 use super::memory::Regions;
 use super::progress::{Event, Progress};
-use crate::config::Config;
+use crate::config::{Config, Precision, Standardization};
 use crate::connectome::{self, Connectome};
 use crate::data::{self, Dataset, Split};
 use crate::error::{Error, Result};
@@ -47,7 +47,7 @@ impl Material {
         }
         let network = Network::build(config, connectome.as_ref())?;
         let in_vain = match () {
-            () if config.precision == "f32" => None,
+            () if config.precision == Precision::F32 => None,
             () if !network.rounds() => Some("rounds nothing: no convolution joins 32 or more channels on both sides"),
             () if bf16::is_native() => None,
             () => Some("rounds numbers, but this CPU has no AMX: they are multiplied in f32, no faster"),
@@ -89,7 +89,11 @@ impl Material {
 
     /// Mean and deviation that standardise all pixels alike; (0, 1) where each image has its own, or none.
     pub fn mean_sd(&self) -> (f32, f32) {
-        if self.config.data.standardize == "dataset" { self.dataset.mean_sd(Split::Training) } else { (0.0, 1.0) }
+        if self.config.data.standardize == Standardization::Dataset {
+            self.dataset.mean_sd(Split::Training)
+        } else {
+            (0.0, 1.0)
+        }
     }
 
     /// What decides the last bits of the run beside what it is made from.

@@ -163,7 +163,7 @@ impl Session {
         let training = material.dataset.indices(Split::Training);
         let public = material.dataset.indices(Split::Public);
         material.hebbian.restore_shares(saved.progress.shares.clone());
-        let standardize = Standardize::of(&material.config.data.standardize, (saved.progress.mean, saved.progress.sd));
+        let standardize = Standardize::of(material.config.data.standardize, (saved.progress.mean, saved.progress.sd));
         let (out, step, pace) = (out.to_path_buf(), Step::default(), Pace::default());
         let commits = Commits { last: Instant::now(), cost: 0.0, total: 0.0, dirty: false };
         Self { material, out, fingerprints, map, state, saved, commits, standardize, training, public, step, pace }

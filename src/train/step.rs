@@ -2,6 +2,7 @@
 
 use super::material::Material;
 use crate::aligned::Aligned;
+use crate::config::LearningMode;
 use crate::data::{EXPRESSIONS, Standardize, fill_batch};
 use crate::kernels::loss::softmax_cross_entropy;
 use crate::learning::enforce_dale;
@@ -39,7 +40,7 @@ impl Step {
         };
         let sums = network.ascend(&pass, parts.weights, parts.buffers, fill, read);
         // `local` supervises the read-out alone, the last layer.
-        let first_layer = if config.learning.mode == "local" { network.layers().len() - 1 } else { 0 };
+        let first_layer = if config.learning.mode == LearningMode::Local { network.layers().len() - 1 } else { 0 };
         let square_norm = network.descend(&pass, parts.weights, first_layer, &mut self.gradient);
         let active = network.tensor_index(first_layer, 0)..network.tensors().len();
         let rate = config.learning.learning_rate * schedule as f32;

@@ -35,7 +35,7 @@ impl Stepper {
             let material = Material::gather(config, None, &mut |_| {})?;
             let mut floats = vec![0.0; material.regions.len()];
             material.initialise(&mut floats);
-            let standardize = Standardize::of(&config.data.standardize, material.mean_sd());
+            let standardize = Standardize::of(config.data.standardize, material.mean_sd());
             let training = material.dataset.indices(Split::Training);
             // A step is to be timed without drawing its faces, which happens once a run.
             material.dataset.pixels.complete(&training);

@@ -2,7 +2,7 @@
 
 use super::tests::*;
 use super::*;
-use crate::config::Config;
+use crate::config::{Config, InhibitionKind, InputProjection, NoiseKind};
 use crate::connectome::Connectome;
 use crate::kernels::threads::pool;
 use crate::rng::Rng;
@@ -90,15 +90,15 @@ fn gradients_are_the_finite_differences_in_every_mode() {
     let mut config = config();
     config.column.receptive_field = 0.5;
     config.column.readout = vec!["L6".into(), "L2/3".into()];
-    config.column.noise = "synapse".into();
+    config.column.noise = NoiseKind::Synapse;
     let one = pool(1).unwrap();
-    for inhibition in ["graded", "interneurons", "none"] {
+    for &inhibition in InhibitionKind::ALL {
         for switches in 0..16 {
             let on = |bit: usize| switches >> bit & 1 == 1;
             let c = &mut config.column;
-            c.inhibition = inhibition.into();
+            c.inhibition = inhibition;
             (c.intra, c.skips, c.layer_norm) = (on(0), on(1), on(2));
-            c.input = if on(3) { "retinotopic" } else { "dense" }.into();
+            c.input = if on(3) { InputProjection::Retinotopic } else { InputProjection::Dense };
             let what =
                 format!("{inhibition}, intra {}, skips {}, layer norm {}, {}", c.intra, c.skips, c.layer_norm, c.input);
             one.run(|| check_gradients(&what, &config, &connectome));
@@ -111,11 +111,11 @@ fn gradients_are_the_finite_differences_without_masks_and_with_other_noise() {
     let connectome = connectome(&TINY, 0.4);
     let mut config = config();
     let one = pool(1).unwrap();
-    for inhibition in ["graded", "interneurons", "none"] {
-        for noise in ["unit", "none"] {
+    for &inhibition in InhibitionKind::ALL {
+        for noise in [NoiseKind::Unit, NoiseKind::None] {
             let c = &mut config.column;
-            (c.inhibition, c.noise) = (inhibition.into(), noise.into());
-            (c.masks, c.gamma_learned) = (noise == "none", noise == "none");
+            (c.inhibition, c.noise) = (inhibition, noise);
+            (c.masks, c.gamma_learned) = (noise == NoiseKind::None, noise == NoiseKind::None);
             one.run(|| {
                 check_gradients(
                     &format!("{inhibition}, noise {noise}, masks {}", config.column.masks),

@@ -1,7 +1,7 @@
 //! The forward pass of the whole column against loops over dense matrices; the tiny connectome of all its tests.
 
 use super::*;
-use crate::config::Config;
+use crate::config::{Config, InhibitionKind, NoiseKind};
 use crate::connectome::{Connectome, Neuron, Polarity, Synapses};
 use crate::kernels::threads::pool;
 use crate::model::presets::preset;
@@ -58,7 +58,7 @@ pub(super) fn without(mut connectome: Connectome, pre: &str, post: &str, polarit
 /// The default configuration, without noise.
 pub(super) fn config() -> Config {
     let mut config = preset("bionic").unwrap();
-    config.column.noise = "none".into();
+    config.column.noise = NoiseKind::None;
     config
 }
 
@@ -159,7 +159,7 @@ impl Reference<'_> {
             let inhibitory = self.connectome.select(Some(lamina), Some(Polarity::Inhibitory));
             // Inhibitory cells that reach no excitatory cell of their lamina do nothing.
             let reached = !self.connectome.projection(&cells, &inhibitory).is_empty();
-            let interneurons = column.inhibition == "interneurons" && reached;
+            let interneurons = column.inhibition == InhibitionKind::Interneurons && reached;
 
             let mut u = self.input_from_before(laminae, k, x, &done, lamina, &cells);
             if !interneurons {
@@ -170,13 +170,13 @@ impl Reference<'_> {
             if column.intra {
                 add(&mut u, &times(&self.matrix(&format!("{lamina}->{lamina}"), &cells, &cells), &a));
             }
-            let v = match column.inhibition.as_str() {
-                "graded" => {
+            let v = match column.inhibition {
+                InhibitionKind::Graded => {
                     let synapses = self.inhibitory_synapses(&cells);
                     let most = synapses.iter().map(|s| s[0]).fold(0.0, f64::max);
                     u.iter().zip(&synapses).map(|(u, s)| u * (1.0 - of("gamma")[0] * s[1] / most)).collect()
                 }
-                "interneurons" if interneurons => {
+                InhibitionKind::Interneurons if interneurons => {
                     let name = format!("{lamina} I");
                     let mut h = self.input_from_before(laminae, k, x, &done, &name, &inhibitory);
                     add(&mut h, &times(&self.matrix(&format!("{lamina}->{name}"), &inhibitory, &cells), &a));
@@ -238,12 +238,12 @@ fn normalised(v: &[f64], gain: &[f64], bias: &[f64]) -> Vec<f64> {
 }
 
 /// The column with these neurons silenced, in every mode and with these switches, against the reference that clamps them.
-fn check_forward(inhibition: &str, switches: u64, connectome: &Connectome, silent: &[bool]) {
+fn check_forward(inhibition: InhibitionKind, switches: u64, connectome: &Connectome, silent: &[bool]) {
     let laminae = ["L4", "L2/3", "L5", "L6"];
     let mut config = config();
     config.column.readout = laminae.map(String::from).to_vec();
     let on = |bit: usize| switches >> bit & 1 == 1;
-    config.column.inhibition = inhibition.into();
+    config.column.inhibition = inhibition;
     (config.column.intra, config.column.skips, config.column.layer_norm) = (on(0), on(1), on(2));
     let mut column = build(&config, connectome, FEATURES).unwrap();
     let mut rng = Rng::stream(3, "reference", &[switches]);
@@ -273,7 +273,7 @@ fn check_forward(inhibition: &str, switches: u64, connectome: &Connectome, silen
 #[test]
 fn the_forward_pass_is_the_reference_in_every_mode() {
     let connectome = connectome(&TINY, 0.4);
-    for inhibition in ["graded", "interneurons", "none"] {
+    for &inhibition in InhibitionKind::ALL {
         for switches in 0..8 {
             check_forward(inhibition, switches, &connectome, &vec![false; connectome.neurons.len()]);
         }
@@ -286,7 +286,7 @@ fn the_forward_pass_is_the_reference_in_every_mode() {
 fn silent_neurons_are_as_if_their_activity_were_clamped() {
     let connectome = connectome(&TINY, 0.4);
     let mut rng = Rng::stream(1, "silent", &[]);
-    for inhibition in ["graded", "interneurons", "none"] {
+    for &inhibition in InhibitionKind::ALL {
         for switches in 0..8 {
             for share in [0.1, 0.5] {
                 let silent: Vec<bool> = connectome.neurons.iter().map(|_| rng.chance(share)).collect();
@@ -297,10 +297,10 @@ fn silent_neurons_are_as_if_their_activity_were_clamped() {
 }
 
 /// The weights and the bits of the output after the neurons of `rounds` were silenced, one set after another.
-fn silenced(inhibition: &str, masks: bool, rounds: &[Vec<bool>]) -> (Vec<f32>, Vec<u32>) {
+fn silenced(inhibition: InhibitionKind, masks: bool, rounds: &[Vec<bool>]) -> (Vec<f32>, Vec<u32>) {
     let connectome = connectome(&TINY, 0.4);
     let mut config = config();
-    (config.column.inhibition, config.column.masks) = (inhibition.into(), masks);
+    (config.column.inhibition, config.column.masks) = (inhibition, masks);
     config.column.readout = vec!["all".into()];
     let mut column = build(&config, &connectome, FEATURES).unwrap();
     let mut rng = Rng::stream(5, "silence", &[]);
@@ -316,7 +316,7 @@ fn silencing_nothing_changes_no_bit_and_the_union_is_both() {
     let every = |k: usize| (0..n).map(|i| i % k == 0).collect::<Vec<bool>>();
     let (a, b) = (every(5), every(3));
     let union: Vec<bool> = a.iter().zip(&b).map(|(a, b)| a | b).collect();
-    for inhibition in ["graded", "interneurons", "none"] {
+    for &inhibition in InhibitionKind::ALL {
         for masks in [true, false] {
             let intact = silenced(inhibition, masks, &[]);
             assert!(silenced(inhibition, masks, &[vec![false; n]]) == intact, "{inhibition}");
@@ -359,9 +359,9 @@ fn doses_lose_the_synapses_of_silent_cells_and_keep_the_maximum() {
 #[test]
 fn groups_name_the_neurons_behind_each_response() {
     let connectome = connectome(&TINY, 0.4);
-    for inhibition in ["graded", "interneurons"] {
+    for inhibition in [InhibitionKind::Graded, InhibitionKind::Interneurons] {
         let mut config = config();
-        config.column.inhibition = inhibition.into();
+        config.column.inhibition = inhibition;
         config.column.readout = vec!["L5".into(), "L4".into()];
         let mut column = build(&config, &connectome, FEATURES).unwrap();
         let mut rng = Rng::stream(1, "groups", &[]);
@@ -370,7 +370,7 @@ fn groups_name_the_neurons_behind_each_response() {
         let (groups, responses) = (column.groups(), column.responses(2));
         assert_eq!(groups.len(), responses.len());
         // The inhibitory cell of L5 reaches no excitatory one.
-        assert_eq!(groups.len(), if inhibition == "graded" { 4 } else { 7 });
+        assert_eq!(groups.len(), if inhibition == InhibitionKind::Graded { 4 } else { 7 });
         let find = |lamina: &str| groups.iter().position(|g| g.lamina == lamina).unwrap();
         let (l5, l4) = (find("L5"), find("L4"));
         assert_eq!(y, [responses[l5], responses[l4]].concat());
@@ -388,8 +388,8 @@ fn noise_is_there_in_training_only_and_is_a_function_of_seed_and_step() {
     let connectome = connectome(&TINY, 0.4);
     let mut config = config();
     let mut outputs = Vec::new();
-    for noise in ["none", "synapse", "unit"] {
-        config.column.noise = noise.into();
+    for noise in [NoiseKind::None, NoiseKind::Synapse, NoiseKind::Unit] {
+        config.column.noise = noise;
         let mut column = build(&config, &connectome, FEATURES).unwrap();
         let mut rng = Rng::stream(1, "noise", &[]);
         let (weights, x) = (strengths(&column, &mut rng), features(4, &mut rng));
@@ -398,9 +398,13 @@ fn noise_is_there_in_training_only_and_is_a_function_of_seed_and_step() {
         assert_eq!(quiet, at(pass(false, 4, 1)), "{noise}");
         let noisy = at(pass(true, 4, 0));
         assert_eq!(noisy, at(pass(true, 4, 0)), "{noise}");
-        assert_eq!(noise == "none", noisy == at(pass(true, 4, 1)), "{noise}: another step");
-        assert_eq!(noise == "none", noisy == at(Pass { seed: 2, ..pass(true, 4, 0) }), "{noise}: another seed");
-        assert_eq!(noise == "none", noisy == quiet, "{noise}: training against scoring");
+        assert_eq!(noise == NoiseKind::None, noisy == at(pass(true, 4, 1)), "{noise}: another step");
+        assert_eq!(
+            noise == NoiseKind::None,
+            noisy == at(Pass { seed: 2, ..pass(true, 4, 0) }),
+            "{noise}: another seed"
+        );
+        assert_eq!(noise == NoiseKind::None, noisy == quiet, "{noise}: training against scoring");
         outputs.push(quiet);
     }
     assert!(outputs.iter().all(|y| *y == outputs[0]), "without noise all are the same network");
@@ -409,10 +413,10 @@ fn noise_is_there_in_training_only_and_is_a_function_of_seed_and_step() {
 #[test]
 fn the_column_gives_the_same_bits_with_1_and_2_threads() {
     let connectome = connectome(&[("L4", 70, 9), ("L5", 90, 20)], 0.3);
-    for inhibition in ["graded", "interneurons"] {
+    for inhibition in [InhibitionKind::Graded, InhibitionKind::Interneurons] {
         let mut config = config();
-        config.column.inhibition = inhibition.into();
-        config.column.noise = "synapse".into();
+        config.column.inhibition = inhibition;
+        config.column.noise = NoiseKind::Synapse;
         let step = |threads: usize| {
             pool(threads).unwrap().run(|| {
                 let mut column = build(&config, &connectome, FEATURES).unwrap();

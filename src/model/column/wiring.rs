@@ -4,7 +4,7 @@ use super::interneurons::Interneurons;
 use super::population::{Inhibition, Norm, Population};
 use super::projection::{Mask, Projection};
 use super::{Column, Source};
-use crate::config::Config;
+use crate::config::{Config, InhibitionKind, InputProjection, NoiseKind};
 use crate::connectome::{Connectome, Polarity, Synapses};
 use crate::error::{Error, Result};
 use crate::model::network::check_parameters;
@@ -27,7 +27,7 @@ pub fn build(config: &Config, connectome: &Connectome, input: Shape) -> Result<C
         populations.push(builder.population(lamina, &laminae)?);
     }
     let interneurons = |p: &Population| matches!(p.inhibition, Inhibition::Interneurons(_));
-    if config.column.inhibition == "interneurons" && !populations.iter().any(interneurons) {
+    if config.column.inhibition == InhibitionKind::Interneurons && !populations.iter().any(interneurons) {
         return Err(Error::input(
             &connectome.origin,
             "no inhibitory cell synapses onto an excitatory one of its own lamina",
@@ -92,7 +92,7 @@ struct Builder<'a> {
 impl Builder<'_> {
     /// Whether the law of Dale holds: strengths stay apart from signs, so that none may fall below zero.
     fn dale(&self) -> bool {
-        self.config.column.inhibition == "interneurons"
+        self.config.column.inhibition == InhibitionKind::Interneurons
     }
 
     fn population(&mut self, lamina: &str, laminae: &[String]) -> Result<Population> {
@@ -109,17 +109,17 @@ impl Builder<'_> {
         } else {
             None
         };
-        let inhibition = match column.inhibition.as_str() {
-            "graded" => self.graded(&cells, lamina),
-            "interneurons" => self.interneurons(&cells, lamina, laminae)?,
-            _ => Inhibition::None,
+        let inhibition = match column.inhibition {
+            InhibitionKind::Graded => self.graded(&cells, lamina),
+            InhibitionKind::Interneurons => self.interneurons(&cells, lamina, laminae)?,
+            InhibitionKind::None => Inhibition::None,
         };
         let bias = self.per_neuron(format!("{lamina}.bias"), n, 0.0);
         let norm = column.layer_norm.then(|| Norm {
             gain: self.gain(format!("{lamina}.norm_gain"), n),
             bias: self.per_neuron(format!("{lamina}.norm_bias"), n, 0.0),
         });
-        let unit_noise = if column.noise == "unit" { column.noise_sigma } else { 0.0 };
+        let unit_noise = if column.noise == NoiseKind::Unit { column.noise_sigma } else { 0.0 };
         self.cells.push(cells.clone());
         Ok(Population::new(lamina.to_owned(), cells, excitatory, intra, inhibition, bias, norm, unit_noise))
     }
@@ -159,7 +159,7 @@ impl Builder<'_> {
         if synapses.is_empty() {
             return None;
         }
-        let sigma = if column.noise == "synapse" { column.noise_sigma } else { 0.0 };
+        let sigma = if column.noise == NoiseKind::Synapse { column.noise_sigma } else { 0.0 };
         let tensor = self.masked_tensor(name, &synapses, sd);
         Some(Projection::new(source, tensor, Mask::Synapses(Arc::new(synapses)), column.masks, sigma))
     }
@@ -167,7 +167,7 @@ impl Builder<'_> {
     fn input_projection(&mut self, post: &[usize], name: &str) -> Result<Projection> {
         let (n_post, n_pre) = (post.len(), self.input.n());
         let name = format!("input->{name}");
-        if self.config.column.input == "retinotopic" {
+        if self.config.column.input == InputProjection::Retinotopic {
             let synapses = self.retinotopic(post)?;
             let tensor = self.masked_tensor(&name, &synapses, feedforward);
             return Ok(Projection::new(Source::Input, tensor, Mask::Synapses(Arc::new(synapses)), false, 0.0));

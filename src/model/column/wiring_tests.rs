@@ -3,6 +3,7 @@
 use super::projection::Mask;
 use super::tests::*;
 use super::*;
+use crate::config::{InhibitionKind, InputProjection};
 use crate::connectome::{Polarity, Synapses};
 use crate::model::Sign;
 use crate::rng::Rng;
@@ -11,9 +12,9 @@ use std::collections::BTreeMap;
 #[test]
 fn a_lamina_that_the_one_before_does_not_reach_is_refused() {
     let connectome = without(connectome(&TINY, 0.4), "L2/3", "L5", Polarity::Excitatory);
-    for inhibition in ["graded", "interneurons", "none"] {
+    for &inhibition in InhibitionKind::ALL {
         let mut config = config();
-        config.column.inhibition = inhibition.into();
+        config.column.inhibition = inhibition;
         let error = build(&config, &connectome, FEATURES).err().unwrap();
         assert_eq!(error.exit_code(), 3);
         let text = error.to_string();
@@ -27,7 +28,7 @@ fn a_lamina_that_the_one_before_does_not_reach_is_refused() {
 fn interneurons_keep_skipping_afferents_where_the_lamina_before_has_none() {
     let connectome = without(connectome(&TINY, 0.6), "L2/3", "L5", Polarity::Inhibitory);
     let mut config = config();
-    config.column.inhibition = "interneurons".into();
+    config.column.inhibition = InhibitionKind::Interneurons;
     // The one inhibitory cell of L5 receives nothing in the tiny connectome; here L4 reaches it.
     let mut connectome = connectome;
     let inhibitory = connectome.select(Some("L5"), Some(Polarity::Inhibitory))[0];
@@ -42,9 +43,9 @@ fn interneurons_keep_skipping_afferents_where_the_lamina_before_has_none() {
 #[test]
 fn laminae_of_any_name_work_and_are_visited_in_order_of_appearance() {
     let fly = connectome(&[("B", 4, 1), ("A", 6, 2)], 0.5);
-    for inhibition in ["graded", "interneurons"] {
+    for inhibition in [InhibitionKind::Graded, InhibitionKind::Interneurons] {
         let mut config = config();
-        config.column.inhibition = inhibition.into();
+        config.column.inhibition = inhibition;
         let mut column = build(&config, &fly, FEATURES).unwrap();
         assert_eq!((column.laminae(), column.output()), (vec![("B", 4), ("A", 6)], Shape::flat(6)));
         let mut rng = Rng::stream(1, "fly", &[]);
@@ -93,7 +94,7 @@ fn without_masks_every_projection_is_all_to_all_and_no_synapse_is_the_connectome
     // So sparse that most pairs are unconnected.
     let connectome = connectome(&TINY, 0.2);
     let mut config = config();
-    config.column.inhibition = "interneurons".into();
+    config.column.inhibition = InhibitionKind::Interneurons;
     config.column.masks = false;
     let column = build(&config, &connectome, FEATURES).unwrap();
     assert_eq!(column.synapses(), 0);
@@ -116,9 +117,9 @@ fn without_masks_every_projection_is_all_to_all_and_no_synapse_is_the_connectome
 #[test]
 fn with_masks_each_projection_has_the_connectomes_synapses_and_they_are_counted() {
     let connectome = connectome(&TINY, 0.4);
-    for inhibition in ["graded", "interneurons", "none"] {
+    for &inhibition in InhibitionKind::ALL {
         let mut config = config();
-        config.column.inhibition = inhibition.into();
+        config.column.inhibition = inhibition;
         let column = build(&config, &connectome, FEATURES).unwrap();
         let cells = |name: &str| match name.strip_suffix(" I") {
             Some(lamina) => connectome.select(Some(lamina), Some(Polarity::Inhibitory)),
@@ -128,7 +129,7 @@ fn with_masks_each_projection_has_the_connectomes_synapses_and_they_are_counted(
         for t in &column.tensors {
             let Some((pre, post)) = t.name.split_once("->").filter(|(pre, _)| *pre != "input") else { continue };
             assert_eq!(t.shape, [connectome.projection(&cells(post), &cells(pre)).len()], "{}", t.name);
-            assert_eq!(t.sign == Sign::NonNegative, inhibition == "interneurons", "{}", t.name);
+            assert_eq!(t.sign == Sign::NonNegative, inhibition == InhibitionKind::Interneurons, "{}", t.name);
             synapses += t.len();
         }
         assert_eq!(column.synapses(), synapses);
@@ -139,7 +140,7 @@ fn with_masks_each_projection_has_the_connectomes_synapses_and_they_are_counted(
 fn interneurons_that_reach_nobody_are_refused() {
     let connectome = connectome(&[("L4", 6, 0), ("L5", 4, 0)], 0.8);
     let mut config = config();
-    config.column.inhibition = "interneurons".into();
+    config.column.inhibition = InhibitionKind::Interneurons;
     let error = build(&config, &connectome, FEATURES).err().unwrap();
     assert!(error.exit_code() == 3 && error.to_string().contains("no inhibitory cell"), "{error}");
 }
@@ -148,13 +149,16 @@ fn interneurons_that_reach_nobody_are_refused() {
 #[test]
 fn gains_stay_above_zero_under_dales_law() {
     let connectome = connectome(&TINY, 0.4);
-    for inhibition in ["graded", "interneurons"] {
+    for inhibition in [InhibitionKind::Graded, InhibitionKind::Interneurons] {
         let mut config = config();
-        config.column.inhibition = inhibition.into();
+        config.column.inhibition = inhibition;
         let column = build(&config, &connectome, FEATURES).unwrap();
         let gains: Vec<_> = column.tensors.iter().filter(|t| t.name.ends_with("gain")).collect();
         assert!(!gains.is_empty());
-        assert!(gains.iter().all(|t| (t.sign == Sign::NonNegative) == (inhibition == "interneurons")), "{inhibition}");
+        assert!(
+            gains.iter().all(|t| (t.sign == Sign::NonNegative) == (inhibition == InhibitionKind::Interneurons)),
+            "{inhibition}"
+        );
     }
 }
 
@@ -167,7 +171,7 @@ fn retinotopic_fields_are_squares_at_the_place_of_the_cell() {
         connectome.neurons[i].position_um = Some([x, 0.0, z]);
     }
     let mut config = config();
-    config.column.input = "retinotopic".into();
+    config.column.input = InputProjection::Retinotopic;
     config.column.receptive_field = 0.5;
     let input = Shape { c: 2, h: 8, w: 8 };
     let column = build(&config, &connectome, input).unwrap();

@@ -1,4 +1,5 @@
 use super::*;
+use crate::config::NoiseKind;
 use std::collections::BTreeSet;
 
 fn parse(text: &str) -> Plan {
@@ -83,7 +84,7 @@ fn factors_combine_in_full_and_in_part() {
     assert_eq!(full.models[0].name, "full");
     let config = &full.cells(&Overrides::default()).unwrap()[11].config;
     assert_eq!(full.models[11].name, "no-masks+no-intra+silent");
-    assert_eq!((config.column.masks, config.column.intra, config.column.noise.as_str()), (false, false, "none"));
+    assert_eq!((config.column.masks, config.column.intra, config.column.noise), (false, false, NoiseKind::None));
 
     let one = parse(&format!("{FACTORS}\n[design]\norder = 1"));
     assert_eq!(names(&one), ["full", "unit", "silent", "no-intra", "no-masks"]);
@@ -98,7 +99,7 @@ fn the_form_that_help_shows_is_a_plan() {
     assert_eq!(names(&plan), ["full", "silent", "uninhibited", "random-wiring"]);
     assert_eq!((plan.hours, plan.at_once, plan.title.as_str()), (Some(8.0), 2, "inhibition and noise"));
     let cells = plan.cells(&Overrides::default()).unwrap();
-    assert_eq!((cells.len(), cells[3].config.epochs, cells[3].config.column.noise.as_str()), (20, 24, "synapse"));
+    assert_eq!((cells.len(), cells[3].config.epochs, cells[3].config.column.noise), (20, 24, NoiseKind::Synapse));
 }
 
 #[test]
