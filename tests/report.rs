@@ -265,6 +265,8 @@ fn a_folder_that_is_no_run() {
     let run = own_run(folder.path());
     fs::write(run.join("metrics.jsonl"), "{\"epoch\":1}\n").unwrap();
     refused(folder.path(), &["report", "run"], 5, &["metrics.jsonl", "line 1"]);
+    fs::write(run.join("metrics.jsonl"), "").unwrap();
+    refused(folder.path(), &["report", "run"], 5, &["metrics.jsonl has 0 epochs, the best one saved is 1", "restore"]);
     fs::remove_file(run.join("run.json")).unwrap();
     refused(folder.path(), &["report", "run"], 5, &["run.json"]);
 }
