@@ -148,7 +148,10 @@ fn a_dry_run_writes_nothing() {
 #[test]
 fn info_tells_what_the_build_and_the_cpu_have() {
     let info = bionic(folder().path(), &["info", "--json"]).json();
-    assert_eq!(keys(&info), ["version", "target_features", "cpu_features", "lanes_f32", "threads"]);
+    let fields = ["version", "target_features", "cpu_features", "lanes_f32", "bf16_products", "threads", "warning"];
+    assert_eq!(keys(&info), fields);
+    assert!(["AMX", "f32"].contains(&info["bf16_products"].as_str().unwrap()));
+    assert!(info["warning"].is_null(), "built for this CPU: {info}");
     assert!([4, 8, 16].contains(&info["lanes_f32"].as_u64().unwrap()));
     assert!(info["threads"].as_u64().unwrap() >= 1);
     let text = bionic(folder().path(), &["info"]).ok();

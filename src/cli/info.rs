@@ -23,8 +23,12 @@ struct Info {
     cpu_features: Vec<&'static str>,
     /// Values per f32 vector of the kernels.
     lanes_f32: usize,
+    /// What multiplies where `precision = "bf16"`: `AMX`, or `f32` vectors.
+    bf16_products: &'static str,
     /// Threads that `--threads 0` uses.
     threads: usize,
+    /// What is wrong with the width of the build on this CPU.
+    warning: Option<String>,
 }
 
 /// Prints the answer.
@@ -32,27 +36,30 @@ struct Info {
 /// # Errors
 /// `Io` if stdout refuses it.
 pub fn run(args: &Args) -> Result<()> {
+    let (built, usable) = features();
     let info = Info {
         version: env!("CARGO_PKG_VERSION"),
-        target_features: built().collect(),
-        cpu_features: usable().collect(),
-        lanes_f32: lanes_f32(&built().collect::<Vec<_>>()),
+        lanes_f32: lanes_f32(&built),
+        bf16_products: if bf16::is_native() { "AMX" } else { "f32" },
         threads: std::thread::available_parallelism().map_or(1, usize::from),
+        warning: compare(&built, &usable),
+        target_features: built,
+        cpu_features: usable,
     };
     if args.json {
         return output::json(&info);
     }
     let mut text = format!(
-        "bionic-cpu       {}\ntarget features  {}\nCPU features     {}\nf32 lanes        {}\nbf16 products    {}\n\
+        "bionic-cpu       {}\ntarget features  {}\nCPU features     {}\nf32 lanes        {}\nbf16 products    by {}\n\
          threads          {}",
         info.version,
         info.target_features.join(" "),
         info.cpu_features.join(" "),
         info.lanes_f32,
-        if bf16::is_native() { "by AMX" } else { "in f32" },
+        info.bf16_products,
         info.threads,
     );
-    if let Some(warning) = width_warning() {
+    if let Some(warning) = info.warning {
         text.push_str(&format!("\nwarning: {warning}"));
     }
     output::result(&text)
@@ -60,7 +67,8 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// A warning if the build uses narrower f32 vectors than the CPU has, or wider ones.
 pub fn width_warning() -> Option<String> {
-    compare(&built().collect::<Vec<_>>(), &usable().collect::<Vec<_>>())
+    let (built, usable) = features();
+    compare(&built, &usable)
 }
 
 fn compare(built: &[&str], usable: &[&str]) -> Option<String> {
@@ -81,38 +89,30 @@ fn lanes_f32(features: &[&str]) -> usize {
     }
 }
 
-/// An instruction-set extension.
-struct Feature {
-    name: &'static str,
-    built: bool,
-    usable: bool,
-}
+/// Names of instruction-set extensions.
+type Names = Vec<&'static str>;
 
-fn built() -> impl Iterator<Item = &'static str> {
-    features().into_iter().filter(|f| f.built).map(|f| f.name)
-}
-
-fn usable() -> impl Iterator<Item = &'static str> {
-    features().into_iter().filter(|f| f.usable).map(|f| f.name)
-}
-
-/// The extensions that matter to the kernels.
+/// The extensions that matter to the kernels: those that the build may use, and those that the CPU has.
 ///
 /// `is_x86_feature_detected!` is constant `true` for whatever the build enables, so where Linux lists what CPUID found,
 /// that list decides.
 #[cfg(target_arch = "x86_64")]
-fn features() -> Vec<Feature> {
+fn features() -> (Names, Names) {
     use std::arch::is_x86_feature_detected;
     let flags = std::fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| cpu_flags(&text));
-    let usable = |name: &str, detected: bool| flags.as_ref().map_or(detected, |f| f.iter().any(|flag| flag == name));
+    let (mut built, mut usable) = (Names::new(), Names::new());
+    let mut feature = |name, flag: &str, is_built: bool, detected: bool| {
+        if is_built {
+            built.push(name);
+        }
+        if flags.as_ref().map_or(detected, |f| f.iter().any(|found| found == flag)) {
+            usable.push(name);
+        }
+    };
     // A macro because `cfg!` and the detection accept literals only. Right: the name in /proc/cpuinfo.
     macro_rules! table {
         ($($name:tt $flag:literal;)*) => {
-            vec![$(Feature {
-                name: $name,
-                built: cfg!(target_feature = $name),
-                usable: usable($flag, is_x86_feature_detected!($name)),
-            }),*]
+            $(feature($name, $flag, cfg!(target_feature = $name), is_x86_feature_detected!($name));)*
         };
     }
     table! {
@@ -127,6 +127,7 @@ fn features() -> Vec<Feature> {
         "avx512vnni" "avx512_vnni";
         "avx512bf16" "avx512_bf16";
     }
+    (built, usable)
 }
 
 /// The flags of the first processor in the text of `/proc/cpuinfo`.
@@ -138,14 +139,14 @@ fn cpu_flags(text: &str) -> Option<Vec<String>> {
 
 /// NEON is part of the architecture: build and CPU both have it.
 #[cfg(target_arch = "aarch64")]
-fn features() -> Vec<Feature> {
-    vec![Feature { name: "neon", built: cfg!(target_feature = "neon"), usable: true }]
+fn features() -> (Names, Names) {
+    (cfg!(target_feature = "neon").then_some("neon").into_iter().collect(), vec!["neon"])
 }
 
 /// Nothing is known about other architectures.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-fn features() -> Vec<Feature> {
-    Vec::new()
+fn features() -> (Names, Names) {
+    (Vec::new(), Vec::new())
 }
 
 #[cfg(test)]
@@ -154,8 +155,8 @@ mod tests {
 
     #[test]
     fn the_cpu_that_runs_this_has_what_the_build_uses() {
-        let usable: Vec<_> = usable().collect();
-        assert!(built().all(|f| usable.contains(&f)), "built for more than {usable:?}");
+        let (built, usable) = features();
+        assert!(built.iter().all(|f| usable.contains(f)), "built for more than {usable:?}");
     }
 
     #[cfg(target_arch = "x86_64")]
