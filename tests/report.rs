@@ -266,7 +266,7 @@ fn a_folder_that_is_no_run() {
     fs::write(run.join("metrics.jsonl"), "{\"epoch\":1}\n").unwrap();
     refused(folder.path(), &["report", "run"], 5, &["metrics.jsonl", "line 1"]);
     fs::write(run.join("metrics.jsonl"), "").unwrap();
-    refused(folder.path(), &["report", "run"], 5, &["metrics.jsonl has 0 epochs, the best one saved is 1", "restore"]);
+    refused(folder.path(), &["report", "run"], 5, &["metrics.jsonl has 0 epochs, 1 have finished", "restore"]);
     fs::remove_file(run.join("run.json")).unwrap();
     refused(folder.path(), &["report", "run"], 5, &["run.json"]);
 }

@@ -176,7 +176,13 @@ fn a_run_that_diverges_fails_alone() {
     });
     let outcome = study(place.path(), &["--seeds", "1"]);
     assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
-    assert!(outcome.stderr.contains("silent-s1") && outcome.stderr.contains("diverged"), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("silent-s1")
+            && outcome.stderr.contains("diverged")
+            && outcome.stderr.contains("start another run"),
+        "{}",
+        outcome.stderr
+    );
     assert_eq!(results(place.path()).len(), 2);
 }
 

@@ -3,7 +3,7 @@
 use super::bench::Bench;
 use super::controls::sample;
 use super::*;
-use crate::config::{Overrides, effective};
+use crate::config::{InhibitionKind, Overrides, effective};
 use crate::connectome::{self, Connectome, Polarity};
 use crate::data::{self, EXPRESSIONS, Standardize};
 use crate::eval::Images;
@@ -49,6 +49,7 @@ fn trained(name: &str, sets: &[&str]) -> (Trained, Images) {
         network,
         connectome,
         epoch: 1,
+        finished: 1,
         weights,
         buffers,
         standardize: Standardize::Image,
@@ -147,14 +148,19 @@ fn the_readout_does_not_see_silent_neurons() {
 
 #[test]
 fn inhibitory_cells_act_where_the_network_has_them() {
-    for (inhibition, role) in [("graded", Role::Dose), ("interneurons", Role::Unit), ("none", Role::Absent)] {
+    for &inhibition in InhibitionKind::ALL {
+        let role = match inhibition {
+            InhibitionKind::Graded => Role::Dose,
+            InhibitionKind::Interneurons => Role::Unit,
+            InhibitionKind::None => Role::Absent,
+        };
         let subject = subject("bionic", &[&format!("column.inhibition={inhibition}")]);
         let inhibitory = of(&subject, "L5", Polarity::Inhibitory);
         let acting: Vec<usize> = inhibitory.iter().copied().filter(|&i| subject.roles[i] != Role::Absent).collect();
         assert!(acting.iter().all(|&i| subject.roles[i] == role), "{inhibition}");
-        assert_eq!(acting.is_empty(), inhibition == "none");
+        assert_eq!(acting.is_empty(), role == Role::Absent);
         let (intact, silent) = (subject.answer(&[]), subject.answer(&inhibitory));
-        assert_eq!(bits(&silent.probabilities) == bits(&intact.probabilities), inhibition == "none", "{inhibition}");
+        assert_eq!(bits(&silent.probabilities) == bits(&intact.probabilities), role == Role::Absent, "{inhibition}");
     }
 }
 

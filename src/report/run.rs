@@ -20,8 +20,8 @@ pub(super) fn page(run: &Path, folder: &str, options: &Options, warn: &mut dyn F
     load_config(run).map_err(|e| e.with_remedy("name a folder made by `bionic-cpu train` or `bionic-cpu study`"))?;
     let mut trained = load_best(run, warn)?;
     let (about, epochs) = (load_about(run)?, load_metrics(run)?);
-    if epochs.len() < trained.epoch {
-        let what = format!("metrics.jsonl has {} epochs, the best one saved is {}", epochs.len(), trained.epoch);
+    if epochs.len() < trained.finished {
+        let what = format!("metrics.jsonl has {} epochs, {} have finished", epochs.len(), trained.finished);
         return Err(Error::state(run.display(), what, "restore the file from a copy of the run"));
     }
     let whole = run.canonicalize().unwrap_or_else(|_| run.to_owned());

@@ -203,6 +203,8 @@ pub struct Trained {
     pub connectome: Option<Connectome>,
     /// The best epoch, from 1.
     pub epoch: usize,
+    /// Epochs that had finished when the state was saved.
+    pub finished: usize,
     /// Weights of the best epoch.
     pub weights: Vec<f32>,
     /// Running statistics of the best epoch.
@@ -252,8 +254,8 @@ pub fn load_best(run: &Path, warn: &mut dyn FnMut(&str)) -> Result<Trained> {
     let data_fingerprint = opened.fingerprints.data;
     let (weights, buffers) = regions.best(opened, &network);
     let standardize = Standardize::of(config.data.standardize, (progress.mean, progress.sd));
-    let epoch = progress.best_epoch;
-    Ok(Trained { config, network, connectome, epoch, weights, buffers, standardize, data_fingerprint })
+    let (epoch, finished) = (progress.best_epoch, progress.epoch);
+    Ok(Trained { config, network, connectome, epoch, finished, weights, buffers, standardize, data_fingerprint })
 }
 
 fn check_connectome(path: &Path, found: &Fingerprints, connectome: Option<&Connectome>) -> Result<()> {

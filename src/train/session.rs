@@ -233,7 +233,7 @@ impl Session {
             if !loss.is_finite() {
                 return Err(Error::other(
                     format!("training diverged: the loss is {loss} in epoch {}", p.epoch + 1),
-                    "start a new run, with another --out, with a lower learning.learning_rate; the saved state of this one is whole",
+                    "start another run with a lower learning.learning_rate; the saved state of this one is whole",
                 ));
             }
             p.loss += loss;

@@ -114,6 +114,7 @@ mod tests {
             network: Network::new(Shape { c: 1, h: SIDE, w: SIDE }, vec![Box::new(Silent)]),
             connectome: None,
             epoch: 1,
+            finished: 1,
             weights: Vec::new(),
             buffers: Vec::new(),
             standardize: Standardize::None,
