@@ -39,11 +39,8 @@ fn measure(preset: &str, batch: usize, threads: usize, seconds: f64, mode: &str,
     let mut config = presets::preset(preset).expect("a preset");
     config.threads = threads;
     config.batch = batch;
-    config.precision = match precision {
-        "f32" => Precision::F32,
-        "bf16" => Precision::Bf16,
-        _ => panic!("expected f32 or bf16, found {precision}"),
-    };
+    config.precision = *Precision::ALL.iter().find(|p| p.name() == precision).expect("f32 or bf16");
+    config.validate().expect("numbers in range");
     config.data.demo_train = BATCHES * batch;
     config.data.demo_test = 1;
     let (mut times, processors) = match mode {

@@ -19,7 +19,7 @@ macro_rules! choices {
             pub const NAMES: &[&str] = &[$($name),+];
 
             /// The name in a configuration.
-            pub fn name(self) -> &'static str {
+            pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$value => $name,)+
                 }
@@ -63,7 +63,7 @@ choices! {
 
     /// What inhibitory cells do.
     InhibitionKind {
-        /// A dose for each excitatory cell: the share of inhibitory synapses among its inputs.
+        /// A dose for each excitatory cell: the inhibitory synapses onto it, relative to the most in its lamina.
         Graded = "graded",
         /// Cells with activity of their own, under Dale's law.
         Interneurons = "interneurons",

@@ -23,7 +23,7 @@ const fn choice(path: &'static str, names: &'static [&'static str], doc: &'stati
 }
 
 /// Keys at the top that configurations of former builds lack, and the value by which those went.
-pub const LATER: &[(&str, &str)] = &[("precision", "f32")];
+pub const LATER: &[(&str, &str)] = &[("precision", Precision::F32.name())];
 
 /// Every key of [`super::Config`], in the order of printing.
 pub const KEYS: &[Key] = &[

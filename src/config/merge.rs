@@ -84,7 +84,8 @@ pub fn toml_fault(text: &str, error: &toml::de::Error) -> String {
 /// `defaults` (a preset's whole configuration) with the overrides applied and everything checked.
 ///
 /// # Errors
-/// `Usage` for a file that is not TOML, an unknown key (with the nearest known one), a wrong type or a value out of range.
+/// `Usage` for a file that is not TOML, an unknown key or name of a value (with the nearest known one), a wrong type or a
+/// value out of range.
 pub fn effective(defaults: &Config, overrides: &Overrides) -> Result<Config> {
     let mut table = Table::try_from(defaults)
         .map_err(|e| Error::other(format!("the preset does not serialise: {e}"), "report this as a bug"))?;
@@ -503,7 +504,8 @@ mod tests {
         let choices: Vec<_> = KEYS.iter().filter(|k| !k.names.is_empty()).collect();
         assert_eq!(choices.len(), 8);
         for (key, name) in choices.iter().flat_map(|key| key.names.iter().map(move |name| (key, name))) {
-            assert!(key.doc.contains(name), "{}: {name} is not in its line of documentation", key.path);
+            let mut words = key.doc.split(|c: char| !c.is_alphanumeric() && c != '-');
+            assert!(words.any(|word| word == *name), "{}: {name} is not in its line of documentation", key.path);
             let config = effective(&defaults(), &sets(&[&format!("{}={name}", key.path)])).unwrap();
             let written: Table = to_toml(&config).unwrap().parse().unwrap();
             let mut leaves = Vec::new();

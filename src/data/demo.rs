@@ -113,6 +113,7 @@ fn draw_face(seed: u64, i: usize, out: &mut [u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Standardization;
     use crate::data::tests::config;
     use crate::data::{Standardize, fill_batch};
 
@@ -175,7 +176,7 @@ mod tests {
     #[test]
     fn a_linear_classifier_stays_low() {
         let d = draw(&config::Data { demo_train: 2000, demo_test: 500, ..config() });
-        let standardize = Standardize::of(crate::config::Standardization::Dataset, d.mean_sd(Split::Training));
+        let standardize = Standardize::of(Standardization::Dataset, d.mean_sd(Split::Training));
         let inputs = |indices: Vec<usize>| {
             let mut all = vec![0.0; indices.len() * PIXELS];
             for (&i, x) in indices.iter().zip(all.chunks_exact_mut(PIXELS)) {

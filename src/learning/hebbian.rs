@@ -12,7 +12,7 @@
 use super::Optimizer;
 use super::rules::{RULES, Response, Rule};
 use crate::aligned::Aligned;
-use crate::config::{Config, LearningMode, Plasticity};
+use crate::config::{Config, LearningMode, Plasticity, nearest};
 use crate::error::{Error, Result};
 use crate::kernels::optimizer::square_norm;
 use crate::kernels::plasticity::{
@@ -81,7 +81,7 @@ impl Hebbian {
             let names: Vec<&str> = RULES.iter().map(|r| r.name).chain(["none"]).collect();
             return Err(Error::usage(
                 format!("plasticity.rule = \"{name}\" is unknown"),
-                format!("use one of: {}", names.join(", ")),
+                format!("{}use one of: {}", nearest(name, names.iter().copied()), names.join(", ")),
             ));
         }
         let nothing = Pass { training: false, batch: 0, slice: 0, seed: 0, step: 0 };

@@ -54,10 +54,13 @@ impl Optimizer {
             let weight_decay = if t.spec.role == Role::Weight { c.weight_decay } else { 0.0 };
             let r = t.range.clone();
             let (w, m, g) = (&mut weights[r.clone()], &mut first[r.clone()], &gradient[r.clone()]);
-            let square = if c.optimizer == OptimizerKind::Sgd {
-                sgd_nesterov_step(learning_rate, c.momentum, weight_decay, gradient_factor, w, m, g)
-            } else {
-                adam_step(&AdamStep { weight_decay, ..adam }, w, m, &mut second[r], g)
+            let square = match c.optimizer {
+                OptimizerKind::Sgd => {
+                    sgd_nesterov_step(learning_rate, c.momentum, weight_decay, gradient_factor, w, m, g)
+                }
+                OptimizerKind::Adam | OptimizerKind::AdamW => {
+                    adam_step(&AdamStep { weight_decay, ..adam }, w, m, &mut second[r], g)
+                }
             };
             self.change[i] = square.sqrt();
         }

@@ -50,19 +50,13 @@ impl Schedule {
             self.final_fraction
                 + (1.0 - self.final_fraction) * 0.5 * (1.0 + (std::f64::consts::PI * p.clamp(0.0, 1.0)).cos())
         };
-        if self.kind == ScheduleKind::OneCycle {
-            let peak = 0.3 * self.total_steps;
-            if s < peak {
-                return 0.04 + 0.96 * 0.5 * (1.0 - (std::f64::consts::PI * s / peak).cos());
-            }
-            return fall((s - peak) / (self.total_steps - peak).max(1.0));
-        }
-        if s < self.warmup_steps {
-            return (s + 1.0) / self.warmup_steps.max(1.0);
-        }
+        let peak = 0.3 * self.total_steps;
         match self.kind {
+            ScheduleKind::OneCycle if s < peak => 0.04 + 0.96 * 0.5 * (1.0 - (std::f64::consts::PI * s / peak).cos()),
+            ScheduleKind::OneCycle => fall((s - peak) / (self.total_steps - peak).max(1.0)),
+            _ if s < self.warmup_steps => (s + 1.0) / self.warmup_steps.max(1.0),
             ScheduleKind::Cosine => fall((s - self.warmup_steps) / (self.total_steps - self.warmup_steps).max(1.0)),
-            _ => self.factor,
+            ScheduleKind::Plateau | ScheduleKind::Constant => self.factor,
         }
     }
 

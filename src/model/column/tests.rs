@@ -388,7 +388,7 @@ fn noise_is_there_in_training_only_and_is_a_function_of_seed_and_step() {
     let connectome = connectome(&TINY, 0.4);
     let mut config = config();
     let mut outputs = Vec::new();
-    for noise in [NoiseKind::None, NoiseKind::Synapse, NoiseKind::Unit] {
+    for &noise in NoiseKind::ALL {
         config.column.noise = noise;
         let mut column = build(&config, &connectome, FEATURES).unwrap();
         let mut rng = Rng::stream(1, "noise", &[]);
