@@ -4,7 +4,7 @@
 use super::output;
 use super::train::DEFAULT_PRESET;
 use crate::config;
-use crate::connectome::{Connectome, NULL_WIRINGS, load, summary, write_folder};
+use crate::connectome::{Connectome, IMPORTERS, NULL_WIRINGS, load, summary, write_folder};
 use crate::error::{Error, Result};
 use crate::model::presets::preset;
 use std::fs;
@@ -132,10 +132,16 @@ fn print(connectome: &Connectome, json: bool) -> Result<()> {
     if json { output::json(&summary) } else { output::result(&summary.to_text()) }
 }
 
-/// Adds what only the table knows.
+/// Adds what only the tables know.
 pub fn complete_help(command: clap::Command) -> clap::Command {
     let rows = super::train::list("Null wirings", NULL_WIRINGS.iter().map(|n| (n.name, n.doc)));
     let kept =
         "Each keeps the connections of every lamina block and their synapse counts, the neurons and their polarity.";
-    command.mut_subcommand("null", |null| null.after_help(format!("{rows}\n{kept}")))
+    let forms = super::train::list("Forms of a connectome", IMPORTERS.iter().map(|i| (i.name, i.doc)));
+    command
+        .after_help(format!(
+            "`column` is the embedded column; a path is read by the first form that it has.\n\n{}",
+            forms.trim_end()
+        ))
+        .mut_subcommand("null", |null| null.after_help(format!("{}\n\n{kept}", rows.trim_end())))
 }

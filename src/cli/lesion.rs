@@ -25,14 +25,14 @@ pub struct Args {
     /// Silence excitatory or inhibitory cells
     #[arg(long, value_name = "E|I")]
     polarity: Option<Sign>,
-    /// Silence these cells: identifiers of the run's connectome parted by commas, or a file of them (one per line, or a
+    /// Silence these cells: identifiers of the run's connectome separated by commas, or a file of them (one per line, or a
     /// table with a column `id`, such as tuning.csv)
     #[arg(long, value_name = "FILE|ID,ID,...")]
     ids: Option<String>,
-    /// Call the selection so in the results
+    /// Name of the selection in the results
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["each", "random"])]
     name: Option<String>,
-    /// Silence the selected cells part by part instead of at once; several parted by commas
+    /// Silence the selected cells part by part instead of at once; several separated by commas
     #[arg(long, value_name = "PART", value_delimiter = ',', conflicts_with = "random")]
     each: Vec<Part>,
     /// Silence N random ones of the selected cells instead of all; may be repeated
@@ -41,7 +41,7 @@ pub struct Args {
     /// Draws of random cells for each lesion, or for each --random [default: 40; none for single neurons]
     #[arg(long, value_name = "R")]
     repeats: Option<usize>,
-    /// What the random cells of a draw have in common with those that they stand for; several parted by commas
+    /// What the random cells of a draw share with those that they stand for; several separated by commas
     #[arg(long = "match", value_name = "KIND", value_delimiter = ',', default_values_t = [Like::Polarity, Like::Lamina], value_enum)]
     matched: Vec<Like>,
     /// Seed of the draws
@@ -73,8 +73,8 @@ counted and change nothing. The weights are those of the best epoch; nothing is 
 
 Each lesion is compared with --repeats draws of as many random cells of the same polarity, and with as many draws within
 the same laminae, out of all that the network has, those of the lesion among them. p is two-sided, for nobody chose the
-side beforehand: twice (k + 1) / (R + 1) for the k of R draws that are at least as extreme on the side shown (more: the
-lesion costs more than random cells; less), at most 1. It is not corrected for the number of lesions. p_more and p_less in
+side beforehand: twice (k + 1) / (R + 1) for the k of R draws that are at least as extreme on the side shown (`more`
+if the lesion costs more than random cells, else `less`), at most 1. It is not corrected for the number of lesions. p_more and p_less in
 --json are one-sided.
 
 RUN/lesions.csv gets a row for each lesion and each draw, with the identifiers of the silenced cells; rows of the same

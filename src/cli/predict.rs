@@ -43,7 +43,7 @@ pub fn run(args: &Args) -> Result<()> {
     })
 }
 
-/// A table with one row per image and one column per class, parted by tabs.
+/// A table with one row per image and one column per class, separated by tabs.
 fn table(predictions: &[Prediction]) -> String {
     let mut lines = Vec::with_capacity(predictions.len() + 1);
     if let Some(first) = predictions.first() {

@@ -29,7 +29,7 @@ pub struct Args {
     /// Seeds 1 to N instead of those of the plan
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     seeds: Option<u32>,
-    /// Set any configuration key of every model; what makes a model outranks it; may be repeated
+    /// Set any configuration key of every model; keys that a model or level of the plan sets outrank it; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Only the run of this number, from 0: for arrays of jobs; the same command without it gathers the results
@@ -167,8 +167,8 @@ fn print_list(args: &Args, cells: &[Cell]) -> Result<()> {
 pub fn complete_help(command: clap::Command) -> clap::Command {
     let plans = list("Built-in plans", PLANS.iter().map(|p| (p.name, p.doc)));
     command.after_help(plans.clone()).after_long_help(format!(
-        "{plans}\nA plan file:\n{}\nA null wiring is another one for each seed. Runs that are done are not trained again; what was cut short \
-         goes on to the same bits. With --index the exit codes are those of train.",
+        "{plans}\nA plan file:\n{}\nEach seed draws its own null wiring. Runs that are done are not trained again; what was cut short \
+         goes on to the same bits. With --index the exit codes are those of a single run.",
         study::PLAN_FORM.lines().map(|line| format!("  {line}\n")).collect::<String>(),
     ))
 }

@@ -3,6 +3,7 @@
 use super::progress::{Progress, duration};
 use super::{info, output, signals};
 use crate::config::{Config, Overrides, effective, read_file, to_commented_toml};
+use crate::data::LOADERS;
 use crate::error::Result;
 use crate::learning::RULES;
 use crate::model::LAYERS;
@@ -48,11 +49,11 @@ pub struct Args {
     /// Worker threads; 0 = one per core; the result does not depend on it
     #[arg(long, value_name = "T")]
     threads: Option<u16>,
-    /// Go on with the run in --out as it was configured; other flags are laid over that, and one that would change the
-    /// result is refused: the command that started the run may be repeated with --resume
+    /// Go on with the run in --out; flags that would change the result are refused, so the command that started it may be
+    /// repeated with --resume
     #[arg(long, requires = "out")]
     resume: bool,
-    /// With --resume: go on although data, connectome, configuration or arithmetic (vector width) are not the run's
+    /// With --resume: go on even if data, connectome, configuration or vector width differ from those of the run
     #[arg(long, requires = "resume")]
     force: bool,
     /// Print one JSON object
@@ -190,7 +191,7 @@ fn date_time(unix_seconds: u64) -> String {
     format!("{year:04}{month:02}{day:02}-{:02}{:02}{:02}", second / 3_600, second / 60 % 60, second % 60)
 }
 
-/// Adds what only the tables know: default values, presets, layers and learning rules.
+/// Adds what only the tables know: default values, presets, sources, layers and learning rules.
 pub fn complete_help(mut command: clap::Command) -> clap::Command {
     if let Some(values) = preset(DEFAULT_PRESET).ok().and_then(|c| toml::Table::try_from(c).ok()) {
         for (flag, key) in CONFIG_FLAGS {
@@ -207,11 +208,13 @@ pub fn complete_help(mut command: clap::Command) -> clap::Command {
         }
     }
     let presets = list("Presets", PRESETS.iter().map(|p| (p.name, p.doc)));
+    let images = list("Images (--data)", LOADERS.iter().map(|l| (l.name, l.doc)));
     let layers = list("Layers (configuration key `stem`)", LAYERS.iter().map(|l| (l.name, l.doc)));
     let rules = list("Learning rules (configuration key `plasticity.rule`)", RULES.iter().map(|r| (r.name, r.doc)));
     command.after_help(format!(
         "Priority: default < preset < file < --set < flag. Defaults are those of the preset {DEFAULT_PRESET}.\n\
-         `--print-config` lists every configuration key with its meaning and unit.\n\n{presets}{layers}{rules}"
+         `--print-config` lists every configuration key with its meaning and unit;\n`connectome --help` lists the forms of a connectome.\n\n\
+         {presets}{images}{layers}{rules}"
     ))
 }
 

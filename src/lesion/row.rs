@@ -6,7 +6,7 @@
 //! and `gained` (images that only the intact, only the lesioned network gets right); `recall_<class>` and
 //! `recall_change_<class>`; `matched` (`polarity` or `lamina`: in what the
 //! neurons of a control are like those of the lesion) and `seed` of the draws; `weights` (fingerprint of the network's weights); `ids` of the
-//! silenced neurons, parted by `;`. Scores are fractions.
+//! silenced neurons, separated by `;`. Scores are fractions.
 
 use super::FORM;
 use super::controls::Match;
@@ -95,7 +95,7 @@ pub struct Lesion {
     /// Fingerprint of the network's weights.
     #[serde(skip)]
     pub weights: String,
-    /// Identifiers of the silenced neurons, parted by `;`.
+    /// Identifiers of the silenced neurons, separated by `;`.
     #[serde(skip)]
     pub ids: String,
 }

@@ -204,7 +204,7 @@ fn unknown_id(id: &str, connectome: &Connectome) -> Error {
 }
 
 /// Identifiers from `text`: if it is a file, those in its column `id` (a CSV table such as `tuning.csv`) or, without such
-/// a header, all its words; else `text` itself, parted by commas.
+/// a header, all its words; else `text` itself, separated by commas.
 ///
 /// # Errors
 /// `Input` for a file that is too long, no text, or without identifiers; `Usage` if `text` has none.
@@ -215,7 +215,7 @@ pub fn ids(text: &str) -> Result<Vec<String>> {
     };
     if !path.is_file() {
         let found = words(text);
-        let nothing = || Error::usage("no identifier given", "name identifiers parted by commas, or a file of them");
+        let nothing = || Error::usage("no identifier given", "name identifiers separated by commas, or a file of them");
         return if found.is_empty() { Err(nothing()) } else { Ok(found) };
     }
     let wrong = |what: String| Error::input(path.display(), what, FORM.no_columns);
