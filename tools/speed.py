@@ -7,7 +7,7 @@ PYTHON has torch, onnx, onnxruntime and numpy (tools/peers.py); this file needs 
 Both sides are measured in turn, A B A B, in one run; a row gives the median of the ratios of neighbours, their range, the
 median of each side, and how much of the goal is reached (1.00 is all of it). Training steps are whole (images with
 augmentation, forward, backward, optimizer), f32, the same batch and threads. PyTorch is first tried with each of the
-settings below for a moment and then measured with the fastest; "as usual" is one of them, fused Adam and nothing more.
+settings below for a moment and then measured with the fastest; "standard layout" is one of them, fused Adam and nothing more.
 Nothing else may run on the machine.
 """
 import argparse
@@ -31,8 +31,8 @@ SETTINGS = [[], ["fused"], ["foreach"], ["fused", "flush"], ["fused", "channels_
 RATES = [
     ("train `bionic`, batch 32, 2 threads", "bionic", 32, 2, "train", "torch", 6),
     ("train `baseline`, batch 32, 2 threads", "baseline", 32, 2, "train", "torch", 5),
-    ("train `bionic`, PyTorch as usual", "bionic", 32, 2, "train", "torch-usual", None),
-    ("train `baseline`, PyTorch as usual", "baseline", 32, 2, "train", "torch-usual", None),
+    ("train `bionic`, PyTorch in the standard layout", "bionic", 32, 2, "train", "torch-standard", None),
+    ("train `baseline`, PyTorch in the standard layout", "baseline", 32, 2, "train", "torch-standard", None),
     ("train `deep`, batch 64, 2 threads", "deep", 64, 2, "train", "torch", 1.4),
     ("train `deep`, batch 64, 2 threads, both in bf16", "deep", 64, 2, "train", "torch-bf16", 1),
     ("classify with `bionic`, batch 1, 1 thread", "bionic", 1, 1, "infer", "torch", 12),
@@ -79,7 +79,7 @@ class Sides:
         """Settings and heap with which the peer is fastest."""
         if kind == "onnx":
             return "onnx", [], False
-        if kind == "torch-usual":
+        if kind == "torch-standard":
             return "torch", ["fused"], False
         tried = [s for s in SETTINGS if mode == "train" or not {"fused", "foreach"} & set(s) or s == ["fused", "channels_last"]]
         if kind == "torch-bf16":
