@@ -11,10 +11,11 @@ pub struct Args {
     /// Run folder
     #[arg(value_name = "RUN")]
     run: PathBuf,
-    /// demo, a Kaggle CSV (also .gz) or a folder train|test/<class>/*.png|jpg [default: what RUN was trained on]
+    /// Images: demo (drawn faces), a Kaggle CSV (also .gz) or a folder train|test/<class>/*.png|jpg
+    /// [default: what RUN was trained on]
     #[arg(long, value_name = "SRC")]
     data: Option<String>,
-    /// Images to score; test = public + private (7,178 images of FER-2013)
+    /// Which of them to score; test = public + private (7,178 images of FER-2013)
     #[arg(long, value_enum, default_value_t = Split::Test)]
     split: Split,
     /// Average over each image and its mirror image

@@ -47,10 +47,11 @@ pub struct Args {
     /// Seed of the draws
     #[arg(long, value_name = "S", default_value_t = 1)]
     seed: u64,
-    /// demo, a Kaggle CSV (also .gz) or a folder train|test/<class>/*.png|jpg [default: what RUN was trained on]
+    /// Images: demo (drawn faces), a Kaggle CSV (also .gz) or a folder train|test/<class>/*.png|jpg
+    /// [default: what RUN was trained on]
     #[arg(long, value_name = "SRC")]
     data: Option<String>,
-    /// Images to score; test = public + private (7,178 images of FER-2013)
+    /// Which of them to score; test = public + private (7,178 images of FER-2013)
     #[arg(long, value_enum, default_value_t = Split::Test)]
     split: Split,
     /// Worker threads; 0 = one per core; the result does not depend on it
@@ -73,9 +74,9 @@ counted and change nothing. The weights are those of the best epoch; nothing is 
 
 Each lesion is compared with --repeats draws of as many random cells of the same polarity, and with as many draws within
 the same laminae, out of all that the network has, those of the lesion among them. p is two-sided, for nobody chose the
-side beforehand: twice (k + 1) / (R + 1) for the k of R draws that are at least as extreme on the side shown (`more`
-if the lesion costs more than random cells, else `less`), at most 1. It is not corrected for the number of lesions. p_more and p_less in
---json are one-sided.
+side beforehand: twice (k + 1) / (R + 1) for the k of R draws that are at least as extreme on the side shown (`more` if
+the lesion costs more than random cells, else `less`), at most 1. It is not corrected for the number of lesions. p_more
+and p_less in --json are one-sided.
 
 RUN/lesions.csv gets a row for each lesion and each draw, with the identifiers of the silenced cells; rows of the same
 lesion, split and data are replaced, others of the same weights stay. RUN/tuning.csv gets a row for each neuron of the

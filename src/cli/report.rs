@@ -16,10 +16,11 @@ pub struct Args {
     /// File to write; replaced if it is there [default: report.html in the folder]
     #[arg(long, value_name = "FILE.html")]
     out: Option<PathBuf>,
-    /// demo, a Kaggle CSV (also .gz) or a folder train|test/<class>/*.png|jpg [default: what RUN was trained on; not for a study]
+    /// Images: demo (drawn faces), a Kaggle CSV (also .gz) or a folder train|test/<class>/*.png|jpg
+    /// [default: what RUN was trained on; not for a study]
     #[arg(long, value_name = "SRC")]
     data: Option<String>,
-    /// Images to score; test = public + private (7,178 images of FER-2013)
+    /// Which of them to score; test = public + private (7,178 images of FER-2013)
     #[arg(long, value_enum, default_value_t = Split::Test)]
     split: Split,
     /// Worker threads; 0 = one per core; the report does not depend on it

@@ -167,8 +167,8 @@ fn print_list(args: &Args, cells: &[Cell]) -> Result<()> {
 pub fn complete_help(command: clap::Command) -> clap::Command {
     let plans = list("Built-in plans", PLANS.iter().map(|p| (p.name, p.doc)));
     command.after_help(plans.clone()).after_long_help(format!(
-        "{plans}\nA plan file:\n{}\nEach seed draws its own null wiring. Runs that are done are not trained again; what was cut short \
-         goes on to the same bits. With --index the exit codes are those of a single run.",
+        "{plans}\nA plan file:\n{}\nEach seed draws its own null wiring. Runs that are done are not trained again; what was cut \
+         short goes on to the same bits. With --index the exit codes are those of a single run.",
         study::PLAN_FORM.lines().map(|line| format!("  {line}\n")).collect::<String>(),
     ))
 }
