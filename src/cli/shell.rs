@@ -40,7 +40,7 @@ pub fn man(args: &Man) -> Result<()> {
     let page = args.command.iter().try_fold(program, |program, name| {
         program.find_subcommand(name).cloned().ok_or_else(|| {
             let names: Vec<&str> = program.get_subcommands().map(clap::Command::get_name).collect();
-            Error::usage(format!("man: no command \"{name}\""), format!("use one of: {}", names.join(", ")))
+            Error::usage(format!("man: no command \"{name}\""), crate::config::one_of(name, &names))
         })
     })?;
     let mut text = Vec::new();

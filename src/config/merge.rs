@@ -240,6 +240,11 @@ pub fn nearest<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> Strin
         .map_or_else(String::new, |(_, name)| format!("did you mean `{name}`? "))
 }
 
+/// What to do about a name that is none of `known`: the one most like it, if one is, and all of them.
+pub fn one_of(unknown: &str, known: &[&str]) -> String {
+    format!("{}use one of: {}", nearest(unknown, known.iter().copied()), known.join(", "))
+}
+
 fn parse_value(text: &str) -> Value {
     format!("v = {text}")
         .parse::<Table>()
@@ -319,10 +324,7 @@ fn insert(table: &mut Table, path: &str, value: Value, origin: &str) -> Result<(
             ));
         }
         (Value::String(text), _) if !key.names.is_empty() && !key.names.contains(&text.as_str()) => {
-            return Err(Error::usage(
-                format!("{origin}: {path} = {value} is unknown"),
-                format!("{}use one of: {}", nearest(text, key.names.iter().copied()), key.names.join(", ")),
-            ));
+            return Err(Error::usage(format!("{origin}: {path} = {value} is unknown"), one_of(text, key.names)));
         }
         _ => value,
     };

@@ -12,7 +12,7 @@ pub use choices::{
 };
 pub use keys::{KEYS, Key};
 pub use merge::{
-    Difference, Overrides, differences, effective, listed, missing_key, nearest, read_file, to_commented_toml,
+    Difference, Overrides, differences, effective, listed, missing_key, nearest, one_of, read_file, to_commented_toml,
     to_former_toml, to_toml, toml_fault,
 };
 

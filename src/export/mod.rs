@@ -111,8 +111,7 @@ pub fn export(run: &Path, format: &str, out: Option<&Path>, warn: &mut dyn FnMut
 fn exporter(name: &str) -> Result<&'static Exporter> {
     EXPORTERS.iter().find(|e| e.name == name).ok_or_else(|| {
         let names: Vec<&str> = EXPORTERS.iter().map(|e| e.name).collect();
-        let hint = crate::config::nearest(name, names.iter().copied());
-        Error::usage(format!("unknown export format \"{name}\""), format!("{hint}use one of: {}", names.join(", ")))
+        Error::usage(format!("unknown export format \"{name}\""), crate::config::one_of(name, &names))
     })
 }
 

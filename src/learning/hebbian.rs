@@ -12,7 +12,7 @@
 use super::Optimizer;
 use super::rules::{RULES, Response, Rule};
 use crate::aligned::Aligned;
-use crate::config::{Config, LearningMode, Plasticity, nearest};
+use crate::config::{Config, LearningMode, Plasticity, one_of};
 use crate::error::{Error, Result};
 use crate::kernels::optimizer::square_norm;
 use crate::kernels::plasticity::{
@@ -79,10 +79,7 @@ impl Hebbian {
         let rule = RULES.iter().find(|r| r.name == name);
         if rule.is_none() && name != "none" {
             let names: Vec<&str> = RULES.iter().map(|r| r.name).chain(["none"]).collect();
-            return Err(Error::usage(
-                format!("plasticity.rule = \"{name}\" is unknown"),
-                format!("{}use one of: {}", nearest(name, names.iter().copied()), names.join(", ")),
-            ));
+            return Err(Error::usage(format!("plasticity.rule = \"{name}\" is unknown"), one_of(name, &names)));
         }
         let nothing = Pass { training: false, batch: 0, slice: 0, seed: 0, step: 0 };
         let readout = network.layers().len() - 1;

@@ -1,6 +1,6 @@
 //! Which neurons: by cell type, lamina, polarity and identifier, and one by one or group by group.
 
-use crate::config::nearest;
+use crate::config::{nearest, one_of};
 use crate::connectome::{Connectome, Neuron, Polarity};
 use crate::error::{Error, Result};
 use crate::input;
@@ -189,9 +189,8 @@ fn known(what: &str, wanted: &[String], known: &[String]) -> Result<()> {
     match wanted.iter().find(|name| !known.contains(name)) {
         None => Ok(()),
         Some(name) => {
-            let hint = nearest(name, known.iter().map(String::as_str));
-            let what = format!("the run's connectome has no {what} \"{name}\"");
-            Err(Error::usage(what, format!("{hint}use one of: {}", known.join(", "))))
+            let known: Vec<&str> = known.iter().map(String::as_str).collect();
+            Err(Error::usage(format!("the run's connectome has no {what} \"{name}\""), one_of(name, &known)))
         }
     }
 }

@@ -337,8 +337,7 @@ pub const LAYERS: &[LayerKind] = &[
 pub fn layer_kind(name: &str) -> Result<&'static LayerKind> {
     LAYERS.iter().find(|l| l.name == name).ok_or_else(|| {
         let names: Vec<&str> = LAYERS.iter().map(|l| l.name).collect();
-        let hint = crate::config::nearest(name, names.iter().copied());
-        Error::usage(format!("stem: unknown layer \"{name}\""), format!("{hint}use one of: {}", names.join(", ")))
+        Error::usage(format!("stem: unknown layer \"{name}\""), crate::config::one_of(name, &names))
     })
 }
 

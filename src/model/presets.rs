@@ -4,7 +4,7 @@
 
 use crate::config::{
     Augment, Column, Config, Connectome, Data, InhibitionKind, InputProjection, Learning, LearningMode, NoiseKind,
-    OptimizerKind, Plasticity, Precision, ScheduleKind, Standardization,
+    OptimizerKind, Plasticity, Precision, ScheduleKind, Standardization, one_of,
 };
 use crate::error::{Error, Result};
 use toml::{Table, Value};
@@ -45,8 +45,7 @@ pub fn preset(name: &str) -> Result<Config> {
         return Ok((p.config)());
     }
     let names: Vec<&str> = PRESETS.iter().map(|p| p.name).collect();
-    let hint = crate::config::nearest(name, names.iter().copied());
-    Err(Error::usage(format!("unknown preset \"{name}\""), format!("{hint}use one of: {}", names.join(", "))))
+    Err(Error::usage(format!("unknown preset \"{name}\""), one_of(name, &names)))
 }
 
 fn layer(name: &str, params: &[(&str, f64)]) -> Table {

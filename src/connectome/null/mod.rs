@@ -12,7 +12,7 @@ mod shuffle;
 mod swap;
 
 use super::{Connectome, Synapses};
-use crate::config::nearest;
+use crate::config::one_of;
 use crate::error::{Error, Result};
 use crate::rng::Rng;
 
@@ -70,11 +70,7 @@ impl Connectome {
         }
         let Some(null) = NULL_WIRINGS.iter().find(|n| n.name == name) else {
             let names: Vec<&str> = ["none"].into_iter().chain(NULL_WIRINGS.iter().map(|n| n.name)).collect();
-            let hint = nearest(name, names.iter().copied());
-            return Err(Error::usage(
-                format!("connectome.null = \"{name}\" is unknown"),
-                format!("{hint}use one of: {}", names.join(", ")),
-            ));
+            return Err(Error::usage(format!("connectome.null = \"{name}\" is unknown"), one_of(name, &names)));
         };
         let connections = (null.rewire)(&self, &mut Rng::stream(seed, null.name, &[]))?;
         let n = self.neurons.len();
