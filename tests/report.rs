@@ -266,9 +266,25 @@ fn a_folder_that_is_no_run() {
     fs::write(run.join("metrics.jsonl"), "{\"epoch\":1}\n").unwrap();
     refused(folder.path(), &["report", "run"], 5, &["metrics.jsonl", "line 1"]);
     fs::write(run.join("metrics.jsonl"), "").unwrap();
-    refused(folder.path(), &["report", "run"], 5, &["metrics.jsonl has 0 epochs, 1 have finished", "restore"]);
+    refused(folder.path(), &["report", "run"], 5, &["metrics.jsonl has 0 of the 1 finished epochs", "restore"]);
     fs::remove_file(run.join("run.json")).unwrap();
     refused(folder.path(), &["report", "run"], 5, &["run.json"]);
+}
+
+#[test]
+fn a_record_lost_behind_the_best_epoch_is_missed() {
+    let folder = folder();
+    let still = ["learning.learning_rate=0", "learning.mode=backprop", "data.demo_train=32", "data.demo_test=20"];
+    let sets = still.iter().flat_map(|set| ["--set", set]);
+    let args: Vec<&str> =
+        ["train", "--quiet", "--out", "run", "--epochs", "3", "--preset", "baseline"].into_iter().chain(sets).collect();
+    bionic(folder.path(), &args).ok();
+    bionic(folder.path(), &["report", "run"]).ok();
+    let log = folder.path().join("run/metrics.jsonl");
+    let records = fs::read_to_string(&log).unwrap();
+    let two: Vec<&str> = records.split_inclusive('\n').take(2).collect();
+    fs::write(&log, two.concat()).unwrap();
+    refused(folder.path(), &["report", "run"], 5, &["metrics.jsonl has 2 of the 3 finished epochs", "restore"]);
 }
 
 /// Scores of three classes about `accuracy`.

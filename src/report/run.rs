@@ -21,7 +21,7 @@ pub(super) fn page(run: &Path, folder: &str, options: &Options, warn: &mut dyn F
     let mut trained = load_best(run, warn)?;
     let (about, epochs) = (load_about(run)?, load_metrics(run)?);
     if epochs.len() < trained.finished {
-        let what = format!("metrics.jsonl has {} epochs, {} have finished", epochs.len(), trained.finished);
+        let what = format!("metrics.jsonl has {} of the {} finished epochs", epochs.len(), trained.finished);
         return Err(Error::state(run.display(), what, "restore the file from a copy of the run"));
     }
     let whole = run.canonicalize().unwrap_or_else(|_| run.to_owned());
