@@ -50,7 +50,7 @@ pub fn run(args: &Args) -> Result<()> {
         return output::json(&info);
     }
     let mut text = format!(
-        "bionic-cpu       {}\ntarget features  {}\nCPU features     {}\nf32 lanes        {}\nbf16 products    by {}\n\
+        "bionic-cpu       {}\ntarget features  {}\nCPU features     {}\nf32 lanes        {}\nbf16 products    in {}\n\
          threads          {}",
         info.version,
         info.target_features.join(" "),

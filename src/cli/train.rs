@@ -49,11 +49,12 @@ pub struct Args {
     /// Worker threads; 0 = one per core; the result does not depend on it
     #[arg(long, value_name = "T")]
     threads: Option<u16>,
-    /// Go on with the run in --out; flags that would change the result are refused, so the command that started it may be
-    /// repeated with --resume
+    /// Go on with the run in --out; other flags are laid over its configuration, and one that would change the result is
+    /// refused; the command that started the run may be repeated with --resume
     #[arg(long, requires = "out")]
     resume: bool,
-    /// With --resume: go on even if data, connectome, configuration or vector width differ from those of the run
+    /// With --resume: go on even if data, connectome, configuration or arithmetic (vector width, bf16 by AMX) differ
+    /// from those of the run
     #[arg(long, requires = "resume")]
     force: bool,
     /// Print one JSON object
