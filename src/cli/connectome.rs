@@ -7,7 +7,7 @@ use crate::config;
 use crate::connectome::{Connectome, IMPORTERS, NULL_WIRINGS, load, summary, write_folder};
 use crate::error::{Error, Result};
 use crate::model::presets::preset;
-use std::fs;
+use crate::store;
 use std::path::PathBuf;
 
 /// Flags of `connectome`.
@@ -104,7 +104,7 @@ impl Place {
     /// Writes the tables of the connectome that `make` gives and prints its summary; makes none for a folder that is not
     /// empty.
     fn write(&self, make: impl FnOnce() -> Result<Connectome>) -> Result<()> {
-        if fs::read_dir(&self.out).map_or(self.out.exists(), |mut entries| entries.next().is_some()) {
+        if self.out.exists() && !store::is_empty_folder(&self.out) {
             let what = format!("--out {}: it is no empty folder", self.out.display());
             return Err(Error::usage(what, "name a new folder"));
         }

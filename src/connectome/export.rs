@@ -43,7 +43,7 @@ pub fn write_folder(connectome: &Connectome, folder: &Path) -> Result<()> {
     }
     let [neurons_csv, connections_csv, about_toml] = FILES.map(str::to_owned);
     let files = [(neurons_csv, neurons), (connections_csv, connections), (about_toml, about.to_string().into_bytes())];
-    if store::make_folder(folder)? || fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none()) {
+    if store::make_folder(folder)? || store::is_empty_folder(folder) {
         return files.iter().try_for_each(|(name, bytes)| store::replace(&folder.join(name), bytes));
     }
     // Where the name is a link, the folder behind it is replaced.

@@ -26,7 +26,7 @@ mod state_tests;
 pub use folder::replace_folder;
 pub use map::{WorkFile, WorkMap};
 pub use reader::{Opened, read};
-pub use replace::{check_replaceable, is_left_over, make_folder, refuse_other_kind, replace};
+pub use replace::{check_replaceable, is_empty_folder, is_left_over, make_folder, refuse_other_kind, replace};
 pub use state::{Snapshot, State};
 
 /// A named tensor of 32-bit floats in a file.

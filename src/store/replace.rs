@@ -121,6 +121,11 @@ pub(super) fn parent(path: &Path) -> &Path {
     }
 }
 
+/// Whether `path` is a folder without entries.
+pub fn is_empty_folder(path: &Path) -> bool {
+    fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
+}
+
 /// Makes the folder `path` and those above it where there are none, each flushed to the disk by the one above; true if there
 /// was none at `path`.
 ///
