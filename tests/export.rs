@@ -5,6 +5,7 @@
 mod cli_support;
 mod run_support;
 
+use bionic_cpu::config::InputProjection;
 use bionic_cpu::connectome::Synapses;
 use bionic_cpu::data::EXPRESSIONS;
 use bionic_cpu::export::EXPORTERS;
@@ -311,8 +312,8 @@ fn a_graph_holds_the_bits_of_the_run_filled_up_with_zeros() {
         for (name, array) in stored(&run) {
             let mut all = vec![0; array.shape.iter().product()];
             array.cells.iter().for_each(|&(place, bits)| all[place] = bits);
-            let retinotopic = trained.config.column.input == bionic_cpu::config::InputProjection::Retinotopic
-                && name.contains("column.input->");
+            let retinotopic =
+                trained.config.column.input == InputProjection::Retinotopic && name.contains("column.input->");
             match constants.get(&name) {
                 // Zeros lie between its values, where the mask has none.
                 Some(found) if retinotopic => assert!(found.iter().filter(|&&b| b != 0).eq(all.iter()), "{name}"),

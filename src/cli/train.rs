@@ -214,7 +214,8 @@ pub fn complete_help(mut command: clap::Command) -> clap::Command {
     let rules = list("Learning rules (configuration key `plasticity.rule`)", RULES.iter().map(|r| (r.name, r.doc)));
     command.after_help(format!(
         "Priority: default < preset < file < --set < flag. Defaults are those of the preset {DEFAULT_PRESET}.\n\
-         `--print-config` lists every configuration key with its meaning and unit;\n`connectome --help` lists the forms of a connectome.\n\n\
+         `--print-config` lists every configuration key with its meaning and unit;\n\
+         `connectome --help` lists the forms of a connectome.\n\n\
          {presets}{images}{layers}{rules}"
     ))
 }

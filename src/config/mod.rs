@@ -6,15 +6,14 @@
 mod choices;
 mod keys;
 mod merge;
+mod text;
 
 pub use choices::{
     InhibitionKind, InputProjection, LearningMode, NoiseKind, OptimizerKind, Precision, ScheduleKind, Standardization,
 };
 pub use keys::{KEYS, Key};
-pub use merge::{
-    Difference, Overrides, differences, effective, listed, missing_key, nearest, one_of, read_file, to_commented_toml,
-    to_former_toml, to_toml, toml_fault,
-};
+pub use merge::{Overrides, effective, nearest, one_of, read_file, toml_fault};
+pub use text::{Difference, differences, listed, missing_key, to_commented_toml, to_former_toml, to_toml};
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
