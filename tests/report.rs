@@ -266,7 +266,7 @@ fn a_folder_that_is_no_run() {
     fs::write(run.join("metrics.jsonl"), "{\"epoch\":1}\n").unwrap();
     refused(folder.path(), &["report", "run"], 5, &["metrics.jsonl", "line 1"]);
     fs::write(run.join("metrics.jsonl"), "").unwrap();
-    refused(folder.path(), &["report", "run"], 5, &["metrics.jsonl has 0 of the 1 finished epochs", "restore"]);
+    refused(folder.path(), &["report", "run"], 5, &["metrics.jsonl", "has 0 of the 1 finished epochs", "restore"]);
     fs::remove_file(run.join("run.json")).unwrap();
     refused(folder.path(), &["report", "run"], 5, &["run.json"]);
 }
@@ -284,7 +284,7 @@ fn a_record_lost_behind_the_best_epoch_is_missed() {
     let records = fs::read_to_string(&log).unwrap();
     let two: Vec<&str> = records.split_inclusive('\n').take(2).collect();
     fs::write(&log, two.concat()).unwrap();
-    refused(folder.path(), &["report", "run"], 5, &["metrics.jsonl has 2 of the 3 finished epochs", "restore"]);
+    refused(folder.path(), &["report", "run"], 5, &["metrics.jsonl", "has 2 of the 3 finished epochs", "restore"]);
 }
 
 /// Scores of three classes about `accuracy`.
@@ -388,6 +388,13 @@ fn a_study_has_every_plot_and_its_numbers() {
     let svg = page.descendants().find(|n| n.has_tag_name("svg")).unwrap();
     let dots = svg.children().filter(|n| n.has_tag_name("circle")).count();
     assert_eq!(dots, cells.len() + 1, "a dot for each run, and one in the legend");
+
+    // A curve is not drawn as if a run had stopped where its records end.
+    fs::write(dir.join("near-1-s2/metrics.jsonl"), "").unwrap();
+    let outcome = bionic(folder.path(), &["report", "study"]);
+    assert!(outcome.stderr.contains("near-1-s2/metrics.jsonl: has 0 of the 1 finished epochs"), "{}", outcome.stderr);
+    outcome.ok();
+    assert!(words(&checked(&fs::read_to_string(dir.join("report.html")).unwrap())).contains("19 runs are left out"));
 
     // Before the study is through, nobody says what is compared.
     fs::remove_file(dir.join("study.json")).unwrap();

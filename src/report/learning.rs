@@ -36,7 +36,7 @@ pub(super) fn append(page: &mut Page, dir: &Path, table: &Table, cells: &[CellRe
     for row in table.rows.iter().take(MODELS) {
         let mut runs: Vec<Vec<f64>> = Vec::new();
         for cell in cells.iter().filter(|c| c.model == row.model) {
-            let read = run_folder(dir, cell).filter(|f| f.is_dir()).map(|f| load_metrics(&f));
+            let read = run_folder(dir, cell).filter(|f| f.is_dir()).map(|f| load_metrics(&f, cell.run.epochs));
             match read {
                 Some(Ok(epochs)) => runs.push(epochs.iter().map(|e| e.val_accuracy).collect()),
                 Some(Err(e)) => {

@@ -4,7 +4,7 @@ use super::page::{Cell, Page};
 use super::text::{count, fixed, percent};
 use super::{Options, curves, filters, lesions, scores, tuning, weights, wiring};
 use crate::config::{self, Config, Difference, LearningMode};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::eval::classified;
 use crate::model::presets::preset;
 use crate::store;
@@ -19,11 +19,7 @@ use std::path::Path;
 pub(super) fn page(run: &Path, folder: &str, options: &Options, warn: &mut dyn FnMut(&str)) -> Result<Page> {
     load_config(run).map_err(|e| e.with_remedy("name a folder made by `bionic-cpu train` or `bionic-cpu study`"))?;
     let mut trained = load_best(run, warn)?;
-    let (about, epochs) = (load_about(run)?, load_metrics(run)?);
-    if epochs.len() < trained.finished {
-        let what = format!("metrics.jsonl has {} of the {} finished epochs", epochs.len(), trained.finished);
-        return Err(Error::state(run.display(), what, "restore the file from a copy of the run"));
-    }
+    let (about, epochs) = (load_about(run)?, load_metrics(run, trained.finished)?);
     let whole = run.canonicalize().unwrap_or_else(|_| run.to_owned());
     let name = whole.file_name().map_or_else(|| "run".to_owned(), |n| n.to_string_lossy().into_owned());
     let lead = format!("Preset {}, seed {}, {} epochs trained.", trained.config.preset, about.seed, epochs.len());

@@ -61,12 +61,17 @@ pub fn read_about(path: &Path) -> Result<About> {
     serde_json::from_slice(&bytes).map_err(|e| refused(path.display(), &format!("not the record of a run: {e}")))
 }
 
-/// The epochs that the run in folder `run` has finished, in order.
+/// The epochs of the run in folder `run`, in order, of which `finished` are known to have ended.
 ///
 /// # Errors
-/// Those of [`read_metrics`].
-pub fn load_metrics(run: &Path) -> Result<Vec<EpochRecord>> {
-    read_metrics(&run.join(METRICS))
+/// Those of [`read_metrics`]; `State` if records of finished epochs are lost.
+pub fn load_metrics(run: &Path, finished: usize) -> Result<Vec<EpochRecord>> {
+    let path = run.join(METRICS);
+    let records = read_metrics(&path)?;
+    if records.len() < finished {
+        return Err(refused(path.display(), &format!("has {} of the {finished} finished epochs", records.len())));
+    }
+    Ok(records)
 }
 
 /// The epochs in `metrics.jsonl` at `path`, in order. A last line without its end, which a run may be writing, is left out.
@@ -110,12 +115,14 @@ mod tests {
         let run = tempfile::tempdir().unwrap();
         let path = run.path().join(METRICS);
         fs::write(&path, line(1) + &line(2) + &line(3)[..40]).unwrap();
-        let records = load_metrics(run.path()).unwrap();
+        let records = load_metrics(run.path(), 2).unwrap();
         assert_eq!(records.iter().map(|r| r.epoch).collect::<Vec<_>>(), [1, 2]);
         assert_eq!((records[1].val_accuracy, records[1].hebbian_share.len()), (0.5, 0));
         assert_eq!(format!("{}\n", serde_json::to_string(&records[0]).unwrap()), line(1));
+        let lost = load_metrics(run.path(), 3).unwrap_err();
+        assert!(lost.exit_code() == 5 && lost.to_string().contains("has 2 of the 3 finished epochs"), "{lost}");
         fs::write(&path, "").unwrap();
-        assert!(load_metrics(run.path()).unwrap().is_empty());
+        assert!(load_metrics(run.path(), 0).unwrap().is_empty());
     }
 
     #[test]
@@ -123,14 +130,14 @@ mod tests {
         let run = tempfile::tempdir().unwrap();
         let refused = |text: &str, part: &str| {
             fs::write(run.path().join(METRICS), text).unwrap();
-            let error = load_metrics(run.path()).unwrap_err();
+            let error = load_metrics(run.path(), 0).unwrap_err();
             assert!(error.exit_code() == 5 && error.to_string().contains(part), "{error}");
         };
         refused(&(line(1) + "{}\n"), "metrics.jsonl line 2: not the record");
         refused(&(line(1) + &line(1)), "line 2: epoch is 1, expected 2");
         refused("\n", "line 1");
         fs::remove_file(run.path().join(METRICS)).unwrap();
-        assert_eq!(load_metrics(run.path()).unwrap_err().exit_code(), 5);
+        assert_eq!(load_metrics(run.path(), 0).unwrap_err().exit_code(), 5);
         assert_eq!(load_about(run.path()).unwrap_err().exit_code(), 5);
     }
 }
