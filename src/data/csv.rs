@@ -293,7 +293,11 @@ impl Lines<'_> {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if matches!(e.kind(), io::ErrorKind::UnexpectedEof) => {
                     let place = format!("{} line {}", self.path.display(), self.number + 1);
-                    return Err(Error::input(place, "the gzip stream ends early", "download it again"));
+                    return Err(Error::input(
+                        place,
+                        "the gzip stream ends early, or what follows it is none",
+                        "download it again",
+                    ));
                 }
                 Err(e) if matches!(e.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => {
                     let place = format!("{} line {}", self.path.display(), self.number + 1);
@@ -409,6 +413,7 @@ mod tests {
         let packed = gzip(text.as_bytes());
         assert_eq!(load_text(&packed).unwrap().len(), 50);
         refused(&packed[..packed.len() / 2], &["ends early"]);
+        refused(&[&packed[..], b"more"].concat(), &["what follows it is none"]);
         let mut damaged = packed.clone();
         let n = damaged.len();
         damaged[n - 6] ^= 1;
