@@ -6,12 +6,16 @@ mod cli_support;
 
 use bionic_cpu::connectome::{Polarity, read_folder};
 use bionic_cpu::data::EXPRESSIONS;
-use bionic_cpu::lesion::{Kind, Lesion, Match, REPEATS, read_lesions, read_tuning};
+use bionic_cpu::eval::EvalSplit;
+use bionic_cpu::lesion::{
+    self, Each, Kind, Lesion, Match, REPEATS, Request, Selection, What, read_lesions, read_tuning,
+};
 use cli_support::*;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// A copy of the finished run as `folder/run`.
 fn copied_run(folder: &Path) -> PathBuf {
@@ -128,15 +132,64 @@ fn a_selection_is_one_lesion_and_rows_of_others_stay() {
     let count = |kind| all.iter().filter(|r| r.kind == kind).count();
     // Twice intact (test, public); 23P on both; the cluster, all of its lamina, and two draws; BC in L4 and two.
     assert_eq!((count(Kind::Intact), count(Kind::Lesion), count(Kind::Control)), (2, 4, 4));
-    let before = fs::read(run.join("lesions.csv")).unwrap();
+    let before = of(&all, "cell-type=BC; lamina=L4", Kind::Control);
+    fs::remove_file(run.join("lesions.csv")).unwrap();
     lesion(folder.path(), &["--cell-type", "BC", "--lamina", "L4", "--repeats", "1", "--threads", "3"]).ok();
-    assert_eq!(fs::read(run.join("lesions.csv")).unwrap(), before, "the same call gives the same rows");
+    assert_eq!(of(&rows(), "cell-type=BC; lamina=L4", Kind::Control), before, "the same call gives the same rows");
 
     let random = lesion(folder.path(), &["--random", "50", "--random", "900", "--polarity", "E", "--json"]).json();
     let draws = random["lesions"].as_array().unwrap();
     assert_eq!(draws.len(), 2);
     assert!(draws.iter().all(|l| l["lesion"].is_null() && l["controls"][0]["repeats"] == REPEATS), "{random}");
     assert!(of(&rows(), "random=50; polarity=E", Kind::Control).iter().all(|r| r.excitatory == 50));
+}
+
+#[test]
+fn a_call_that_was_cut_short_goes_on_from_its_table() {
+    let folder = folder();
+    let run = copied_run(folder.path());
+    let path = run.join("lesions.csv");
+    let request = Request {
+        selection: Selection::default(),
+        what: What::Each(vec![Each::Lamina]),
+        data: None,
+        split: EvalSplit::Private,
+        repeats: Some(2),
+        matched: Match::ALL.to_vec(),
+        seed: 1,
+        threads: 1,
+        save_every: Duration::ZERO,
+    };
+    // What lies there while the work goes on, after each scoring: what a kill would leave.
+    let mut left: Vec<usize> = Vec::new();
+    let report = lesion::lesion(
+        &run,
+        &request,
+        &mut |_| left.push(if path.exists() { read_lesions(&path).unwrap().len() } else { 0 }),
+        &mut |warning| panic!("{warning}"),
+    );
+    assert_eq!(report.unwrap().taken_up, 0);
+    let whole = read_lesions(&path).unwrap();
+    assert!(left.is_sorted() && left.first() == Some(&0) && left.iter().any(|&n| n > 1 && n < whole.len()), "{left:?}");
+
+    let again = || lesion::lesion(&run, &request, &mut |_| {}, &mut |_| {}).unwrap().taken_up;
+    let table = |lines: &[String]| fs::write(&path, lines.join("\n") + "\n").unwrap();
+    let lines: Vec<String> = fs::read_to_string(&path).unwrap().lines().map(str::to_owned).collect();
+    let rows = whole.len() / 2;
+    table(&lines[..=rows]);
+    assert_eq!(again(), rows - 1);
+    assert_eq!(read_lesions(&path).unwrap(), whole, "the rows are those of a call that was not cut short");
+    // The scores are read, not made again; unless those of the intact network are others.
+    let mut other = lines;
+    let with_accuracy = |line: &str, row: &Lesion| line.replacen(&format!(",{},", row.accuracy), ",0.125,", 1);
+    other[2] = with_accuracy(&other[2], &whole[1]);
+    table(&other);
+    assert_eq!(again(), whole.len() - 1);
+    assert_eq!(read_lesions(&path).unwrap()[1].accuracy, 0.125);
+    other[1] = with_accuracy(&other[1], &whole[0]);
+    table(&other);
+    assert_eq!(again(), 0);
+    assert_eq!(read_lesions(&path).unwrap(), whole);
 }
 
 #[test]

@@ -79,7 +79,8 @@ the lesion costs more than random cells, else `less`), at most 1. It is not corr
 and p_less in --json are one-sided.
 
 RUN/lesions.csv gets a row for each lesion and each draw, with the identifiers of the silenced cells; rows of the same
-lesion, split and data are replaced, others of the same weights stay. RUN/tuning.csv gets a row for each neuron of the
+lesion, split and data are replaced, others of the same weights stay. It is written every ten seconds, and cells whose
+scores it has for the same weights and images are not scored again: a call that was cut short goes on from there. RUN/tuning.csv gets a row for each neuron of the
 intact network: mean response, share of images with a response, preferred class, selectivity, lifetime sparseness, mean
 response by class. Scores in both are fractions.
 
@@ -189,6 +190,7 @@ fn request(args: &Args) -> Result<Request> {
         matched: Match::ALL.into_iter().filter(|m| args.matched.iter().any(|like| like.kind() == *m)).collect(),
         seed: args.seed,
         threads: usize::from(args.threads),
+        save_every: lesion::SAVE_EVERY,
     })
 }
 

@@ -6,29 +6,81 @@ use super::row::{Kind, Lesion};
 use super::selection::Target;
 use super::subject::{Answer, Role, Subject};
 use crate::rng::Rng;
+use std::collections::BTreeMap;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// What is the same in all rows of one call.
 pub(super) struct Bench<'a> {
-    pub subject: &'a Subject,
-    pub split: String,
-    pub data: String,
-    pub seed: u64,
+    subject: &'a Subject,
+    split: String,
+    data: String,
+    /// Of the draws.
+    seed: u64,
     /// The intact network's answer.
-    pub intact: Answer,
+    intact: Answer,
+    /// Rows of earlier calls with this network and these images, by the identifiers of the silent neurons.
+    known: BTreeMap<String, Lesion>,
 }
 
-impl Bench<'_> {
+impl<'a> Bench<'a> {
+    /// Scores the intact network.
+    pub fn new(subject: &'a Subject, split: &str, data: &str, seed: u64) -> Self {
+        let (split, data) = (split.to_owned(), data.to_owned());
+        Self { subject, split, data, seed, intact: subject.answer(&[]), known: BTreeMap::new() }
+    }
+
     /// The row of the intact network.
     pub fn intact(&self) -> Lesion {
         self.row("intact", "intact", Kind::Intact, 0, &[], &self.intact)
     }
 
-    /// Silences `selected` and scores: the row of the answer.
+    /// Takes up the scores in `earlier` rows, if its intact network scored as this one does.
+    pub fn take_up(&mut self, earlier: Vec<Lesion>) {
+        let intact = self.intact();
+        let same = |row: &Lesion| {
+            (&row.weights, &row.split, &row.data, row.images)
+                == (&intact.weights, &intact.split, &intact.data, intact.images)
+        };
+        let (before, rows): (Vec<_>, Vec<_>) =
+            earlier.into_iter().filter(same).partition(|row| row.kind == Kind::Intact);
+        // `;` in an identifier would make two sets of neurons one.
+        let told = self.subject.connectome.neurons.iter().all(|n| !n.id.contains(';'));
+        if told && before.iter().any(|row| Lesion { seed: self.seed, ..row.clone() } == intact) {
+            let silent = rows.into_iter().filter(|row| !row.ids.is_empty());
+            self.known = silent.map(|row| (row.ids.clone(), row)).collect();
+        }
+    }
+
+    /// Whether the scores of `row` were taken up.
+    pub fn was_known(&self, row: &Lesion) -> bool {
+        self.known.contains_key(&row.ids)
+    }
+
+    /// Silences `selected` and scores, or takes the scores that are known: the row of the answer.
     pub fn lesion(&self, name: &str, selector: &str, kind: Kind, repeat: usize, selected: &[usize]) -> Lesion {
         let acting = self.acting(selected);
-        let answer = if acting.is_empty() { self.intact.clone() } else { self.subject.answer(&acting) };
-        self.row(name, selector, kind, repeat, selected, &answer)
+        let row = |answer: &Answer| self.row(name, selector, kind, repeat, selected, answer);
+        match self.known.get(&self.ids(&acting)) {
+            None if acting.is_empty() => row(&self.intact),
+            None => row(&self.subject.answer(&acting)),
+            Some(known) => Lesion {
+                name: name.to_owned(),
+                selector: selector.to_owned(),
+                kind,
+                repeat,
+                selected: selected.len(),
+                without_effect: selected.len() - acting.len(),
+                matched: None,
+                seed: self.seed,
+                ..known.clone()
+            },
+        }
+    }
+
+    /// Identifiers of `neurons`, as in a row.
+    fn ids(&self, neurons: &[usize]) -> String {
+        let ids: Vec<&str> = neurons.iter().map(|&i| self.subject.connectome.neurons[i].id.as_str()).collect();
+        ids.join(";")
     }
 
     /// Those of `selected` that the network has.
@@ -52,7 +104,6 @@ impl Bench<'_> {
         let (now, before) = (&answer.scores, &intact.scores);
         let hits = answer.hits(&subject.labels).into_iter().zip(intact.hits(&subject.labels)).collect::<Vec<_>>();
         let recall: Vec<f64> = now.per_class.iter().map(|c| c.recall).collect();
-        let ids: Vec<&str> = acting.iter().map(|&i| neurons[i].id.as_str()).collect();
         Lesion {
             name: name.to_owned(),
             selector: selector.to_owned(),
@@ -78,7 +129,7 @@ impl Bench<'_> {
             matched: None,
             seed: self.seed,
             weights: subject.weights_fingerprint.clone(),
-            ids: ids.join(";"),
+            ids: self.ids(&acting),
         }
     }
 }

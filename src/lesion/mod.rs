@@ -11,7 +11,9 @@
 //! - **Controls** are as many random neurons of each polarity, and of each polarity and lamina, out of all that the network
 //!   has (`controls.rs`).
 //! - **Tables.** `lesions.csv` and `tuning.csv` in the run's folder, replaced whole. The first keeps rows of other lesions of
-//!   the same weights: those of the same selector, split and data are replaced, those of other weights go.
+//!   the same weights: those of the same selector, split and data are replaced, those of other weights go. It is written
+//!   while the work goes on, and neurons whose scores it has are not scored again: a call that was cut short goes on from
+//!   there.
 
 mod bench;
 mod controls;
@@ -42,10 +44,13 @@ use request::jobs;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use subject::{Role, Subject};
 
 /// Draws of controls for each lesion of several neurons, where nothing else is asked for.
 pub const REPEATS: usize = 40;
+/// Time between two saves of the table of lesions, where nothing else is asked for.
+pub const SAVE_EVERY: Duration = Duration::from_secs(10);
 /// Name of the table of lesions in a run's folder.
 pub const LESIONS: &str = "lesions.csv";
 /// Name of the table of tuning in a run's folder.
@@ -93,6 +98,8 @@ pub struct Report {
     pub intact: Lesion,
     /// The lesions, in the order asked for.
     pub lesions: Vec<Effect>,
+    /// Scorings that the table of an earlier call had.
+    pub taken_up: usize,
     /// The tables that were written.
     pub files: [PathBuf; 2],
 }
@@ -114,21 +121,16 @@ pub fn lesion(
     let epoch = trained.epoch;
     let files = [run.join(LESIONS), run.join(TUNING)];
     // Before the work, so that it is not in vain; and so is the check that they can be written.
-    earlier(&files[0])?;
+    let before = earlier(&files[0])?;
     let data = request.data.clone().unwrap_or_else(|| trained.config.data.source.clone());
     let found = images(&trained, request.data.as_deref(), request.split)?;
     let pool = threads::pool(request.threads)?;
-    let (rows, tuned, report) = pool.run(|| {
+    let (rows, tuned, mut stale, report) = pool.run(|| {
         let subject = Subject::new(trained, &found)?;
         let jobs = jobs(&subject, request)?;
         files.iter().try_for_each(|file| store::check_replaceable(file))?;
-        let bench = Bench {
-            split: found.name.to_owned(),
-            data,
-            seed: request.seed,
-            intact: subject.answer(&[]),
-            subject: &subject,
-        };
+        let mut bench = Bench::new(&subject, found.name, &data, request.seed);
+        bench.take_up(before);
         let pool = |&matched: &Match| Pool::new(&subject.connectome, &subject.roles, matched);
         let pools: Vec<Pool> = request.matched.iter().map(pool).collect();
         let total = jobs.iter().map(|job| scorings(&bench, &pools, job)).sum();
@@ -137,27 +139,34 @@ pub fn lesion(
             done += 1;
             observer(Step { done, total });
         };
-        jobs.iter().for_each(|job| rows.extend(silence(&bench, &pools, job, &mut tick)));
+        let (mut stale, mut saved) = (0, Instant::now());
+        for job in &jobs {
+            rows.extend(silence(&bench, &pools, job, &mut tick));
+            if saved.elapsed() >= request.save_every {
+                stale += save(&files[0], &rows)?;
+                saved = Instant::now();
+            }
+        }
         let report = Report {
             epoch,
-            split: bench.split.clone(),
+            split: found.name.to_owned(),
             images: subject.labels.len(),
             matched: request.matched.clone(),
             seed: request.seed,
             population: census(&subject),
             intact: rows[0].clone(),
             lesions: effects(&rows),
+            taken_up: rows.iter().filter(|row| bench.was_known(row)).count(),
             files: files.clone(),
         };
-        Ok::<_, Error>((rows, tuning::tuning(&subject), report))
+        Ok::<_, Error>((rows, tuning::tuning(&subject), stale, report))
     })?;
     let about = [report.split.clone(), report.images.to_string(), report.intact.weights.clone()];
     tuning_table::write(&files[1], &tuned, &about)?;
-    let (kept, stale) = merged(earlier(&files[0])?, rows);
+    stale += save(&files[0], &rows)?;
     if stale > 0 {
         warn(&format!("{}: {stale} rows of other weights are left out", files[0].display()));
     }
-    row::write(&files[0], &kept)?;
     Ok(report)
 }
 
@@ -173,17 +182,18 @@ fn earlier(path: &Path) -> Result<Vec<Lesion>> {
     if path.exists() { read_lesions(path) } else { Ok(Vec::new()) }
 }
 
-/// Rows of earlier calls that stay, then the new ones; and how many of other weights are left out.
-fn merged(earlier: Vec<Lesion>, new: Vec<Lesion>) -> (Vec<Lesion>, usize) {
-    let before = earlier.len();
-    let same = |row: &Lesion| new.iter().all(|n| n.weights == row.weights);
-    let mut kept: Vec<Lesion> = earlier.into_iter().filter(same).collect();
+/// Writes the rows of earlier calls that stay, then the `new` ones; returns how many of other weights are left out.
+fn save(path: &Path, new: &[Lesion]) -> Result<usize> {
+    let mut kept = earlier(path)?;
+    let before = kept.len();
+    kept.retain(|row| new.iter().all(|n| n.weights == row.weights));
     let stale = before - kept.len();
     let key = |row: &Lesion| (row.selector.clone(), row.split.clone(), row.data.clone());
     let replaced: BTreeSet<_> = new.iter().map(key).collect();
     kept.retain(|row| !replaced.contains(&key(row)));
-    kept.extend(new);
-    (kept, stale)
+    kept.extend_from_slice(new);
+    row::write(path, &kept)?;
+    Ok(stale)
 }
 
 #[cfg(test)]

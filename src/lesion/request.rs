@@ -7,6 +7,7 @@ use super::subject::{Role, Subject};
 use crate::error::{Error, Result};
 use crate::eval::EvalSplit;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// What is to be silenced.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +39,8 @@ pub struct Request {
     pub seed: u64,
     /// Worker threads; 0 = one per core. The result does not depend on it.
     pub threads: usize,
+    /// Time between two saves of the table of lesions.
+    pub save_every: Duration,
 }
 
 /// A target and how it is scored.

@@ -236,8 +236,7 @@ fn a_network_without_a_column_has_nothing_to_silence() {
 fn rows_count_cells_and_images() {
     let subject = subject("bionic", &["column.inhibition=none"]);
     let intact = subject.answer(&[]);
-    let bench =
-        Bench { split: "private".into(), data: "demo".into(), seed: 1, intact: intact.clone(), subject: &subject };
+    let bench = Bench::new(&subject, "private", "demo", 1);
     let neurons = subject.connectome.select(Some("L4"), None);
     let row = bench.lesion("L4", "lamina=L4", Kind::Lesion, 0, &neurons);
     let excitatory = of(&subject, "L4", Polarity::Excitatory);
@@ -350,9 +349,11 @@ fn rows_of_the_same_lesion_are_replaced_and_those_of_other_weights_go() {
     elsewhere.split = "public".into();
     old.push(elsewhere.clone());
     let new = vec![example("intact", Kind::Intact, 0, 0.5), example("a", Kind::Lesion, 0, 0.1)];
-    let (rows, stale) = merged(old, new.clone());
-    assert_eq!(stale, 1);
-    assert_eq!(rows, [vec![example("b", Kind::Lesion, 0, 0.3), elsewhere], new].concat());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(LESIONS);
+    row::write(&path, &old).unwrap();
+    assert_eq!(save(&path, &new).unwrap(), 1);
+    assert_eq!(read_lesions(&path).unwrap(), [vec![example("b", Kind::Lesion, 0, 0.3), elsewhere], new].concat());
 }
 
 #[test]

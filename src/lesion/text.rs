@@ -39,6 +39,9 @@ impl Report {
             text += &format!("{} lesions in all, those shown cost most\n", self.lesions.len());
         }
         text += &self.notes();
+        if self.taken_up > 0 {
+            text += &format!("{} of the scores are those that lesions.csv had\n", self.taken_up);
+        }
         text += &format!("\n{}\n{}", self.files[0].display(), self.files[1].display());
         text
     }
