@@ -193,6 +193,23 @@ fn a_call_that_was_cut_short_goes_on_from_its_table() {
 }
 
 #[test]
+fn calls_at_the_same_time_keep_each_others_rows() {
+    let folder = folder();
+    let run = copied_run(folder.path());
+    let laminae = ["L4", "L2/3", "L5", "L6"];
+    std::thread::scope(|scope| {
+        for lamina in laminae {
+            let folder = folder.path();
+            scope.spawn(move || lesion(folder, &["--lamina", lamina, "--repeats", "2", "--quiet"]).ok());
+        }
+    });
+    let rows = read_lesions(&run.join("lesions.csv")).unwrap();
+    for lamina in laminae {
+        assert_eq!(of(&rows, &format!("lamina={lamina}"), Kind::Lesion).len(), 1, "{lamina}");
+    }
+}
+
+#[test]
 fn every_neuron_alone() {
     let folder = folder();
     let run = copied_run(folder.path());

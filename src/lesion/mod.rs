@@ -184,6 +184,8 @@ fn earlier(path: &Path) -> Result<Vec<Lesion>> {
 
 /// Writes the rows of earlier calls that stay, then the `new` ones; returns how many of other weights are left out.
 fn save(path: &Path, new: &[Lesion]) -> Result<usize> {
+    // Other calls on the same run add rows to the same table.
+    let _held = store::LockedFolder::wait(path.parent().unwrap_or(path))?;
     let mut kept = earlier(path)?;
     let before = kept.len();
     kept.retain(|row| new.iter().all(|n| n.weights == row.weights));
