@@ -4,6 +4,7 @@
 
 mod cli_support;
 
+use bionic_cpu::store::LockedFolder;
 use cli_support::*;
 use std::collections::BTreeMap;
 use std::fs;
@@ -153,6 +154,62 @@ fn runs_of_another_plan_are_refused_and_left_as_they_are() {
     let elsewhere = [&STUDY[..], &["--connectome", "nowhere"]].concat();
     refused(place.path(), &elsewhere, 5, &["connectome.source was column, is nowhere"]);
     refused(place.path(), &["study", "papre", "--out", "x"], 2, &["papre", "did you mean `paper`"]);
+}
+
+#[test]
+fn seeds_with_validation_images_of_their_own_are_one_study() {
+    let place = place(|plan| plan.replace("epochs = 2", "epochs = 1"));
+    let pixels = |grey: usize| vec![grey.to_string(); 2304].join(" ");
+    let row = |i: usize, usage: &str| format!("{},{},{usage}\n", i % 7, pixels(i));
+    let training: String = (0..42).map(|i| row(i, "Training")).collect();
+    let test: String = (0..14).map(|i| row(i, "PrivateTest")).collect();
+    fs::write(place.path().join("own.csv"), format!("emotion,pixels,Usage\n{training}{test}")).unwrap();
+    let all = study(place.path(), &["--data", "own.csv", "--json"]).json();
+    assert_eq!((&all["runs"], &all["done"]), (&6.into(), &6.into()));
+}
+
+#[test]
+fn all_runs_are_trained_on_the_same_wiring_wherever_it_lies() {
+    let place = place(str::to_string);
+    let [wiring, moved] = ["wiring", "moved"].map(|name| place.path().join(name));
+    bionic(place.path(), &["connectome", "convert", "--out", "wiring"]).ok();
+    study(place.path(), &["--connectome", "wiring", "--index", "0"]).ok();
+    // A null wiring of another connectome does not get in.
+    let whole = fs::read_to_string(wiring.join("connections.csv")).unwrap();
+    let fewer: Vec<&str> = whole.lines().enumerate().filter(|(i, _)| *i != 7).map(|(_, line)| line).collect();
+    fs::write(wiring.join("connections.csv"), fewer.join("\n")).unwrap();
+    for flags in [&["--index", "2"][..], &["--quiet"]] {
+        let args = [&STUDY[..], &["--connectome", "wiring"], flags].concat();
+        refused(place.path(), &args, 5, &["wiring", "changed since the study was begun", "--out"]);
+    }
+    assert!(!place.path().join("study/random-s1").exists());
+    // A run that was cut short goes on too.
+    fs::remove_file(place.path().join("study/full-s1/result.json")).unwrap();
+    fs::rename(&wiring, &moved).unwrap();
+    let args = [&STUDY[..], &["--connectome", "moved"]].concat();
+    refused(place.path(), &args, 5, &["connectome.source was", "moved"]);
+    fs::write(moved.join("connections.csv"), whole).unwrap();
+    let all = study(place.path(), &["--connectome", "moved", "--json"]).json();
+    assert_eq!((&all["runs"], &all["done"]), (&6.into(), &6.into()));
+}
+
+#[test]
+fn a_study_keeps_others_out_and_scores_again_what_is_damaged() {
+    let place = place(|plan| plan.replace("epochs = 2", "epochs = 1"));
+    let whole = study(place.path(), &["--seeds", "1", "--json"]).json();
+    let held = LockedFolder::take(&place.path().join("study"), "").unwrap();
+    refused(place.path(), &STUDY, 5, &["study", "in use by another process", "--index"]);
+    drop(held);
+    let result = place.path().join("study/silent-s1/result.json");
+    let before = fs::read(&result).unwrap();
+    fs::write(&result, &before[..before.len() / 2]).unwrap();
+    assert_eq!(study(place.path(), &["--seeds", "1", "--json"]).json()["table"], whole["table"], "the row counts");
+    fs::remove_file(place.path().join("study/results.csv")).unwrap();
+    let again = study(place.path(), &["--seeds", "1", "--json"]);
+    assert!(again.stderr.contains("silent-s1/result.json: damaged: the run is scored again"), "{}", again.stderr);
+    assert_eq!(again.json()["table"], whole["table"]);
+    let scores = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).unwrap()["test"].clone();
+    assert_eq!(scores(&fs::read(&result).unwrap()), scores(&before));
 }
 
 #[test]

@@ -89,18 +89,23 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let threads = pool(usize::from(args.threads))?.threads();
     match args.index {
-        Some(index) => run_one(args, &cells, index, threads),
+        Some(index) => run_one(args, &plan, &cells, index, threads),
         None => run_all(args, &plan, &cells, threads),
     }
 }
 
-fn run_one(args: &Args, cells: &[Cell], index: usize, threads: usize) -> Result<()> {
+fn run_one(args: &Args, plan: &Plan, cells: &[Cell], index: usize, threads: usize) -> Result<()> {
     let Some(cell) = cells.get(index) else {
         return Err(Error::usage(
             format!("--index {index}: the study has {} runs", cells.len()),
             format!("use 0 to {}", cells.len() - 1),
         ));
     };
+    let mut folder = Folder::open(&args.out)?;
+    if !matches!(folder.progress(cell)?, study::Progress::Done(_)) {
+        folder.verify_sources([cell].into_iter())?;
+        folder.describe(plan)?;
+    }
     let mut progress = Progress::new();
     let stop = signals::listen()?;
     progress.note(&format!("run {index} of 0 to {}: {}", cells.len() - 1, cell.folder()));
@@ -141,7 +146,7 @@ fn run_all(args: &Args, plan: &Plan, cells: &[Cell], threads: usize) -> Result<(
 }
 
 fn print_list(args: &Args, cells: &[Cell]) -> Result<()> {
-    let folder = Folder::open(&args.out)?;
+    let mut folder = Folder::open(&args.out)?;
     let listed = |(index, cell): (usize, &Cell)| {
         let progress = match folder.progress(cell)? {
             study::Progress::Missing => "missing",

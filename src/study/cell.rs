@@ -9,6 +9,7 @@ use crate::eval::{EvalSplit, evaluate};
 use crate::store;
 use crate::train::{self, Event, Stop};
 use std::path::Path;
+use toml::Value;
 
 /// Brings `cell` to its end in the study folder `study`: trains it or goes on with it, and scores its best epoch on
 /// PublicTest, PrivateTest and both. The result does not depend on `threads`, or on how often that was begun.
@@ -28,8 +29,16 @@ pub fn finish(
         Progress::Done(result) => return Ok(*result),
         Progress::Missing => train::train(&Config { threads, ..cell.config.clone() }, &run, observer, stop)?,
         Progress::Begun => {
+            if run.join(RESULT).exists() {
+                let text = format!("{}: damaged: the run is scored again", run.join(RESULT).display());
+                observer(Event::Warning(text));
+            }
+            // Images and wiring may have moved since.
+            let places =
+                [("data.source", &cell.config.data.source), ("connectome.source", &cell.config.connectome.source)];
+            let flags = places.map(|(key, place)| (key, Value::String(place.clone()))).into_iter().collect();
             let sets = vec![format!("threads={threads}")];
-            train::resume(&run, &Overrides { sets, ..Overrides::default() }, false, observer, stop)?
+            train::resume(&run, &Overrides { file: None, sets, flags }, false, observer, stop)?
         }
     };
     let mut warn = |text: &str| observer(Event::Warning(text.to_string()));

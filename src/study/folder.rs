@@ -2,11 +2,12 @@
 
 use super::plan::{Cell, Plan};
 use super::results::{CellResult, MAX_NAME_BYTES, read_results, write_results};
+use super::sources::{self, Fingerprints};
 use super::table::Table;
 use crate::config::{Config, Difference, listed};
 use crate::error::{Error, Result};
 use crate::input;
-use crate::store::{make_folder, replace};
+use crate::store::{LockedFolder, make_folder, replace};
 use crate::train::{configuration_fingerprint, deciding_differences, load_config, to_json, with_absolute_sources};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -48,8 +49,21 @@ pub struct About {
     pub reference: String,
     /// Names of the models, in order.
     pub models: Vec<String>,
+    /// Seeds of each model; none where an earlier version wrote them not.
+    #[serde(default)]
+    pub seeds: Vec<u64>,
     /// Accuracies that somebody else has published, by model, fractions.
     pub published: BTreeMap<String, f64>,
+    /// Fingerprints of the images and connectomes on the disk that its runs are trained on.
+    #[serde(default)]
+    pub sources: BTreeMap<String, String>,
+}
+
+impl About {
+    /// Whether the plan has a run of this model and seed.
+    pub fn has(&self, model: &str, seed: u64) -> bool {
+        self.models.iter().any(|m| m == model) && (self.seeds.is_empty() || self.seeds.contains(&seed))
+    }
 }
 
 /// A study on disk.
@@ -57,6 +71,8 @@ pub struct Folder {
     path: PathBuf,
     /// Rows of `results.csv`, by model and seed.
     rows: Vec<CellResult>,
+    /// What its runs were trained on.
+    sources: Fingerprints,
 }
 
 impl Folder {
@@ -67,7 +83,10 @@ impl Folder {
     pub fn open(path: &Path) -> Result<Self> {
         let results = path.join(RESULTS);
         let rows = if results.exists() { read_results(&results)? } else { Vec::new() };
-        Ok(Self { path: path.to_path_buf(), rows })
+        let mut folder = Self { path: path.to_path_buf(), rows, sources: Fingerprints::new() };
+        // Where it cannot be read, it is written anew.
+        folder.sources = folder.about().map_or_else(|_| Fingerprints::new(), |about| about.sources);
+        Ok(folder)
     }
 
     /// Refuses to put a study into a file or the folder of a run.
@@ -84,6 +103,15 @@ impl Folder {
         Err(Error::usage(what, "name a new folder or that of a study"))
     }
 
+    /// Makes the folder and keeps other studies out of it: they would keep each other's runs and replace each other's rows.
+    ///
+    /// # Errors
+    /// `State` if another study is at work; `Io` if the folder cannot be made.
+    pub fn hold(&self) -> Result<LockedFolder> {
+        make_folder(&self.path)?;
+        LockedFolder::take(&self.path, "wait until it ends; arrays of jobs take one run each with --index")
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
@@ -97,9 +125,17 @@ impl Folder {
     /// How far `cell` is: by its folder, or by a row of `results.csv` with its configuration.
     ///
     /// # Errors
-    /// `State` if what is there was trained with another configuration, or is damaged.
-    pub fn progress(&self, cell: &Cell) -> Result<Progress> {
-        let found = progress(cell, &self.path)?;
+    /// `State` if what is there was trained with another configuration or on other data or wiring, or is damaged.
+    pub fn progress(&mut self, cell: &Cell) -> Result<Progress> {
+        let run = self.path.join(cell.folder());
+        let found = match configuration(&run)? {
+            None => Progress::Missing,
+            Some(was) => {
+                let found = of_run(cell, &run, &was)?;
+                self.refuse_moved(&run, &was, &cell.config)?;
+                found
+            }
+        };
         let same = |r: &&CellResult| r.model == cell.model && r.run.seed == cell.seed;
         let Some(row) = self.rows.iter().find(same) else { return Ok(found) };
         if matches!(found, Progress::Done(_)) {
@@ -116,6 +152,30 @@ impl Folder {
             ));
         }
         Ok(Progress::Done(Box::new(row.clone())))
+    }
+
+    /// Refuses a run on other images or wiring than the plan gives; what is the same in another place is the same.
+    fn refuse_moved(&mut self, run: &Path, was: &Config, is: &Config) -> Result<()> {
+        let is = with_absolute_sources(is.clone());
+        let places = [
+            ("data.source", &was.data.source, &is.data.source),
+            ("connectome.source", &was.connectome.source, &is.connectome.source),
+        ];
+        let moved = places.into_iter().filter(|(_, was, is)| was != is);
+        let moved: Vec<Difference> =
+            moved.map(|(key, was, is)| Difference { key, values: Some([was.clone(), is.clone()]) }).collect();
+        if moved.is_empty() || sources::only_moved(&mut self.sources, was, &is)? {
+            return Ok(());
+        }
+        Err(other_plan(run, &moved))
+    }
+
+    /// Looks at what `cells` are to be trained on.
+    ///
+    /// # Errors
+    /// `State` if that has changed since the study was begun; whatever is wrong with it.
+    pub fn verify_sources<'a>(&mut self, cells: impl Iterator<Item = &'a Cell>) -> Result<()> {
+        sources::verify(&mut self.sources, cells)
     }
 
     /// Keeps `results`: their rows replace those of the same model and seed in `results.csv`, the other rows stay.
@@ -138,9 +198,10 @@ impl Folder {
     ///
     /// # Errors
     /// `Io` if that fails.
-    pub fn describe(&self, about: &About) -> Result<()> {
+    pub fn describe(&self, plan: &Plan) -> Result<()> {
         make_folder(&self.path)?;
-        replace(&self.path.join(ABOUT), to_json(about)?.as_bytes())
+        let about = About { sources: self.sources.clone(), ..plan.about() };
+        replace(&self.path.join(ABOUT), to_json(&about)?.as_bytes())
     }
 
     /// The table of `results`; writes it to `table.csv`.
@@ -178,47 +239,44 @@ impl Folder {
 
 const OTHER_PLAN: &str = "restore the plan and the flags that the study was begun with, or name another --out";
 
-/// How far `cell` is by its folder in `study`.
+/// How far `cell` is by its folder in `study`, wherever its images and wiring lie.
 pub(super) fn progress(cell: &Cell, study: &Path) -> Result<Progress> {
     let run = study.join(cell.folder());
-    if !run.join(CONFIG).exists() {
-        return Ok(Progress::Missing);
+    configuration(&run)?.map_or(Ok(Progress::Missing), |was| of_run(cell, &run, &was))
+}
+
+/// The configuration of the run in folder `run`, if there is one.
+fn configuration(run: &Path) -> Result<Option<Config>> {
+    if run.join(CONFIG).exists() { load_config(run).map(Some) } else { Ok(None) }
+}
+
+/// How far `cell` is by the run in folder `run`, which `was` begun so.
+fn of_run(cell: &Cell, run: &Path, was: &Config) -> Result<Progress> {
+    let differing = deciding_differences(was, &cell.config)?;
+    if !differing.is_empty() {
+        return Err(other_plan(run, &differing));
     }
-    refuse_other(&cell.config, &run)?;
     let path = run.join(RESULT);
     if !path.exists() {
         return Ok(Progress::Begun);
     }
-    let wrong = |what: &str| Error::state(path.display(), what, "remove the file: the run is scored again");
     let text = input::read(&path, MAX_RESULT_BYTES).map_err(Error::into_state)?;
-    let result = CellResult::from_json(&text).map_err(|what| wrong(&what))?;
+    // What it says can be had again.
+    let Ok(result) = CellResult::from_json(&text) else { return Ok(Progress::Begun) };
     if (result.model.as_str(), result.run.seed) != (cell.model.as_str(), cell.seed) {
-        return Err(wrong(&format!("is of model {}, seed {}", result.model, result.run.seed)));
+        let what = format!("is of model {}, seed {}", result.model, result.run.seed);
+        return Err(Error::state(path.display(), what, "remove the file: the run is scored again"));
     }
     Ok(Progress::Done(Box::new(result)))
 }
 
-/// Refuses a run that was trained with something else than `config`.
-fn refuse_other(config: &Config, run: &Path) -> Result<()> {
-    let (was, is) = (load_config(run)?, with_absolute_sources(config.clone()));
-    let mut differing = deciding_differences(&was, &is)?;
-    let sources = [
-        ("data.source", &was.data.source, &is.data.source),
-        ("connectome.source", &was.connectome.source, &is.connectome.source),
-    ];
-    let moved = sources.into_iter().filter(|(_, was, is)| was != is);
-    differing.extend(moved.map(|(key, was, is)| Difference { key, values: Some([was.clone(), is.clone()]) }));
-    if differing.is_empty() {
-        return Ok(());
-    }
-    Err(Error::state(
-        run.display(),
-        format!("was trained with another configuration than the plan gives: {}", listed(&differing)),
-        OTHER_PLAN,
-    ))
+fn other_plan(run: &Path, differing: &[Difference]) -> Error {
+    let what = format!("was trained with another configuration than the plan gives: {}", listed(differing));
+    Error::state(run.display(), what, OTHER_PLAN)
 }
 
 /// Refuses results that are not to be compared: runs on different images, or seeds of one model on different connectomes.
+/// Validation images held out of Training are others for each seed, so there the runs of a seed have the same.
 ///
 /// # Errors
 /// `State` naming the two runs.
@@ -226,21 +284,23 @@ pub fn check_alike(cells: &[Cell], results: &[CellResult]) -> Result<()> {
     let by_run: BTreeMap<(&str, u64), &CellResult> =
         results.iter().map(|r| ((r.model.as_str(), r.run.seed), r)).collect();
     // The first run with each data source, and with each model and connectome.
-    let mut first: BTreeMap<(&str, &str, &str), (&Cell, &str)> = BTreeMap::new();
+    let mut first: BTreeMap<(&str, &str, String), (&Cell, &str)> = BTreeMap::new();
     for cell in cells {
         let Some(result) = by_run.get(&(cell.model.as_str(), cell.seed)) else { continue };
         let run = &result.run;
-        let mut same = vec![(("data set", cell.config.data.source.as_str(), ""), run.data.as_str())];
+        let held_out = if result.public.is_none() { cell.seed.to_string() } else { String::new() };
+        let mut same = vec![(("data set", cell.config.data.source.as_str(), held_out), run.data.as_str())];
         if cell.config.connectome.null == "none" {
             let source = cell.config.connectome.source.as_str();
-            same.push((("connectome", source, cell.model.as_str()), run.connectome.as_str()));
+            same.push((("connectome", source, cell.model.clone()), run.connectome.as_str()));
         }
         for (key, fingerprint) in same {
+            let kind = key.0;
             let (other, expected) = *first.entry(key).or_insert((cell, fingerprint));
             if expected != fingerprint {
                 return Err(Error::state(
                     cell.folder(),
-                    format!("was trained on another {} ({fingerprint}) than {} ({expected})", key.0, other.folder()),
+                    format!("was trained on another {kind} ({fingerprint}) than {} ({expected})", other.folder()),
                     "train all runs of a study on the same data: move away what does not belong to it",
                 ));
             }

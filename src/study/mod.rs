@@ -5,7 +5,7 @@
 //! ```text
 //! <model>-s<seed>/   an ordinary run, and in it result.json once it is trained and scored
 //! results.csv        one row per finished run
-//! study.json         title, reference, models, published figures
+//! study.json         title, reference, models, seeds, published figures; fingerprints of images and wiring on the disk
 //! table.csv          one row per model: means, intervals, differences to the reference, tests
 //! ```
 //!
@@ -18,6 +18,7 @@ mod folder;
 mod plan;
 mod results;
 mod runner;
+mod sources;
 
 pub mod statistics;
 mod table;

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::input;
 use crate::model::presets::preset;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::path::Path;
 use toml::{Table, Value};
 
@@ -253,7 +254,9 @@ impl Plan {
             title: self.title.clone(),
             reference: self.reference.clone(),
             models: self.models.iter().map(|m| m.name.clone()).collect(),
+            seeds: self.seeds.clone(),
             published: published.collect(),
+            sources: BTreeMap::new(),
         }
     }
 

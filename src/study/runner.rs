@@ -87,6 +87,7 @@ pub fn run(
     observer: &mut (dyn FnMut(Event) + Send),
     stop: &Stop,
 ) -> Result<Outcome> {
+    let _held = folder.hold()?;
     let (mut waiting, mut results) = (VecDeque::new(), Vec::new());
     for (i, cell) in cells.iter().enumerate() {
         match folder.progress(cell)? {
@@ -97,7 +98,8 @@ pub fn run(
     if !results.is_empty() {
         observer(Event::Note(format!("{} of {} runs are done already", results.len(), cells.len())));
     }
-    folder.describe(&plan.about())?;
+    folder.verify_sources(waiting.iter().map(|&i| &cells[i]))?;
+    folder.describe(plan)?;
     let limits = plan.limits(threads);
     // What was begun is brought to its end first.
     waiting.make_contiguous().sort_by_key(|&i| !folder.path().join(cells[i].folder()).exists());
