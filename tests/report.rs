@@ -367,7 +367,8 @@ fn a_study_has_every_plot_and_its_numbers() {
     ];
     assert_eq!(pictures(&page), expected);
     let said = words(&page);
-    for word in ["What <b> matters", "points below full (p < 0.001 after Holm)", "within noise", "18 runs are left out"]
+    for word in
+        ["What <b> matters", "points below full (p < 0.001 after Holm)", "no difference shown", "18 runs are left out"]
     {
         assert!(said.contains(word), "{word}: {said}");
     }
@@ -395,6 +396,13 @@ fn a_study_has_every_plot_and_its_numbers() {
     assert!(outcome.stderr.contains("near-1-s2/metrics.jsonl: has 0 of the 1 finished epochs"), "{}", outcome.stderr);
     outcome.ok();
     assert!(words(&checked(&fs::read_to_string(dir.join("report.html")).unwrap())).contains("19 runs are left out"));
+
+    // A plan of fewer models and seeds than the folder has runs is reported as such, like its table.
+    let about = r#"{"title":"fewer","reference":"full","models":["full","far"],"seeds":[1,2,3],"published":{}}"#;
+    fs::write(dir.join("study.json"), about).unwrap();
+    bionic(folder.path(), &["report", "study"]).ok();
+    let (_, rows) = table(&dir, "model_accuracy.csv");
+    assert_eq!(rows.len(), 3 * 2 * 3);
 
     // Before the study is through, nobody says what is compared.
     fs::remove_file(dir.join("study.json")).unwrap();

@@ -73,7 +73,7 @@ fn plot(title: &str, rows: &[&Row], reference: &str) -> Svg {
     let (low, high) = widened(100.0 * low, 100.0 * high, 8);
     let told = rows.iter().filter(|r| is_told(r)).count();
     let description = format!(
-        "{} models against {reference}; {told} differ beyond the noise (p below {LEVEL} after Holm's correction).",
+        "{} models against {reference}; a difference is shown for {told} (p below {LEVEL} after Holm's correction).",
         rows.len()
     );
     let axis = format!("accuracy minus that of {reference} (percentage points)");
@@ -82,7 +82,7 @@ fn plot(title: &str, rows: &[&Row], reference: &str) -> Svg {
     let mut plot = Rows::new(&words, &names, (low, high), 44.0, 168.0);
     let differs = format!("differs (p < {LEVEL})");
     let tested = rows.iter().all(|r| r.differences.as_ref().is_some_and(|d| d.test_accuracy.holm_p.is_some()));
-    let noise = if tested { "within noise" } else { "within noise, or too few seeds" };
+    let noise = if tested { "no difference shown" } else { "no difference shown, or too few seeds" };
     let mut legend = vec![(0, differs.as_str()), (1, noise), (2, "95 % interval")];
     if rows.iter().any(|r| r.published_difference.is_some()) {
         legend.push((3, "published"));

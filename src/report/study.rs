@@ -36,10 +36,13 @@ impl Study {
     /// reference.
     fn open(dir: &Path, warn: &mut dyn FnMut(&str)) -> Result<Self> {
         let folder = Folder::open(dir)?;
-        let cells = folder.rows().to_vec();
+        let mut cells = folder.rows().to_vec();
         let name = dir.canonicalize().ok().and_then(|d| Some(d.file_name()?.to_string_lossy().into_owned()));
         let (title, reference, published) = match folder.about() {
-            Ok(about) => (about.title, about.reference, about.published),
+            Ok(about) => {
+                cells.retain(|c| about.has(&c.model, c.run.seed));
+                (about.title, about.reference, about.published)
+            }
             Err(e) => {
                 let full = cells.iter().find(|c| c.model == "full").or(cells.first());
                 let reference = full.map_or_else(|| "full".to_owned(), |c| c.model.clone());

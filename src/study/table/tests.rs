@@ -45,7 +45,7 @@ fn rows_say_what_the_differences_are_worth() {
     let expected = [
         ("full", "the reference"),
         ("masks", "0.99 points below full (p < 0.001 after Holm)"),
-        ("noise", "within noise (p = 1.000 after Holm)"),
+        ("noise", "no difference shown (p = 1.000 after Holm)"),
         ("new", "too few seeds to tell (2 of at least 3)"),
     ];
     assert_eq!(verdicts, expected);
@@ -207,7 +207,9 @@ fn text_and_markdown_show_each_model_with_its_figures() {
     let found = table(&study());
     let (text, markdown) = (found.to_text(), found.to_markdown());
     for text in [&text, &markdown] {
-        for part in ["60.90 ± 0.48", "-0.99 [-1.08, -0.90]", "0.0625", "59.77", "-1.01", "within noise", "5 pairs"] {
+        for part in
+            ["60.90 ± 0.48", "-0.99 [-1.08, -0.90]", "0.0625", "59.77", "-1.01", "no difference shown", "5 pairs"]
+        {
             assert!(text.contains(part), "no {part}:\n{text}");
         }
     }

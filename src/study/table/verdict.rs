@@ -11,7 +11,7 @@ pub(super) enum Unit {
     Plain,
 }
 
-/// One sentence on the difference of a model to `reference`: told, within noise, or too few seeds to tell.
+/// One sentence on the difference of a model to `reference`: told, none shown, or too few seeds to tell.
 pub(super) fn verdict(difference: Option<&Difference>, reference: &str, unit: Unit) -> String {
     let Some(d) = difference else { return format!("no seed in common with {reference}") };
     let found = &d.comparison.difference;
@@ -23,7 +23,7 @@ pub(super) fn verdict(difference: Option<&Difference>, reference: &str, unit: Un
         _ if found.sd == Some(0.0) && found.mean == 0.0 => format!("equal to {reference} with every seed"),
         None => format!("{} with every seed; no spread, no test", apart(found.mean, reference, unit)),
         Some(p) if p < LEVEL => format!("{} ({} after Holm)", apart(found.mean, reference, unit), equation(p)),
-        Some(p) => format!("within noise ({} after Holm)", equation(p)),
+        Some(p) => format!("no difference shown ({} after Holm)", equation(p)),
     }
 }
 
@@ -74,7 +74,10 @@ mod tests {
             of(difference(&theirs, &below, Some(0.0003)), Unit::Plain),
             "0.0099 above full (p < 0.001 after Holm)"
         );
-        assert_eq!(of(difference(&below, &theirs, Some(0.05)), Unit::Points), "within noise (p = 0.050 after Holm)");
+        assert_eq!(
+            of(difference(&below, &theirs, Some(0.05)), Unit::Points),
+            "no difference shown (p = 0.050 after Holm)"
+        );
         assert_eq!(of(difference(&theirs, &theirs, Some(1.0)), Unit::Points), "equal to full with every seed");
         let shifted = [0.51, 0.50, 0.52];
         assert_eq!(
