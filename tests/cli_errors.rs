@@ -328,6 +328,15 @@ fn records_that_are_lost() {
     refused(folder.path(), &["train", "--quiet", "--resume", "--out", "run"], 5, &["metrics.jsonl"]);
 }
 
+#[test]
+fn a_limit_on_the_size_of_files_is_an_error_with_its_message() {
+    let folder = folder();
+    let limited = ["-c", "ulimit -f 100; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_bionic-cpu")];
+    let out = std::process::Command::new("sh").args(limited).args(TRAIN).current_dir(folder.path()).output().unwrap();
+    let stderr = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.code() == Some(4) && stderr.contains("too large"), "{:?}: {stderr}", out.status);
+}
+
 /// The images of Training that validated chose the epoch; the data that a run names must be those it was trained on.
 #[test]
 fn a_test_split_that_is_not_there_and_data_that_changed() {

@@ -67,6 +67,7 @@ Exit codes: 0 done, 1 other failure, 2 usage, 3 bad input data, 4 I/O failure, 5
 /// Runs the program; returns its exit code.
 pub fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| output::message(&bug(panic))));
+    signals::outlive_file_size_limit();
     let parsed = command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,

@@ -3,10 +3,18 @@
 use super::output;
 use crate::error::{Error, Result};
 use crate::train::Stop;
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::Signals;
+use std::sync::Arc;
 
 static STOP: Stop = Stop::new();
+
+/// A file that grows over the limit of the shell (`ulimit -f`) is an error of the call that writes it, with its message and
+/// exit code, and does not kill.
+pub fn outlive_file_size_limit() {
+    // Were that refused, the signal would kill as before.
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
+}
 
 /// Starts to listen; the training loop polls what this returns.
 ///
