@@ -6,10 +6,10 @@ mod cli_support;
 mod run_support;
 
 use bionic_cpu::config::InputProjection;
-use bionic_cpu::connectome::Synapses;
+use bionic_cpu::connectome::{Polarity, Synapses};
 use bionic_cpu::data::EXPRESSIONS;
 use bionic_cpu::export::EXPORTERS;
-use bionic_cpu::train::{Trained, load_best};
+use bionic_cpu::train::{Trained, load_best, load_config, load_connectome};
 use cli_support::*;
 use run_support::{SHRUNKEN_DEEP, ends};
 use serde_json::Value;
@@ -333,6 +333,23 @@ fn check_metadata(run: &Path, metadata: &Value) {
     assert_eq!(json("epoch"), 1);
     assert_eq!(metadata["config"].as_str().unwrap(), fs::read_to_string(run.join("config.toml")).unwrap());
     let own: Value = serde_json::from_slice(&fs::read(run.join("run.json")).unwrap()).unwrap();
+    let config = load_config(run).unwrap();
+    let connectome = load_connectome(run, &config).unwrap();
+    let populations = json("neurons");
+    assert_eq!(populations.as_object().unwrap().is_empty(), connectome.is_none());
+    for (name, ids) in populations.as_object().unwrap() {
+        let c = connectome.as_ref().unwrap();
+        let of =
+            |lamina, polarity| c.select(Some(lamina), Some(polarity)).into_iter().map(|i| c.neurons[i].id.as_str());
+        let mut ids = ids.as_array().unwrap().iter().map(|id| id.as_str().unwrap());
+        match name.strip_suffix(" I") {
+            None => assert!(ids.eq(of(name, Polarity::Excitatory)), "{name}"),
+            Some(lamina) => {
+                let inhibitory: Vec<&str> = of(lamina, Polarity::Inhibitory).collect();
+                assert!(ids.len() > 0 && ids.all(|id| inhibitory.contains(&id)), "{name}");
+            }
+        }
+    }
     assert_eq!(json("fingerprints")["data"], own["fingerprints"]["data"]);
     assert_eq!(metadata["version"].as_str().unwrap(), format!("bionic-cpu {}", own["version"].as_str().unwrap()));
     assert!(metadata["input"].as_str().unwrap().contains("divided by 255"));

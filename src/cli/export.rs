@@ -28,7 +28,8 @@ Arrays are called <position>.<layer>.<tensor>, as in the run: 0.conv.weight (C_o
 9.column.L4->L2/3 (N_post, N_pre), 10.dense.weight (N_post, N_pre); row-major, 32-bit floats, bit for bit those of the
 best epoch. Projections of the column that follow a mask are sparse (CSR; row = postsynaptic neuron, column =
 presynaptic neuron). Features are channels, rows, columns. The metadata hold the version, preset, epoch, seed, classes
-in the order of the outputs, the preprocessing of the input, fingerprints and the configuration.";
+in the order of the outputs, the preprocessing of the input, the identifiers of the cells behind the rows and columns of
+each population of the column, fingerprints and the configuration.";
 
 fn formats() -> PossibleValuesParser {
     PossibleValuesParser::new(EXPORTERS.iter().map(|e| e.name))

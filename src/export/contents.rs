@@ -4,7 +4,7 @@ use crate::config::to_commented_toml;
 use crate::connectome::{Connectome, Synapses};
 use crate::data::{EXPRESSIONS, Standardize};
 use crate::error::Result;
-use crate::model::Tensor;
+use crate::model::{Operation, Tensor};
 use crate::train::Trained;
 use serde_json::{Map, Value, json};
 
@@ -61,8 +61,9 @@ impl<'a> Contents<'a> {
     }
 
     /// What a reader has to know: `version`, `preset`, `epoch`, `seed`, `classes` in the order of the outputs, `input`
-    /// (how a face becomes the input), `fingerprints` of the data set and the connectome, and `config`, the whole
-    /// configuration as TOML.
+    /// (how a face becomes the input), `neurons` (of each population of the column the identifiers of its cells, in the
+    /// order of the rows and columns of its projections), `fingerprints` of the data set and the connectome, and
+    /// `config`, the whole configuration as TOML.
     pub fn metadata(&self) -> Result<Map<String, Value>> {
         let Trained { config, connectome, epoch, data_fingerprint, .. } = self.trained;
         let hex = |f: u64| format!("{f:016x}");
@@ -73,6 +74,7 @@ impl<'a> Contents<'a> {
             ("seed", json!(config.seed)),
             ("classes", json!(EXPRESSIONS)),
             ("input", json!(input(self.trained.standardize))),
+            ("neurons", self.neurons().into()),
             (
                 "fingerprints",
                 json!({
@@ -83,6 +85,20 @@ impl<'a> Contents<'a> {
             ("config", json!(to_commented_toml(config)?)),
         ];
         Ok(pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+    }
+
+    /// Identifiers of the cells of each population.
+    fn neurons(&self) -> Map<String, Value> {
+        let Trained { network, connectome, .. } = self.trained;
+        let columns = network.layers().iter().filter_map(|layer| match layer.operation() {
+            Some(Operation::Column(column)) => Some(column),
+            _ => None,
+        });
+        let ids = |indices: &[usize]| -> Value {
+            let all = connectome.iter().flat_map(|c| indices.iter().map(|&i| c.neurons[i].id.as_str()));
+            all.collect::<Vec<&str>>().into()
+        };
+        columns.flat_map(|column| column.groups()).map(|group| (group.name(), ids(group.neurons))).collect()
     }
 
     /// The same where every value has to be a text: strings as they are, anything else as JSON.

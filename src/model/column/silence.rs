@@ -23,6 +23,16 @@ pub struct Group<'a> {
     pub neurons: &'a [usize],
 }
 
+impl Group<'_> {
+    /// `L4`, or `L4 I` of interneurons, as in the names of the tensors.
+    pub fn name(&self) -> String {
+        match self.polarity {
+            Polarity::Excitatory => self.lamina.to_owned(),
+            Polarity::Inhibitory => format!("{} I", self.lamina),
+        }
+    }
+}
+
 impl Column {
     /// Its units: the excitatory neurons of each lamina in processing order, each followed by its interneurons if they
     /// are units.
