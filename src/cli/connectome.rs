@@ -140,7 +140,10 @@ pub fn complete_help(command: clap::Command) -> clap::Command {
     let forms = super::train::list("Forms of a connectome", IMPORTERS.iter().map(|i| (i.name, i.doc)));
     command
         .after_help(format!(
-            "`column` is the embedded column; a path is read by the first form that it has.\n\n{}",
+            "`column` is the embedded column; a path is read by the first form that it has.\n\n{}\n\n\
+             Where not every pair was looked at, a column out_known_pairs in the table of neurons (pairs that each is known \
+             to join or not), or known_pairs (0 to 1) in an about.toml beside it, says how many were.\n\
+             The lamina of a neuron without one follows from its type or its depth (mouse V1), and their number is told.",
             forms.trim_end()
         ))
         .mut_subcommand("null", |null| null.after_help(format!("{}\n\n{kept}", rows.trim_end())))

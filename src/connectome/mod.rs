@@ -13,5 +13,5 @@ pub use export::write_folder;
 pub use import::{IMPORTERS, Importer, empty_projection, load, read_folder};
 pub use neurons::{Connectome, Neuron, Polarity};
 pub use null::{NULL_WIRINGS, NullWiring};
-pub use summary::{DensityRow, LaminaRow, PopulationRow, Quantiles, Summary, TypeRow, summary};
+pub use summary::{DensityRow, LaminaRow, PopulationRow, Quantiles, Summary, TypeRow, note, summary};
 pub use synapses::{Problem, Synapses};

@@ -138,9 +138,9 @@ pub fn summary(connectome: &Connectome) -> Summary {
     }
 }
 
-/// What the densities mean.
-fn note(known_pairs: Option<f64>) -> String {
-    let bound = "Most excitatory axons are only partly reconstructed: densities are lower bounds.";
+/// What the densities mean, by the part of the ordered pairs whose state is known.
+pub fn note(known_pairs: Option<f64>) -> String {
+    let bound = "Where axons are traced in part only, as in most measured connectomes, densities are lower bounds.";
     match known_pairs {
         Some(known) if known < 1.0 => format!(
             "The state of {:.1} % of the ordered pairs is known; of the others, a pair that is not joined here is \

@@ -4,6 +4,7 @@ use super::page::{Cell, Page};
 use super::text::{count, fixed, percent};
 use super::{Options, curves, filters, lesions, scores, tuning, weights, wiring};
 use crate::config::{self, Config, Difference, LearningMode};
+use crate::connectome;
 use crate::error::Result;
 use crate::eval::classified;
 use crate::model::presets::preset;
@@ -68,18 +69,13 @@ fn header(page: &mut Page, run: &Path, about: &About, trained: &Trained, epochs:
         ("epochs", format!("{} of {}, best {}{accuracy}", epochs.len(), config.epochs, trained.epoch)),
         ("time", format!("{} min in all epochs, scoring included", fixed(seconds / 60.0, 1))),
         ("parameters", count(about.parameters)),
-        ("synapses", format!("{} with a weight of their own", count(about.synapses))),
+        ("synapses", synapses(about, trained)),
         ("images", format!("{} (fingerprint {})", about.data, about.fingerprints.data)),
     ];
     match &trained.connectome {
         Some(c) => {
             facts.push(("connectome", format!("{} (fingerprint {})", c.origin, about.fingerprints.connectome)));
-            facts.push((
-                "caveat",
-                "Most axons of a measured connectome are traced in part only: densities are lower bounds, and a pair that is \
-                 not joined here may be joined in the animal."
-                    .to_owned(),
-            ));
+            facts.push(("caveat", connectome::note(c.known_pairs)));
         }
         None => facts.push(("connectome", "none: the stem feeds the read-out".to_owned())),
     }
@@ -99,6 +95,13 @@ fn header(page: &mut Page, run: &Path, about: &About, trained: &Trained, epochs:
     page.table("Layers", "lrrr", &["layer", "output", "parameters", "synapses"], &rows);
     page.folded("Every setting (config.toml)", &config::to_commented_toml(config)?);
     Ok(())
+}
+
+/// How many connections of the wiring carry a weight.
+fn synapses(about: &About, trained: &Trained) -> String {
+    let of = trained.connectome.as_ref().map_or(0, |c| c.synapses.len());
+    let of = if of > 0 { format!(", of {} connections", count(of)) } else { String::new() };
+    format!("{} with a weight of their own{of}", count(about.synapses))
 }
 
 /// How the weights are changed, in a line.

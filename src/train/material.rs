@@ -46,6 +46,14 @@ impl Material {
             )));
         }
         let network = Network::build(config, connectome.as_ref())?;
+        if let Some(c) = connectome.as_ref().filter(|c| config.column.masks && network.synapses() < c.synapses.len()) {
+            observer(Event::Note(format!(
+                "{} of {} connections carry a weight; the others lead back, to or from neurons that the network leaves \
+                 out, or act through graded inhibition",
+                network.synapses(),
+                c.synapses.len()
+            )));
+        }
         let in_vain = match () {
             () if config.precision == Precision::F32 => None,
             () if !network.rounds() => Some("rounds nothing: no convolution joins 32 or more channels on both sides"),

@@ -50,6 +50,8 @@ pub(super) struct Cells {
     laminae: Names,
     /// Part of the ordered pairs whose state is known, if the table says.
     pub(super) known_pairs: Option<f64>,
+    /// Usable neurons whose lamina follows from type or depth, for the table does not say.
+    pub(super) inferred_laminae: usize,
 }
 
 /// A neuron without its identifier; each name is kept once.
@@ -66,7 +68,7 @@ impl Cells {
     fn new() -> Self {
         let names = |what, most| Names { what, most, list: Vec::new(), index: HashMap::new() };
         let (types, laminae) = (names("cell types", MAX_CELL_TYPES), names("laminae", MAX_LAMINAE));
-        Self { usable: Vec::new(), index: HashMap::new(), types, laminae, known_pairs: None }
+        Self { usable: Vec::new(), index: HashMap::new(), types, laminae, known_pairs: None, inferred_laminae: 0 }
     }
 
     /// Number of usable neurons.
@@ -214,7 +216,9 @@ impl Columns {
         let Some(polarity) = self.polarity(table, written, type_polarity)? else { return Ok(None) };
         let position_um = self.positions.read(table)?;
         let depth = self.positions.depth(table)?;
-        let lamina = match self.lamina.map_or(Ok(""), |c| table.name_in(c))? {
+        let told = self.lamina.map_or(Ok(""), |c| table.name_in(c))?;
+        cells.inferred_laminae += usize::from(told.is_empty());
+        let lamina = match told {
             "" => type_lamina.or(depth.map(cell_types::lamina_at)).unwrap_or("all"),
             name => cell_types::lamina(name),
         };

@@ -141,8 +141,11 @@ fn read(tables: &Tables, completed: bool, path: &Path) -> Result<Connectome> {
             wiring.build(&tables.wiring, cells.len())?
         }
     };
-    let origin = format!("measured: {}", path.display());
-    let known_pairs = cells.known_pairs;
+    let mut origin = format!("measured: {}", path.display());
+    let (known_pairs, inferred) = (cells.known_pairs, cells.inferred_laminae);
+    if inferred > 0 {
+        origin += &format!(" (laminae of {inferred} of {} neurons by type or depth)", cells.len());
+    }
     let mut connectome = Connectome { origin, neurons: cells.into_neurons(), synapses, known_pairs };
     about(&path.join("about.toml"), &mut connectome)?;
     if completed {

@@ -154,6 +154,18 @@ fn positions_in_nanometres_and_split() {
 }
 
 #[test]
+fn laminae_that_no_table_tells_are_counted() {
+    let with = |neurons: &str| {
+        let place = folder(&[("neurons.csv", neurons), ("connections.csv", "pre,post\na,b\nb,a\n")]);
+        load(&config(place.path())).unwrap()
+    };
+    assert!(!with(NEURONS).origin.contains("laminae of"));
+    let blank = with(&NEURONS.replace("b,L5,", "b,,"));
+    assert!(blank.origin.ends_with(" (laminae of 1 of 3 neurons by type or depth)"), "{}", blank.origin);
+    assert_eq!(blank.neurons[1].lamina, "L5", "5P-ET");
+}
+
+#[test]
 fn edge_lists_in_several_dialects_are_the_same_wiring() {
     let lists = [
         "pre,post,n_synapses\na,b,2\nb,c,1\nc,c,1\n",
