@@ -220,7 +220,14 @@ fn cave_tables(folder: &Path) -> Result<Tables> {
     }
     let one = |list: &mut Vec<PathBuf>, what: &str| match list.len() {
         1 => Ok(list.remove(0)),
-        0 => Err(Error::input(folder.display(), format!("no table of {what} here"), "name the two files: A.csv,B.csv")),
+        0 => {
+            let what = format!("neither neurons.csv with connections.csv nor, as CAVE exports it, a table of {what}");
+            Err(Error::input(
+                folder.display(),
+                what,
+                "`connectome --help` shows the columns; or name the two files: A.csv,B.csv",
+            ))
+        }
         _ => {
             let names = list.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ");
             let what = format!("several tables of {what}: {names}");

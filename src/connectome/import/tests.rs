@@ -240,9 +240,9 @@ fn what_is_wrong_in_the_neurons_is_named_with_its_line() {
 fn missing_files_are_named() {
     assert!(fault(Path::new("/nowhere/at/all")).contains("/nowhere/at/all"));
     let place = folder(&[("connections.csv", "pre,post\na,b\n")]);
-    assert!(fault(place.path()).contains("no table of neurons"));
+    assert!(fault(place.path()).contains("a table of neurons"));
     let place = folder(&[("neurons.csv", NEURONS)]);
-    assert!(fault(place.path()).contains("no table of connections"));
+    assert!(fault(place.path()).contains("a table of connections"));
     let place = folder(&[("mine.csv", "pre,post\na,b\n")]);
     assert!(fault(&place.path().join("mine.csv")).contains("no mine_neurons.csv or neurons.csv beside it"));
     let place = folder(&[("connections.csv", "pre,post\na,b\n"), ("neurons.csv", NEURONS)]);
