@@ -16,13 +16,15 @@ const BLOCK: usize = 256;
 
 /// `y = x / (1 - p)`, or 0 with probability p, in training; `y = x` in evaluation (inverted dropout).
 ///
-/// The units of a step come from the stream `dropout` at the step, the layer's shape, the slice and the piece, so the gradient
-/// draws them again instead of keeping them. Two such layers of one shape in one network silence the same units.
+/// The units of a step come from the stream `dropout` at the step, the layer's shape, the slice, the piece and, where there
+/// are any, the number of such layers of this shape before, so the gradient draws them again instead of keeping them.
 #[derive(Clone)]
 struct Dropout {
     shape: Shape,
     /// Units out of 65 536 that are silenced.
     dropped: u16,
+    /// Such layers of this shape before.
+    twins: u64,
 }
 
 /// Builds it; `p` (0.2) is the share of silenced units, at least 0 and below 1, kept to 1/65536.
@@ -39,7 +41,7 @@ fn build(params: &mut Params, input: Shape) -> Result<Box<dyn Layer>> {
             "mend the stem in the configuration",
         ));
     }
-    Ok(Box::new(Dropout { shape: input, dropped: dropped as u16 }))
+    Ok(Box::new(Dropout { shape: input, dropped: dropped as u16, twins: params.twins() }))
 }
 
 impl Dropout {
@@ -53,8 +55,9 @@ impl Dropout {
         let Shape { c, h, w } = self.shape;
         let kept = 65_536.0 / (65_536.0 - f32::from(self.dropped));
         threads::for_pieces(y, PIECE, 4 * x.len(), |piece, y| {
-            let address = [pass.step, c as u64, h as u64, w as u64, pass.slice, piece as u64];
-            let mut rng = Rng::stream(pass.seed, "dropout", &address);
+            let address = [pass.step, c as u64, h as u64, w as u64, pass.slice, piece as u64, self.twins];
+            let told = address.len() - usize::from(self.twins == 0);
+            let mut rng = Rng::stream(pass.seed, "dropout", &address[..told]);
             // One draw of 64 bits decides for four units; a block is drawn ahead, so that the rest is vector code.
             let mut draws = [0u16; BLOCK];
             for (y, x) in y.chunks_mut(BLOCK).zip(x[piece * PIECE..].chunks(BLOCK)) {
@@ -113,7 +116,7 @@ mod tests {
 
     #[test]
     fn dropout_keeps_the_mean_changes_with_the_step_and_rests_in_evaluation() {
-        let layer = Dropout { shape: Shape::flat(4000), dropped: (0.2f32 * 65_536.0).round() as u16 };
+        let layer = Dropout { shape: Shape::flat(4000), dropped: (0.2f32 * 65_536.0).round() as u16, twins: 0 };
         let run = |training, step| {
             let mut y = vec![f32::NAN; 4000 * 25];
             layer.silence(&Pass { training, batch: 25, slice: 0, seed: 1, step }, &vec![1.0; y.len()], &mut y);
@@ -129,6 +132,23 @@ mod tests {
         let agree = first.iter().zip(&second).filter(|(a, b)| a == b).count() as f64 / n;
         assert!((agree - (0.2 * 0.2 + 0.8 * 0.8)).abs() < 0.02, "steps are not independent: {agree}");
         assert!(run(false, 0).iter().all(|&v| v == 1.0));
+    }
+
+    #[test]
+    fn layers_of_one_shape_silence_other_units() {
+        let mut config = crate::model::presets::preset("baseline").unwrap();
+        let half: toml::Table = "layer = \"dropout\"\np = 0.5".parse().unwrap();
+        config.stem = vec![half.clone(), half];
+        let network = crate::model::Network::build(&config, None).unwrap();
+        let (n, pass) = (network.input().n(), Pass { training: true, batch: 1, slice: 0, seed: 1, step: 3 });
+        let mut x = vec![1.0; n];
+        for layer in &network.layers()[..2] {
+            let mut y = vec![f32::NAN; n];
+            layer.replicate().forward(&pass, &[], &[], &x, &mut y);
+            x = y;
+        }
+        let silent = x.iter().filter(|&&v| v == 0.0).count() as f64 / n as f64;
+        assert!((silent - 0.75).abs() < 0.05, "half of the half that is left: {silent}");
     }
 
     #[test]

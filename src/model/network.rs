@@ -72,7 +72,9 @@ impl Network {
         let mut shape = input;
         let mut size = Size { batch: config.batch, parameters: 0, activity: 0 };
         for entry in &config.stem {
-            let mut params = Params::new(entry.clone())?.with_bf16(config.precision == Precision::Bf16);
+            let params = Params::new(entry.clone())?.with_bf16(config.precision == Precision::Bf16);
+            let twins = layers.iter().filter(|l| l.name() == params.layer() && l.output() == shape).count();
+            let mut params = params.with_twins(twins);
             let kind = layer_kind(params.layer())?;
             let layer = (kind.build)(&mut params, shape)?;
             params.finish()?;

@@ -151,6 +151,7 @@ pub struct Params {
     layer: String,
     table: Table,
     bf16: bool,
+    twins: u64,
 }
 
 impl Params {
@@ -160,7 +161,7 @@ impl Params {
     /// `Usage` if the entry has no `layer = "name"`.
     pub fn new(mut table: Table) -> Result<Self> {
         match table.remove("layer") {
-            Some(Value::String(layer)) => Ok(Self { layer, table, bf16: false }),
+            Some(Value::String(layer)) => Ok(Self { layer, table, bf16: false, twins: 0 }),
             _ => Err(Error::usage("stem: an entry has no `layer = \"name\"`", "see `train --print-config`")),
         }
     }
@@ -178,6 +179,16 @@ impl Params {
     /// What [`Params::with_bf16`] said; at first, no.
     pub fn bf16(&self) -> bool {
         self.bf16
+    }
+
+    /// Behind so many layers of the same kind and output.
+    pub fn with_twins(self, twins: usize) -> Self {
+        Self { twins: twins as u64, ..self }
+    }
+
+    /// What [`Params::with_twins`] said; at first, none. It tells the random streams of such layers apart.
+    pub fn twins(&self) -> u64 {
+        self.twins
     }
 
     /// Takes an integer of at least 1.
