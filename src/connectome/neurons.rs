@@ -3,6 +3,7 @@
 use xxhash_rust::xxh3::Xxh3;
 
 use super::Synapses;
+use crate::error::{Error, Result};
 
 /// What a neuron does to its targets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -73,6 +74,26 @@ const FROM_PIA: [&str; 7] = ["L1", "L2/3", "L2", "L3", "L4", "L5", "L6"];
 const FROM_INPUT: [&str; 7] = ["L4", "L2/3", "L2", "L3", "L5", "L6", "L1"];
 
 impl Connectome {
+    /// Where these neurons are: x, depth below the pia and z in micrometres.
+    ///
+    /// # Errors
+    /// `Input` naming one without a position, which `user` needs.
+    pub fn positions(&self, neurons: impl IntoIterator<Item = usize>, user: &str) -> Result<Vec<[f32; 3]>> {
+        let position = |i: usize| {
+            let Neuron { id, position_um, .. } = &self.neurons[i];
+            let known = position_um.filter(|p| p.iter().all(|v| v.is_finite()));
+            known.ok_or_else(|| {
+                let what = format!("neuron {id} has no position, which {user} needs");
+                Error::input(
+                    &self.origin,
+                    what,
+                    format!("give every neuron x_um, depth_um and z_um, or leave out {user}"),
+                )
+            })
+        };
+        neurons.into_iter().map(position).collect()
+    }
+
     /// Laminae that have neurons, from pia to white matter; names unknown to neuroanatomy follow by first appearance.
     pub fn laminae(&self) -> Vec<String> {
         ordered(self.neurons.iter(), &FROM_PIA)

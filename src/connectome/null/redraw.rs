@@ -2,8 +2,8 @@
 //! replacement; the block's synapse counts are dealt out to them at random.
 
 use super::{Block, Blocks, Connection};
-use crate::connectome::{Connectome, Neuron};
-use crate::error::{Error, Result};
+use crate::connectome::Connectome;
+use crate::error::Result;
 use crate::rng::Rng;
 use std::collections::HashSet;
 
@@ -41,7 +41,8 @@ fn uniform(blocks: Blocks, rng: &mut Rng) -> Vec<Connection> {
 
 /// Blocks by lamina and polarity, each cut into bins of distance. Looks at all pairs of neurons.
 pub(super) fn by_distance(connectome: &Connectome, rng: &mut Rng) -> Result<Vec<Connection>> {
-    let positions: Vec<[f32; 3]> = connectome.neurons.iter().map(|n| position(connectome, n)).collect::<Result<_>>()?;
+    let positions: Vec<[f32; 3]> =
+        connectome.positions(0..connectome.neurons.len(), "the distance-dependent null wiring")?;
     let bin = |post: usize, pre: usize| {
         let squared: f32 = positions[post].iter().zip(&positions[pre]).map(|(a, b)| (a - b) * (a - b)).sum();
         ((squared.sqrt() / BIN_UM) as usize).min(LAST_BIN)
@@ -77,17 +78,6 @@ pub(super) fn by_distance(connectome: &Connectome, rng: &mut Rng) -> Result<Vec<
     }
     all.extend(blocks.autapses);
     Ok(all)
-}
-
-fn position(connectome: &Connectome, neuron: &Neuron) -> Result<[f32; 3]> {
-    let known = neuron.position_um.filter(|p| p.iter().all(|v| v.is_finite()));
-    known.ok_or_else(|| {
-        Error::input(
-            &connectome.origin,
-            format!("neuron {} has no position, which the distance-dependent null wiring needs", neuron.id),
-            "give every neuron x_um, depth_um and z_um, or take another null wiring",
-        )
-    })
 }
 
 fn shuffled_counts(block: &Block, rng: &mut Rng) -> Vec<u32> {

@@ -178,35 +178,27 @@ impl Builder<'_> {
     }
 
     /// Each neuron sees all channels of a square of the visual field, centred where its place in the cortical sheet
-    /// (x and z, rescaled to the field) puts it; a neuron without a position is placed on a regular grid.
+    /// (x and z, rescaled to the field) puts it.
     ///
     /// # Errors
-    /// `Usage` for more pairs than parameters fit, before they are listed.
+    /// `Input` for a neuron without a position; `Usage` for more pairs than parameters fit, before they are listed.
     fn retinotopic(&self, post: &[usize]) -> Result<Synapses> {
         let Shape { c, h, w } = self.input;
-        let side = (post.len() as f32).sqrt().ceil().max(1.0);
-        let place = |i: usize| self.connectome.neurons[post[i]].position_um.map(|p| [p[0], p[2]]);
-        let placed: Vec<[f32; 2]> = (0..post.len()).filter_map(place).collect();
+        let places = self.connectome.positions(post.iter().copied(), "column.input = retinotopic")?;
         let extent = |axis: usize| {
-            let low = placed.iter().map(|p| p[axis]).fold(f32::INFINITY, f32::min);
-            let high = placed.iter().map(|p| p[axis]).fold(f32::NEG_INFINITY, f32::max);
+            let low = places.iter().map(|p| p[axis]).fold(f32::INFINITY, f32::min);
+            let high = places.iter().map(|p| p[axis]).fold(f32::NEG_INFINITY, f32::max);
             (low, (high - low).max(f32::MIN_POSITIVE))
         };
-        let (x, z) = (extent(0), extent(1));
+        let (x, z) = (extent(0), extent(2));
         let half = 0.5 * self.config.column.receptive_field;
         let span = |centre: f32, size: usize| {
             let low = ((centre - half) * size as f32).round().clamp(0.0, size as f32 - 1.0) as usize;
             let high = ((centre + half) * size as f32).round().clamp(low as f32 + 1.0, size as f32) as usize;
             low..high
         };
-        let field = |i: usize| {
-            let centre = match place(i) {
-                Some(p) => [(p[0] - x.0) / x.1, (p[1] - z.0) / z.1],
-                None => [(i as f32 % side + 0.5) / side, ((i as f32 / side).floor() + 0.5) / side],
-            };
-            (span(centre[1], h), span(centre[0], w))
-        };
-        let fields: Vec<(Range<usize>, Range<usize>)> = (0..post.len()).map(field).collect();
+        let field = |p: &[f32; 3]| (span((p[2] - z.0) / z.1, h), span((p[0] - x.0) / x.1, w));
+        let fields: Vec<(Range<usize>, Range<usize>)> = places.iter().map(field).collect();
         let seen =
             |(rows, cols): &(Range<usize>, Range<usize>)| c.saturating_mul(rows.len()).saturating_mul(cols.len());
         check_parameters("column", fields.iter().map(seen).fold(0, usize::saturating_add))?;

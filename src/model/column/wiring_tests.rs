@@ -182,4 +182,7 @@ fn retinotopic_fields_are_squares_at_the_place_of_the_cell() {
         assert!((0..input.n()).all(|j| mask.contains(i, j) == inside(j)), "cell {i}");
     }
     assert_eq!(column.synapses(), column.projections().skip(1).map(Projection::weights_len).sum::<usize>());
+    connectome.neurons[cells[3]].position_um = None;
+    let error = build(&config, &connectome, input).err().unwrap();
+    assert!(error.exit_code() == 3 && error.to_string().contains("has no position"), "{error}");
 }
