@@ -390,12 +390,21 @@ fn a_study_has_every_plot_and_its_numbers() {
     let dots = svg.children().filter(|n| n.has_tag_name("circle")).count();
     assert_eq!(dots, cells.len() + 1, "a dot for each run, and one in the legend");
 
-    // A curve is not drawn as if a run had stopped where its records end.
+    // A curve is not drawn as if a run had stopped where its records end; and what a model is follows from its runs.
     fs::write(dir.join("near-1-s2/metrics.jsonl"), "").unwrap();
+    fs::create_dir(dir.join("full-s3")).unwrap();
+    let config = fs::read_to_string(finished_run().join("config.toml")).unwrap();
+    fs::write(dir.join("full-s3/config.toml"), &config).unwrap();
+    let other = config.replace("label_smoothing = 0.1\n", "label_smoothing = 0.25\n");
+    fs::write(dir.join("near-1-s1/config.toml"), other).unwrap();
     let outcome = bionic(folder.path(), &["report", "study"]);
     assert!(outcome.stderr.contains("near-1-s2/metrics.jsonl: has 0 of the 1 finished epochs"), "{}", outcome.stderr);
     outcome.ok();
-    assert!(words(&checked(&fs::read_to_string(dir.join("report.html")).unwrap())).contains("19 runs are left out"));
+    let text = fs::read_to_string(dir.join("report.html")).unwrap();
+    let said = words(&checked(&text));
+    for word in ["19 runs are left out", "learning.label_smoothing = 0.25 (0.1)", "its run folders are gone"] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
 
     // A plan of fewer models and seeds than the folder has runs is reported as such, like its table.
     let about = r#"{"title":"fewer","reference":"full","models":["full","far"],"seeds":[1,2,3],"published":{}}"#;

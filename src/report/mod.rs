@@ -14,6 +14,7 @@ mod heat;
 mod learning;
 mod lesions;
 mod lines;
+mod models;
 mod numbers;
 mod page;
 mod recall;

@@ -3,7 +3,7 @@
 use super::numbers::{Maybe, Numbers};
 use super::page::{Cell, Page};
 use super::text::{count, fixed, percent, signed};
-use super::{accuracy, differences, learning, recall};
+use super::{accuracy, differences, learning, models, recall};
 use crate::error::Result;
 use crate::study::statistics::Description;
 use crate::study::{CellResult, Folder, LEVEL, RESULTS, Row, TABLE, Table, probability};
@@ -28,6 +28,8 @@ struct Study {
     cells: Vec<CellResult>,
     published: BTreeMap<String, f64>,
     reference: String,
+    /// Fingerprints of the images and connectomes that it was trained on.
+    sources: BTreeMap<String, String>,
     table: Table,
 }
 
@@ -38,20 +40,20 @@ impl Study {
         let folder = Folder::open(dir)?;
         let mut cells = folder.rows().to_vec();
         let name = dir.canonicalize().ok().and_then(|d| Some(d.file_name()?.to_string_lossy().into_owned()));
-        let (title, reference, published) = match folder.about() {
+        let (title, reference, published, sources) = match folder.about() {
             Ok(about) => {
                 cells.retain(|c| about.has(&c.model, c.run.seed));
-                (about.title, about.reference, about.published)
+                (about.title, about.reference, about.published, about.sources)
             }
             Err(e) => {
                 let full = cells.iter().find(|c| c.model == "full").or(cells.first());
                 let reference = full.map_or_else(|| "full".to_owned(), |c| c.model.clone());
                 warn(&format!("{e}\n  so far: differences to model {reference}, no published figures"));
-                (format!("Study {}", name.unwrap_or_default()), reference, BTreeMap::new())
+                (format!("Study {}", name.unwrap_or_default()), reference, BTreeMap::new(), BTreeMap::new())
             }
         };
         let table = Table::new(&cells, &reference, &published)?;
-        Ok(Self { title, cells, published, reference, table })
+        Ok(Self { title, cells, published, reference, sources, table })
     }
 }
 
@@ -74,6 +76,7 @@ pub(super) fn page(dir: &Path, folder: &str, beside: bool, warn: &mut dyn FnMut(
         page.warning("No run is finished yet.");
         return Ok(page);
     }
+    models::append(&mut page, dir, table, cells, ROWS);
     page.section("Accuracy of every model");
     accuracy::append(&mut page, table, cells);
     scores(&mut page, table);
@@ -105,7 +108,7 @@ pub(super) fn near<'a>(table: &Table, rows: &[&'a Row]) -> Vec<&'a Row> {
 }
 
 fn header(page: &mut Page, dir: &Path, study: &Study) {
-    let Study { table, cells, published, reference, .. } = study;
+    let Study { table, cells, published, reference, sources, .. } = study;
     let mut versions: Vec<&str> = cells.iter().map(|c| c.run.version.as_str()).collect();
     versions.sort_unstable();
     versions.dedup();
@@ -122,7 +125,7 @@ fn header(page: &mut Page, dir: &Path, study: &Study) {
     } else {
         format!("accuracies of {} models, as the plan gives them", published.len())
     };
-    page.facts(&[
+    let mut facts = vec![
         ("folder", dir.display().to_string()),
         ("reference", reference.clone()),
         ("images", images),
@@ -137,7 +140,9 @@ fn header(page: &mut Page, dir: &Path, study: &Study) {
                  With few seeds the exact Wilcoxon and permutation tests cannot reach that level (0.0625 with five)."
             ),
         ),
-    ]);
+    ];
+    facts.extend(sources.iter().map(|(name, f)| ("trained on", format!("{name} (fingerprint {f})"))));
+    page.facts(&facts);
 }
 
 /// `mean ± sd` in percent.
