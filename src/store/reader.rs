@@ -230,7 +230,8 @@ fn read_slot(
     wanted: &dyn Fn(&Section) -> bool,
 ) -> io::Result<Checked<Contents>> {
     let start = layout.slot_start(record.slot);
-    // The table twice, piece by piece: nothing beyond MOST_AT_ONCE is allocated because a file says how long it is.
+    // The table twice, piece by piece: nothing beyond MOST_AT_ONCE is allocated because a file says how long it is. And
+    // checked twice: a writer may have come in between, whose table fits its blocks and not our record.
     let mut block = vec![0u8; BLOCK as usize];
     let mut hasher = Xxh3Default::new();
     for at in (0..layout.table).step_by(BLOCK as usize) {
@@ -249,10 +250,12 @@ fn read_slot(
     let (mut text, mut hashes) = (String::new(), Vec::new());
     let mut places = vec![0..0; wanted.len()];
     let mut entries = [0u8; PAGE as usize];
+    let mut used = Xxh3Default::new();
     for i in 0..layout.blocks() {
         let entry = i * 8 % entries.len();
         if entry == 0 {
             disk.read_at(&mut entries, start + i as u64 * 8)?;
+            used.update(&entries);
         }
         let (from, to) = layout.block(i);
         let pieces = || overlapping(layout, from, to).filter(|&(k, ..)| wanted[k]);
@@ -290,6 +293,9 @@ fn read_slot(
             }
         }
     }
+    if used.digest() != record.table_hash {
+        return Ok(Err("the table changed while it was read".to_string()));
+    }
     Ok(Ok(Contents { text, floats, places, hashes }))
 }
 
@@ -311,4 +317,75 @@ pub(super) fn first_not_finite(values: &[f32]) -> Option<(usize, f32)> {
     let bad = values.chunks(PIECE).position(|c| c.iter().fold(false, |bad, v| bad | !v.is_finite()))?;
     let from = bad * PIECE;
     values[from..].iter().copied().enumerate().find(|(_, v)| !v.is_finite()).map(|(i, v)| (from + i, v))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Snapshot, State};
+    use std::cell::Cell;
+
+    /// A disk on which a writer commits between two reads.
+    struct Overtaken {
+        before: Vec<u8>,
+        after: Vec<u8>,
+        /// Reads before the commits.
+        early: usize,
+        reads: Cell<usize>,
+    }
+
+    impl Disk for Overtaken {
+        fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
+            let bytes = if self.reads.get() < self.early { &self.before } else { &self.after };
+            self.reads.set(self.reads.get() + 1);
+            buffer.copy_from_slice(&bytes[at as usize..at as usize + buffer.len()]);
+            Ok(())
+        }
+
+        fn write_at(&mut self, _bytes: &[u8], _at: u64) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn sync(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn len(&self) -> io::Result<u64> {
+            Ok(self.before.len() as u64)
+        }
+    }
+
+    #[test]
+    fn commits_between_any_two_reads_mix_no_states() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.bcw");
+        let sections = [Section { name: "a".into(), shape: vec![50_000] }];
+        let mut state = None;
+        let mut commit = |g: usize| {
+            let (text, a) = ("t".repeat(g), vec![g as f32; 50_000]);
+            let snapshot = Snapshot { fingerprints: Fingerprints::default(), text: &text, floats: &[&a] };
+            match &mut state {
+                None => state = Some(State::create(&path, &sections, &snapshot).unwrap()),
+                Some(state) => state.commit(&snapshot).unwrap(),
+            }
+            fs::read(&path).unwrap()
+        };
+        (1..=8).for_each(|g| drop(commit(g)));
+        let before = commit(9);
+        commit(10);
+        let after = commit(11);
+        let mut seen = Vec::new();
+        for early in 0.. {
+            let disk = Overtaken { before: before.clone(), after: after.clone(), early, reads: Cell::new(0) };
+            if let Ok(found) = find(&disk, &path, &|_| true) {
+                let (text, floats) = (found.opened.text.len(), &found.opened.floats);
+                assert!(floats.iter().all(|&v| v == text as f32), "text of commit {text}, values of {}", floats[0]);
+                seen.push(text);
+            }
+            if disk.reads.get() < early {
+                break;
+            }
+        }
+        assert!(seen.first() == Some(&11) && seen.last() == Some(&9), "{seen:?}");
+    }
 }
