@@ -11,9 +11,9 @@
 //! - **Controls** are as many random neurons of each polarity, and of each polarity and lamina, out of all that the network
 //!   has (`controls.rs`).
 //! - **Tables.** `lesions.csv` and `tuning.csv` in the run's folder, replaced whole. The first keeps rows of other lesions of
-//!   the same weights: those of the same selector, split and data are replaced, those of other weights go. It is written
-//!   while the work goes on, and neurons whose scores it has are not scored again: a call that was cut short goes on from
-//!   there.
+//!   the same weights: those of the same selector, split and data are replaced, those of other weights go, and those on
+//!   images that changed. It is written while the work goes on, and neurons whose scores it has are not scored again: a
+//!   call that was cut short goes on from there.
 
 mod bench;
 mod controls;
@@ -125,7 +125,7 @@ pub fn lesion(
     let data = request.data.clone().unwrap_or_else(|| trained.config.data.source.clone());
     let found = images(&trained, request.data.as_deref(), request.split)?;
     let pool = threads::pool(request.threads)?;
-    let (rows, tuned, mut stale, report) = pool.run(|| {
+    let (rows, tuned, mut left_out, report) = pool.run(|| {
         let subject = Subject::new(trained, &found)?;
         let jobs = jobs(&subject, request)?;
         files.iter().try_for_each(|file| store::check_replaceable(file))?;
@@ -139,11 +139,11 @@ pub fn lesion(
             done += 1;
             observer(Step { done, total });
         };
-        let (mut stale, mut saved) = (0, Instant::now());
+        let (mut left_out, mut saved) = (0, Instant::now());
         for job in &jobs {
             rows.extend(silence(&bench, &pools, job, &mut tick));
             if saved.elapsed() >= request.save_every {
-                stale += save(&files[0], &rows)?;
+                left_out += save(run, &rows)?;
                 saved = Instant::now();
             }
         }
@@ -159,13 +159,13 @@ pub fn lesion(
             taken_up: rows.iter().filter(|row| bench.was_known(row)).count(),
             files: files.clone(),
         };
-        Ok::<_, Error>((rows, tuning::tuning(&subject), stale, report))
+        Ok::<_, Error>((rows, tuning::tuning(&subject), left_out, report))
     })?;
     let about = [report.split.clone(), report.images.to_string(), report.intact.weights.clone()];
     tuning_table::write(&files[1], &tuned, &about)?;
-    stale += save(&files[0], &rows)?;
-    if stale > 0 {
-        warn(&format!("{}: {stale} rows of other weights are left out", files[0].display()));
+    left_out += save(run, &rows)?;
+    if left_out > 0 {
+        warn(&format!("{}: {left_out} rows of other weights or images are left out", files[0].display()));
     }
     Ok(report)
 }
@@ -182,20 +182,25 @@ fn earlier(path: &Path) -> Result<Vec<Lesion>> {
     if path.exists() { read_lesions(path) } else { Ok(Vec::new()) }
 }
 
-/// Writes the rows of earlier calls that stay, then the `new` ones; returns how many of other weights are left out.
-fn save(path: &Path, new: &[Lesion]) -> Result<usize> {
+/// Writes the rows of earlier calls that stay, then the `new` ones, the intact network first; returns how many are left
+/// out: those of other weights, and where the intact network scored otherwise, for the images are others.
+fn save(run: &Path, new: &[Lesion]) -> Result<usize> {
     // Other calls on the same run add rows to the same table.
-    let _held = store::LockedFolder::wait(path.parent().unwrap_or(path))?;
-    let mut kept = earlier(path)?;
+    let _held = store::LockedFolder::wait(run)?;
+    let path = run.join(LESIONS);
+    let mut kept = earlier(&path)?;
     let before = kept.len();
-    kept.retain(|row| new.iter().all(|n| n.weights == row.weights));
-    let stale = before - kept.len();
-    let key = |row: &Lesion| (row.selector.clone(), row.split.clone(), row.data.clone());
+    let of = |row: &Lesion| (row.split.clone(), row.data.clone());
+    let other = |row: &Lesion| row.kind == Kind::Intact && of(row) == of(&new[0]) && !row.scored_as(&new[0]);
+    let others = kept.iter().any(other);
+    kept.retain(|row| row.weights == new[0].weights && !(others && of(row) == of(&new[0])));
+    let left_out = before - kept.len();
+    let key = |row: &Lesion| (row.selector.clone(), of(row));
     let replaced: BTreeSet<_> = new.iter().map(key).collect();
     kept.retain(|row| !replaced.contains(&key(row)));
     kept.extend_from_slice(new);
-    row::write(path, &kept)?;
-    Ok(stale)
+    row::write(&path, &kept)?;
+    Ok(left_out)
 }
 
 #[cfg(test)]

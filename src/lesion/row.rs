@@ -101,6 +101,11 @@ pub struct Lesion {
 }
 
 impl Lesion {
+    /// Whether this row is as `other`, but for the seed of the draws.
+    pub(super) fn scored_as(&self, other: &Self) -> bool {
+        Self { seed: other.seed, ..self.clone() } == *other
+    }
+
     /// Identifiers of the silenced neurons, where none of them holds a `;`.
     pub fn ids(&self) -> impl Iterator<Item = &str> {
         self.ids.split(';').filter(|id| !id.is_empty())

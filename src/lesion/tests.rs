@@ -352,8 +352,13 @@ fn rows_of_the_same_lesion_are_replaced_and_those_of_other_weights_go() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(LESIONS);
     row::write(&path, &old).unwrap();
-    assert_eq!(save(&path, &new).unwrap(), 1);
-    assert_eq!(read_lesions(&path).unwrap(), [vec![example("b", Kind::Lesion, 0, 0.3), elsewhere], new].concat());
+    assert_eq!(save(folder.path(), &new).unwrap(), 1);
+    let kept = [vec![example("b", Kind::Lesion, 0, 0.3), elsewhere.clone()], new].concat();
+    assert_eq!(read_lesions(&path).unwrap(), kept);
+    // The images are others where the intact network scores otherwise.
+    let new = vec![example("intact", Kind::Intact, 0, 0.6), example("c", Kind::Lesion, 0, 0.1)];
+    assert_eq!(save(folder.path(), &new).unwrap(), 3);
+    assert_eq!(read_lesions(&path).unwrap(), [vec![elsewhere], new].concat());
 }
 
 #[test]
