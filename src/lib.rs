@@ -15,8 +15,8 @@
 //! true.
 //!
 //! Where to add what: a layer, a file in `model` and its row in [`model::LAYERS`]; a learning rule, a function and its
-//! row in [`learning::RULES`]; an image format, a row in [`data::LOADERS`]; a connectome format, a row in
-//! [`connectome::IMPORTERS`]; a null wiring, a row in [`connectome::NULL_WIRINGS`]; a preset, a row in
+//! row in [`learning::RULES`]; an image format, a row in [`data::LOADERS`]; a connectome format that is a pair of tables, a
+//! row in [`connectome::IMPORTERS`]; a null wiring, a row in [`connectome::NULL_WIRINGS`]; a preset, a row in
 //! [`model::presets::PRESETS`]; a plan of a study, a file and its row in [`study::PLANS`]; an export format, a file in
 //! [`export`] and its row in [`export::EXPORTERS`]; a kernel, a file in [`kernels`] with its reference loop and a parity
 //! test; a reader of files from outside begins in [`input`] and has a row in `tests/hostile` and a target in `tools/fuzz`.

@@ -4,8 +4,8 @@
 
 mod cli_support;
 
-use bionic_cpu::connectome::NULL_WIRINGS;
-use bionic_cpu::data::EXPRESSIONS;
+use bionic_cpu::connectome::{IMPORTERS, NULL_WIRINGS};
+use bionic_cpu::data::{EXPRESSIONS, LOADERS};
 use bionic_cpu::model::presets::PRESETS;
 use bionic_cpu::study::PLANS;
 use cli_support::*;
@@ -99,12 +99,20 @@ fn help_lists_what_the_tables_hold() {
     for l in bionic_cpu::model::LAYERS {
         assert!(listed(l.name, l.doc), "layer {}", l.name);
     }
+    let printed = bionic(folder().path(), &["train", "--print-config"]).ok();
+    let before_rule = printed.lines().zip(printed.lines().skip(1)).find(|(_, line)| line.starts_with("rule = "));
     for r in bionic_cpu::learning::RULES {
         assert!(listed(r.name, r.doc), "rule {}", r.name);
+        assert!(before_rule.unwrap().0.contains(r.name), "config/keys.rs does not name the rule {}", r.name);
+    }
+    for l in LOADERS {
+        assert!(listed(l.name, l.doc), "images {}", l.name);
     }
     assert!(help.contains("[default: demo]") && help.contains("[default: column]"));
     let null = bionic(folder().path(), &["connectome", "null", "--help"]).ok();
     assert!(NULL_WIRINGS.iter().all(|n| null.lines().any(|l| l.contains(n.name) && l.contains(n.doc))), "{null}");
+    let forms = bionic(folder().path(), &["connectome", "--help"]).ok();
+    assert!(IMPORTERS.iter().all(|i| forms.lines().any(|l| l.contains(i.name) && l.contains(i.doc))), "{forms}");
     let study = bionic(folder().path(), &["study", "--help"]).ok();
     assert!(PLANS.iter().all(|p| study.lines().any(|l| l.contains(p.name) && l.contains(p.doc))), "{study}");
 }

@@ -134,7 +134,8 @@ fn the_cases_cover_every_layer() {
         seen.extend(golden.config.stem.iter().filter_map(|l| l["layer"].as_str().map(str::to_owned)));
     }
     for kind in bionic_cpu::model::LAYERS {
-        assert!(seen.iter().any(|s| s == kind.name) || kind.name == "dropout", "{} does not occur", kind.name);
+        let found = seen.iter().any(|s| s == kind.name) || kind.name == "dropout";
+        assert!(found, "no case has {}: add it to tools/golden_layers.py and to a case of tools/golden.py", kind.name);
     }
 }
 

@@ -18,7 +18,7 @@ pub struct Response<'a> {
     pub post: &'a [f32],
     /// The projection's own drive u = (M ∘ W) x `(N, samples)`; empty unless the rule needs it.
     pub drive: &'a [f32],
-    /// Sliding threshold θ `(N)`, a state of the run.
+    /// Sliding threshold θ `(N)`, a state of the run; at first the target rate squared.
     pub theta: &'a mut [f32],
 }
 

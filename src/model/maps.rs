@@ -265,7 +265,7 @@ mod tests {
     use super::*;
     use crate::kernels::parity::random;
     use crate::kernels::threads::pool;
-    use crate::model::{Network, Params, Shape, layer_kind};
+    use crate::model::{LAYERS, Network, Params, Shape, layer_kind};
 
     /// Layers by name, a convolution's filters behind its.
     fn layers(names: &[&str], mut shape: Shape) -> Vec<Box<dyn Layer>> {
@@ -373,11 +373,34 @@ mod tests {
         }
     }
 
+    /// What a new layer tells of itself (its maps' weights, what it reads again) holds.
+    #[test]
+    fn every_map_wise_layer_gives_the_same_bits_in_a_run() {
+        let shape = Shape { c: 1, h: 48, w: 52 };
+        for name in LAYERS.iter().map(|kind| kind.name) {
+            if layers(&[name], shape)[0].map_wise().is_none() {
+                continue;
+            }
+            for names in
+                [["conv 11", name, "lateral_inhibition", "conv"], ["conv 11", "lateral_inhibition", name, "conv"]]
+            {
+                let bits = |threads, by_layer| {
+                    let mut network = Network::new(shape, layers(&names, shape));
+                    pool(threads).unwrap().run(|| step(&mut network, by_layer, 33, 0))
+                };
+                let expected = bits(1, true);
+                assert!(bits(1, false) == expected && bits(4, false) == expected, "{name} in {names:?}");
+            }
+        }
+    }
+
     /// Logits and gradients of a step, its running statistics, and logits in evaluation after it, in bits.
     fn step(network: &mut Network, by_layer: bool, batch: usize, from: usize) -> [Vec<u32>; 4] {
         let mut weights = vec![0.0; network.weights_len()];
         let (mut dweights, mut buffers) = (weights.clone(), vec![0.0; network.buffers_len()]);
         network.initialise(1, &mut weights, &mut buffers);
+        // Many a layer begins with the same strength in every map.
+        weights.iter_mut().zip(random("w", network.weights_len())).for_each(|(w, more)| *w += 0.1 * more);
         let pass = Pass { training: true, batch, slice: 0, seed: 1, step: 1 };
         let x = random("x", network.input().n() * batch);
         if by_layer {

@@ -1,7 +1,10 @@
 //! The network: a list of layers, each with its tensors; gradients written by hand and checked by differences.
 //!
 //! To add a layer: a new file with a type that implements [`Layer`] and a `build` function, and its two lines here
-//! (`mod` and the row in [`LAYERS`]). Help texts and the general tests read the table.
+//! (`mod` and the row in [`LAYERS`]). Help texts and the general tests read the table. They ask for two more things: what
+//! the layer computes, a variant of [`Operation`] with its nodes in `export/onnx/layers.rs` (`tools/read_exports.py` runs
+//! the graph); and the same layer in PyTorch in `tools/golden_layers.py`, in a case of `tools/golden.py` (`CASES` of
+//! `tests/golden.rs` has its name). A layer that keeps rates at or above 0 is named in `ends_in_rates` of `network.rs`.
 
 use crate::connectome::Synapses;
 use crate::error::{Error, Result};
@@ -392,7 +395,8 @@ mod tests {
     #[test]
     fn every_layer_says_what_it_computes() {
         for kind in LAYERS {
-            assert!(built(kind, Shape { c: 4, h: 8, w: 8 }).operation().is_some(), "{}", kind.name);
+            let told = built(kind, Shape { c: 4, h: 8, w: 8 }).operation().is_some();
+            assert!(told, "{}: implement Layer::operation, with a variant in operation.rs if it needs one", kind.name);
         }
     }
 

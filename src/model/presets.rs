@@ -252,7 +252,7 @@ mod tests {
         for p in PRESETS {
             let config = (p.config)();
             config.validate().unwrap();
-            assert_eq!(config.preset, p.name);
+            assert_eq!(config.preset, p.name, "the configuration of a preset has its name");
             let text = crate::config::to_commented_toml(&config).unwrap();
             let overrides = crate::config::Overrides { file: Some(("x".into(), text)), ..Default::default() };
             assert_eq!(crate::config::effective(&bionic(), &overrides).unwrap(), config, "{}", p.name);

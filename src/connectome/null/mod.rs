@@ -5,7 +5,8 @@
 //! of unsure type apart, so that each projection of a network keeps its number of weights exactly. Synapse counts go with
 //! the connections of their block. Autapses, which a measured column hardly has, stay where they are and none is added.
 //!
-//! To add one: a function from connectome and random stream to connections, and its row in [`NULL_WIRINGS`].
+//! To add one: a function from connectome and random stream to connections, its row in [`NULL_WIRINGS`], what it keeps in
+//! `tests.rs`, and a model in `study/plans/wiring.toml`.
 
 mod redraw;
 mod shuffle;

@@ -46,7 +46,7 @@ fn each_seed_has_a_null_wiring_of_its_own() {
         })
         .collect();
     let known: BTreeSet<String> = crate::connectome::NULL_WIRINGS.iter().map(|n| n.name.to_string()).collect();
-    assert_eq!(nulls, known, "the plan has every null wiring");
+    assert_eq!(nulls, known, "study/plans/wiring.toml has every null wiring");
     let fixed = Overrides { sets: vec!["connectome.null_seed=9".into()], ..Overrides::default() };
     assert!(plan.cells(&fixed).unwrap().iter().all(|c| c.config.connectome.null_seed == 9));
 }
