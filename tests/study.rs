@@ -4,7 +4,7 @@
 
 mod cli_support;
 
-use bionic_cpu::store::LockedFolder;
+use bionic_cpu::store::Locked;
 use cli_support::*;
 use std::collections::BTreeMap;
 use std::fs;
@@ -194,10 +194,29 @@ fn all_runs_are_trained_on_the_same_wiring_wherever_it_lies() {
 }
 
 #[test]
+fn jobs_that_begin_together_keep_each_others_fingerprints() {
+    let place = place(|plan| {
+        plan.replace("column.noise = \"none\"", "connectome.source = \"other\"").replace("epochs = 2", "epochs = 1")
+    });
+    for (seed, out) in [("1", "wiring"), ("2", "other")] {
+        bionic(place.path(), &["connectome", "null", "--wiring", "shuffled", "--seed", seed, "--out", out]).ok();
+    }
+    std::thread::scope(|scope| {
+        for index in ["0", "1"] {
+            let folder = place.path();
+            scope.spawn(move || study(folder, &["--connectome", "wiring", "--index", index]).ok());
+        }
+    });
+    let about: serde_json::Value =
+        serde_json::from_slice(&fs::read(place.path().join("study/study.json")).unwrap()).unwrap();
+    assert_eq!(about["sources"].as_object().unwrap().len(), 2, "{about}");
+}
+
+#[test]
 fn a_study_keeps_others_out_and_scores_again_what_is_damaged() {
     let place = place(|plan| plan.replace("epochs = 2", "epochs = 1"));
     let whole = study(place.path(), &["--seeds", "1", "--json"]).json();
-    let held = LockedFolder::take(&place.path().join("study"), "").unwrap();
+    let held = Locked::take(&place.path().join("study"), "").unwrap();
     refused(place.path(), &STUDY, 5, &["study", "in use by another process", "--index"]);
     drop(held);
     let result = place.path().join("study/silent-s1/result.json");
@@ -219,6 +238,7 @@ fn a_row_counts_where_its_run_is_gone_if_it_is_of_this_plan() {
     fs::remove_dir_all(place.path().join("study/silent-s1")).unwrap();
     let (before, all) = (results(place.path()), study(place.path(), &["--seeds", "1", "--json"]).json());
     assert_eq!((&all["done"], before), (&3.into(), results(place.path())));
+    study(place.path(), &["--index", "1"]).ok();
     assert!(!place.path().join("study/silent-s1").exists(), "not trained again");
     let other = [&STUDY[..], &["--seeds", "1", "--set", "epochs=3"]].concat();
     fs::remove_dir_all(place.path().join("study/full-s1")).unwrap();

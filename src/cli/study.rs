@@ -6,7 +6,7 @@ use super::{output, signals};
 use crate::config::Overrides;
 use crate::error::{Error, Result};
 use crate::kernels::threads::pool;
-use crate::study::{self, Cell, Folder, PLANS, Plan, Table};
+use crate::study::{self, Cell, CellResult, Folder, PLANS, Plan, Table};
 use serde::Serialize;
 use std::path::PathBuf;
 use toml::Value;
@@ -102,21 +102,26 @@ fn run_one(args: &Args, plan: &Plan, cells: &[Cell], index: usize, threads: usiz
         ));
     };
     let mut folder = Folder::open(&args.out)?;
-    if !matches!(folder.progress(cell)?, study::Progress::Done(_)) {
-        folder.verify_sources([cell].into_iter())?;
-        folder.describe(plan)?;
+    if let study::Progress::Done(result) = folder.progress(cell)? {
+        return print_result(args, &result);
     }
+    folder.begin(plan, [cell].into_iter())?;
     let mut progress = Progress::new();
     let stop = signals::listen()?;
     progress.note(&format!("run {index} of 0 to {}: {}", cells.len() - 1, cell.folder()));
     let result = study::finish(cell, &args.out, threads, &mut |event| progress.event(event), stop)?;
     drop(progress);
-    if args.json { output::json(&result) } else { output::result(&result.line()) }
+    print_result(args, &result)
+}
+
+fn print_result(args: &Args, result: &CellResult) -> Result<()> {
+    if args.json { output::json(result) } else { output::result(&result.line()) }
 }
 
 fn run_all(args: &Args, plan: &Plan, cells: &[Cell], threads: usize) -> Result<()> {
     let progress = StudyProgress::new();
     let stop = signals::listen()?;
+    let _held = Folder::hold(&args.out)?;
     let mut folder = Folder::open(&args.out)?;
     let outcome = study::run(plan, cells, &mut folder, threads, &mut |event| progress.event(&event), stop)?;
     drop(progress);

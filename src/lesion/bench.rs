@@ -5,6 +5,7 @@ use super::request::Job;
 use super::row::{Kind, Lesion};
 use super::selection::Target;
 use super::subject::{Answer, Role, Subject};
+use crate::error::Result;
 use crate::rng::Rng;
 use std::collections::BTreeMap;
 use xxhash_rust::xxh3::xxh3_64;
@@ -14,6 +15,8 @@ pub(super) struct Bench<'a> {
     subject: &'a Subject,
     split: String,
     data: String,
+    /// Fingerprint of the data set.
+    dataset: String,
     /// Of the draws.
     seed: u64,
     /// The intact network's answer.
@@ -23,10 +26,10 @@ pub(super) struct Bench<'a> {
 }
 
 impl<'a> Bench<'a> {
-    /// Scores the intact network.
-    pub fn new(subject: &'a Subject, split: &str, data: &str, seed: u64) -> Self {
-        let (split, data) = (split.to_owned(), data.to_owned());
-        Self { subject, split, data, seed, intact: subject.answer(&[]), known: BTreeMap::new() }
+    /// Scores the intact network; `data` is the place of the images, `dataset` the fingerprint of what is there.
+    pub fn new(subject: &'a Subject, split: &str, [data, dataset]: [String; 2], seed: u64) -> Self {
+        let (split, intact) = (split.to_owned(), subject.answer(&[]));
+        Self { subject, split, data, dataset, seed, intact, known: BTreeMap::new() }
     }
 
     /// The row of the intact network.
@@ -34,20 +37,13 @@ impl<'a> Bench<'a> {
         self.row("intact", "intact", Kind::Intact, 0, &[], &self.intact)
     }
 
-    /// Takes up the scores in `earlier` rows, if its intact network scored as this one does.
+    /// Takes up the scores in `earlier` rows of this network and these images.
     pub fn take_up(&mut self, earlier: Vec<Lesion>) {
-        let intact = self.intact();
-        let same = |row: &Lesion| {
-            (&row.weights, &row.split, &row.data, row.images)
-                == (&intact.weights, &intact.split, &intact.data, intact.images)
-        };
-        let (before, rows): (Vec<_>, Vec<_>) =
-            earlier.into_iter().filter(same).partition(|row| row.kind == Kind::Intact);
         // `;` in an identifier would make two sets of neurons one.
-        let told = self.subject.connectome.neurons.iter().all(|n| !n.id.contains(';'));
-        if told && before.iter().any(|row| row.scored_as(&intact)) {
-            let silent = rows.into_iter().filter(|row| !row.ids.is_empty());
-            self.known = silent.map(|row| (row.ids.clone(), row)).collect();
+        if self.subject.connectome.neurons.iter().all(|n| !n.id.contains(';')) {
+            let intact = self.intact();
+            let rows = earlier.into_iter().filter(|row| row.is_comparable(&intact) && !row.ids.is_empty());
+            self.known = rows.map(|row| (row.ids.clone(), row)).collect();
         }
     }
 
@@ -112,6 +108,7 @@ impl<'a> Bench<'a> {
             split: self.split.clone(),
             data: self.data.clone(),
             images: subject.labels.len(),
+            dataset: self.dataset.clone(),
             selected: selected.len(),
             excitatory: acting.len() - inhibitory,
             inhibitory,
@@ -134,33 +131,36 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// Rows of one job, with controls from each of `pools`; `tick` after each scoring. A lesion that takes all neurons of its
-/// kind has no controls of that kind.
-pub(super) fn silence(bench: &Bench, pools: &[Pool], job: &Job, tick: &mut dyn FnMut()) -> Vec<Lesion> {
+/// Hands the rows of one job to `keep`, each as it is scored, with controls from each of `pools`. A lesion that takes all
+/// neurons of its kind has no controls of that kind.
+///
+/// # Errors
+/// Those of `keep`.
+pub(super) fn silence(
+    bench: &Bench,
+    pools: &[Pool],
+    job: &Job,
+    keep: &mut dyn FnMut(Lesion) -> Result<()>,
+) -> Result<()> {
     let Job { target: Target { name, selector, neurons }, random, repeats } = job;
     let stream = |kind: u64, repeat: usize| {
         Rng::stream(bench.seed, "lesion", &[xxh3_64(selector.as_bytes()), kind, repeat as u64])
     };
-    let acting = bench.acting(neurons);
-    let mut rows = Vec::new();
-    let mut control = |matched: Option<Match>, repeat: usize, drawn: &[usize]| {
-        let row = bench.lesion(name, selector, Kind::Control, repeat, drawn);
-        rows.push(Lesion { matched, ..row });
-        tick();
+    let control = |matched: Option<Match>, repeat: usize, drawn: &[usize]| Lesion {
+        matched,
+        ..bench.lesion(name, selector, Kind::Control, repeat, drawn)
     };
+    let acting = bench.acting(neurons);
     if let Some(n) = random {
-        (1..=*repeats).for_each(|repeat| control(None, repeat, &sample(&acting, *n, &mut stream(0, repeat))));
-        return rows;
+        let draw = |repeat| sample(&acting, *n, &mut stream(0, repeat));
+        return (1..=*repeats).try_for_each(|repeat| keep(control(None, repeat, &draw(repeat))));
     }
+    keep(bench.lesion(name, selector, Kind::Lesion, 0, neurons))?;
     for pool in comparable(pools, &acting) {
-        for repeat in 1..=*repeats {
-            let kind = 1 + pool.matched as u64;
-            control(Some(pool.matched), repeat, &pool.draw(&acting, &mut stream(kind, repeat)));
-        }
+        let draw = |repeat| pool.draw(&acting, &mut stream(1 + pool.matched as u64, repeat));
+        (1..=*repeats).try_for_each(|repeat| keep(control(Some(pool.matched), repeat, &draw(repeat))))?;
     }
-    rows.insert(0, bench.lesion(name, selector, Kind::Lesion, 0, neurons));
-    tick();
-    rows
+    Ok(())
 }
 
 /// Scorings of [`silence`].

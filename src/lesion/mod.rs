@@ -124,29 +124,28 @@ pub fn lesion(
     let before = earlier(&files[0])?;
     let data = request.data.clone().unwrap_or_else(|| trained.config.data.source.clone());
     let found = images(&trained, request.data.as_deref(), request.split)?;
+    let dataset = format!("{:016x}", found.dataset.fingerprint());
     let pool = threads::pool(request.threads)?;
     let (rows, tuned, mut left_out, report) = pool.run(|| {
         let subject = Subject::new(trained, &found)?;
         let jobs = jobs(&subject, request)?;
         files.iter().try_for_each(|file| store::check_replaceable(file))?;
-        let mut bench = Bench::new(&subject, found.name, &data, request.seed);
+        let mut bench = Bench::new(&subject, found.name, [data, dataset], request.seed);
         bench.take_up(before);
         let pool = |&matched: &Match| Pool::new(&subject.connectome, &subject.roles, matched);
         let pools: Vec<Pool> = request.matched.iter().map(pool).collect();
         let total = jobs.iter().map(|job| scorings(&bench, &pools, job)).sum();
-        let (mut rows, mut done) = (vec![bench.intact()], 0);
-        let mut tick = || {
-            done += 1;
-            observer(Step { done, total });
-        };
-        let (mut left_out, mut saved) = (0, Instant::now());
-        for job in &jobs {
-            rows.extend(silence(&bench, &pools, job, &mut tick));
+        let (mut rows, mut left_out, mut saved) = (vec![bench.intact()], 0, Instant::now());
+        let mut keep = |row: Lesion| {
+            rows.push(row);
+            observer(Step { done: rows.len() - 1, total });
             if saved.elapsed() >= request.save_every {
                 left_out += save(run, &rows)?;
                 saved = Instant::now();
             }
-        }
+            Ok(())
+        };
+        jobs.iter().try_for_each(|job| silence(&bench, &pools, job, &mut keep))?;
         let report = Report {
             epoch,
             split: found.name.to_owned(),
@@ -183,21 +182,17 @@ fn earlier(path: &Path) -> Result<Vec<Lesion>> {
 }
 
 /// Writes the rows of earlier calls that stay, then the `new` ones, the intact network first; returns how many are left
-/// out: those of other weights, and where the intact network scored otherwise, for the images are others.
+/// out: those of other weights, and of other images in the same place.
 fn save(run: &Path, new: &[Lesion]) -> Result<usize> {
     // Other calls on the same run add rows to the same table.
-    let _held = store::LockedFolder::wait(run)?;
+    let _held = store::Locked::wait(run)?;
     let path = run.join(LESIONS);
     let mut kept = earlier(&path)?;
     let before = kept.len();
-    let of = |row: &Lesion| (row.split.clone(), row.data.clone());
-    let other = |row: &Lesion| row.kind == Kind::Intact && of(row) == of(&new[0]) && !row.scored_as(&new[0]);
-    let others = kept.iter().any(other);
-    kept.retain(|row| row.weights == new[0].weights && !(others && of(row) == of(&new[0])));
+    kept.retain(|row| row.weights == new[0].weights && (!row.is_of(&new[0]) || row.is_comparable(&new[0])));
     let left_out = before - kept.len();
-    let key = |row: &Lesion| (row.selector.clone(), of(row));
-    let replaced: BTreeSet<_> = new.iter().map(key).collect();
-    kept.retain(|row| !replaced.contains(&key(row)));
+    let replaced: BTreeSet<&str> = new.iter().map(|row| row.selector.as_str()).collect();
+    kept.retain(|row| !row.is_of(&new[0]) || !replaced.contains(row.selector.as_str()));
     kept.extend_from_slice(new);
     row::write(&path, &kept)?;
     Ok(left_out)

@@ -1,7 +1,7 @@
 //! `lesions.csv`: one row per lesion and draw of controls.
 //!
 //! Columns: `name`, `selector` (the conditions), `kind` (`intact`, `lesion`, `control`: random neurons), `repeat` (draw,
-//! from 1; 0 else), `split`, `data`, `images`; the neurons: `selected`, of them silenced `excitatory` and `inhibitory`,
+//! from 1; 0 else), `split`, `data`, `images`, `dataset` (its fingerprint); the neurons: `selected`, of them silenced `excitatory` and `inhibitory`,
 //! and `without_effect`; `accuracy`, `macro_f1`, `roc_auc` (empty where undefined), each followed by its `_change` against the intact network; `lost`
 //! and `gained` (images that only the intact, only the lesioned network gets right); `recall_<class>` and
 //! `recall_change_<class>`; `matched` (`polarity` or `lamina`: in what the
@@ -56,6 +56,9 @@ pub struct Lesion {
     /// Images scored.
     #[serde(skip)]
     pub images: usize,
+    /// Fingerprint of the data set that they are of, 16 hexadecimal digits.
+    #[serde(skip)]
+    pub dataset: String,
     /// Neurons that were to be silenced.
     pub selected: usize,
     /// Excitatory ones that were.
@@ -101,9 +104,14 @@ pub struct Lesion {
 }
 
 impl Lesion {
-    /// Whether this row is as `other`, but for the seed of the draws.
-    pub(super) fn scored_as(&self, other: &Self) -> bool {
-        Self { seed: other.seed, ..self.clone() } == *other
+    /// Whether this row is of the same split of the same place as `other`.
+    pub(super) fn is_of(&self, other: &Self) -> bool {
+        (&self.split, &self.data) == (&other.split, &other.data)
+    }
+
+    /// Whether this row is of the same network and the same images as `other`.
+    pub(super) fn is_comparable(&self, other: &Self) -> bool {
+        self.is_of(other) && (&self.weights, &self.dataset) == (&other.weights, &other.dataset)
     }
 
     /// Identifiers of the silenced neurons, where none of them holds a `;`.
@@ -117,7 +125,7 @@ pub(super) fn by_class<S: Serializer>(values: &[f64], serializer: S) -> std::res
     serializer.collect_map(EXPRESSIONS.into_iter().zip(values))
 }
 
-const FIRST: [&str; 19] = [
+const FIRST: [&str; 20] = [
     "name",
     "selector",
     "kind",
@@ -125,6 +133,7 @@ const FIRST: [&str; 19] = [
     "split",
     "data",
     "images",
+    "dataset",
     "selected",
     "excitatory",
     "inhibitory",
@@ -154,8 +163,8 @@ pub(super) fn write(path: &Path, rows: &[Lesion]) -> Result<()> {
     let row = |l: &Lesion| {
         let mut cells = vec![l.name.clone(), l.selector.clone(), l.kind.name().to_owned(), l.repeat.to_string()];
         cells.extend([l.split.clone(), l.data.clone()]);
-        let counts = [l.images, l.selected, l.excitatory, l.inhibitory, l.without_effect];
-        cells.extend(counts.map(|n| n.to_string()));
+        cells.extend([l.images.to_string(), l.dataset.clone()]);
+        cells.extend([l.selected, l.excitatory, l.inhibitory, l.without_effect].map(|n| n.to_string()));
         let scores = [l.accuracy, l.accuracy_change, l.macro_f1, l.macro_f1_change].map(|v| v.to_string());
         cells.extend(scores);
         cells.extend([optional(l.roc_auc), optional(l.roc_auc_change), l.lost.to_string(), l.gained.to_string()]);
@@ -188,6 +197,7 @@ fn of_row(row: &Rows) -> Result<Lesion> {
         split: text("split"),
         data: text("data"),
         images: row.count("images")?,
+        dataset: text("dataset"),
         selected: row.count("selected")?,
         excitatory: row.count("excitatory")?,
         inhibitory: row.count("inhibitory")?,

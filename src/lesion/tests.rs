@@ -236,7 +236,7 @@ fn a_network_without_a_column_has_nothing_to_silence() {
 fn rows_count_cells_and_images() {
     let subject = subject("bionic", &["column.inhibition=none"]);
     let intact = subject.answer(&[]);
-    let bench = Bench::new(&subject, "private", "demo", 1);
+    let bench = Bench::new(&subject, "private", ["demo", "00ff"].map(str::to_owned), 1);
     let neurons = subject.connectome.select(Some("L4"), None);
     let row = bench.lesion("L4", "lamina=L4", Kind::Lesion, 0, &neurons);
     let excitatory = of(&subject, "L4", Polarity::Excitatory);
@@ -267,6 +267,7 @@ fn example(selector: &str, kind: Kind, repeat: usize, accuracy: f64) -> Lesion {
         split: "test".into(),
         data: "a,b".into(),
         images: 100,
+        dataset: "00ff".into(),
         selected: 9,
         excitatory: 5,
         inhibitory: 1,
@@ -355,8 +356,9 @@ fn rows_of_the_same_lesion_are_replaced_and_those_of_other_weights_go() {
     assert_eq!(save(folder.path(), &new).unwrap(), 1);
     let kept = [vec![example("b", Kind::Lesion, 0, 0.3), elsewhere.clone()], new].concat();
     assert_eq!(read_lesions(&path).unwrap(), kept);
-    // The images are others where the intact network scores otherwise.
-    let new = vec![example("intact", Kind::Intact, 0, 0.6), example("c", Kind::Lesion, 0, 0.1)];
+    // Other images in the same place.
+    let mut new = vec![example("intact", Kind::Intact, 0, 0.5), example("c", Kind::Lesion, 0, 0.1)];
+    new.iter_mut().for_each(|row| row.dataset = "other".into());
     assert_eq!(save(folder.path(), &new).unwrap(), 3);
     assert_eq!(read_lesions(&path).unwrap(), [vec![elsewhere], new].concat());
 }

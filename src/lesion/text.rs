@@ -66,7 +66,7 @@ impl Report {
             text += "p: two-sided, by rank among the draws, not corrected for the number of lesions; ";
             text += "-: it takes all cells of its kind\n";
             let most = self.lesions.iter().flat_map(|e| &e.controls).map(|c| c.repeats).max().unwrap_or(0);
-            text += &format!("the least p of {most} draws is {:.2}\n", (2.0 / (most + 1) as f64).min(1.0));
+            text += &format!("the least p of {most} draws is {:.4}\n", (2.0 / (most + 1) as f64).min(1.0));
         }
         text
     }

@@ -4,7 +4,7 @@ use super::page::{Cell, Page};
 use super::study::run_folder;
 use crate::config::Config;
 use crate::study::{CellResult, Table};
-use crate::train::{deciding_differences, load_config};
+use crate::train::{deciding_differences, load_config, place_differences};
 use std::path::Path;
 
 /// Appends the table; nothing where no run of the reference is left.
@@ -17,9 +17,12 @@ pub(super) fn append(page: &mut Page, dir: &Path, table: &Table, cells: &[CellRe
     let told = |model: &str| {
         let Some(mut own) = config(model) else { return "its run folders are gone".to_owned() };
         // A null wiring has the seed of its run, unless the plan says which.
-        (own.seed, own.connectome.null_seed) = (reference.seed, reference.connectome.null_seed);
-        let differences = deciding_differences(&reference, &own).unwrap_or_default();
-        let settings = differences.iter().map(|d| match &d.values {
+        if own.connectome.null_seed == own.seed {
+            own.connectome.null_seed = reference.connectome.null_seed;
+        }
+        own.seed = reference.seed;
+        let differences = deciding_differences(&reference, &own).unwrap_or_default().into_iter();
+        let settings = differences.chain(place_differences(&reference, &own)).map(|d| match d.values {
             Some([reference, own]) => format!("{} = {own} ({reference})", d.key),
             None => format!("{} is another", d.key),
         });

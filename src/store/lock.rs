@@ -1,61 +1,74 @@
-//! Locks on folders: advisory, and gone with the process that held them.
+//! Locks: advisory, and gone with the process that held them. Where files cannot be locked there is one writer, one hopes.
 
 use crate::error::{Error, Result};
 use std::fs::{File, TryLockError};
 use std::path::Path;
 
-/// A folder that nobody else works in, until this is dropped.
+/// What nobody else holds until this is dropped.
 #[derive(Debug)]
-pub struct LockedFolder {
-    _folder: File,
+pub struct Locked {
+    _file: File,
 }
 
-impl LockedFolder {
-    /// Waits until nobody else holds `path`.
+impl Locked {
+    /// Waits until nobody else holds `path`, a folder, or a file, which is made and stays: for as long as it takes to read
+    /// a file, add to it and replace it.
     ///
     /// # Errors
     /// `Io` if it cannot be opened.
     pub fn wait(path: &Path) -> Result<Self> {
-        let folder = open(path)?;
-        // Where folders cannot be locked there is one writer, one hopes.
-        let _ = folder.lock();
-        Ok(Self { _folder: folder })
+        let file = open(path)?;
+        let _ = file.lock();
+        Ok(Self { _file: file })
     }
 
-    /// Takes `path`, or refuses it, where somebody else holds it, with this remedy.
+    /// Takes `path` likewise for a piece of work that others are to be kept out of; where somebody else holds it, they are
+    /// told this remedy.
     ///
     /// # Errors
     /// `State` if somebody does; `Io` if it cannot be opened.
     pub fn take(path: &Path, remedy: &str) -> Result<Self> {
-        let folder = open(path)?;
-        match folder.try_lock() {
+        let file = open(path)?;
+        match file.try_lock() {
             Err(TryLockError::WouldBlock) => Err(Error::state(path.display(), "in use by another process", remedy)),
-            _ => Ok(Self { _folder: folder }),
+            _ => Ok(Self { _file: file }),
         }
     }
 }
 
 fn open(path: &Path) -> Result<File> {
-    File::open(path).map_err(|e| Error::io(path, "opening the folder", &e))
+    let file = match path.is_dir() {
+        true => File::open(path),
+        false => File::options().write(true).create(true).truncate(false).open(path),
+    };
+    file.map_err(|e| Error::io(path, "opening", &e))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     #[test]
-    fn a_folder_is_held_until_it_is_let_go() {
-        let folder = tempfile::tempdir().unwrap();
-        let held = LockedFolder::take(folder.path(), "wait").unwrap();
-        let refused = LockedFolder::take(folder.path(), "wait").unwrap_err();
-        assert!(refused.exit_code() == 5 && refused.to_string().contains("in use by another process"), "{refused}");
-        let waiting = std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| LockedFolder::wait(folder.path()));
+    fn one_at_a_time() {
+        let place = tempfile::tempdir().unwrap();
+        for path in [place.path().to_owned(), place.path().join("lock")] {
+            let held = Locked::take(&path, "wait").unwrap();
+            let refused = Locked::take(&path, "wait").unwrap_err();
+            assert!(refused.exit_code() == 5 && refused.to_string().contains("in use by another process"), "{refused}");
             drop(held);
-            waiting.join()
+            assert!(Locked::take(&path, "wait").is_ok());
+        }
+        let (held, free) = (Locked::wait(place.path()).unwrap(), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let _held = Locked::wait(place.path()).unwrap();
+                assert!(free.load(Ordering::SeqCst), "two hold it");
+            });
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            free.store(true, Ordering::SeqCst);
+            drop(held);
         });
-        assert!(waiting.unwrap().is_ok());
-        assert!(LockedFolder::take(folder.path(), "wait").is_ok());
-        assert_eq!(LockedFolder::wait(&folder.path().join("gone")).unwrap_err().exit_code(), 3);
+        assert_eq!(Locked::wait(&place.path().join("gone/lock")).unwrap_err().exit_code(), 3);
     }
 }

@@ -7,7 +7,7 @@
 //!   every byte find a torn slot, bit rot, truncation and edits, and the other slot serves. [`read`] looks into a state
 //!   that another process may be writing.
 //! - Everything else is replaced whole ([`replace`]): a reader sees the old file or the new one. Who adds to a file that
-//!   others add to as well holds its folder meanwhile ([`LockedFolder`]).
+//!   others add to as well holds its folder meanwhile ([`Locked`]).
 //!
 //! `layout` has the format of a state byte by byte. All `unsafe` of the project is in `map`.
 
@@ -26,7 +26,7 @@ mod state;
 mod state_tests;
 
 pub use folder::replace_folder;
-pub use lock::LockedFolder;
+pub use lock::Locked;
 pub use map::{WorkFile, WorkMap};
 pub use reader::{Opened, read};
 pub use replace::{check_replaceable, is_empty_folder, is_left_over, make_folder, refuse_other_kind, replace};

@@ -7,8 +7,10 @@ use super::table::Table;
 use crate::config::{Config, Difference, listed};
 use crate::error::{Error, Result};
 use crate::input;
-use crate::store::{LockedFolder, make_folder, replace};
-use crate::train::{configuration_fingerprint, deciding_differences, load_config, to_json, with_absolute_sources};
+use crate::store::{Locked, make_folder, replace};
+use crate::train::{
+    configuration_fingerprint, deciding_differences, load_config, place_differences, to_json, with_absolute_sources,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -26,6 +28,8 @@ const MAX_TITLE_BYTES: usize = 64 << 10;
 const MAX_RESULT_BYTES: u64 = 1 << 20;
 /// Scores of a finished run, in its folder.
 pub(super) const RESULT: &str = "result.json";
+/// Held by who changes `study.json`.
+const LOCK: &str = "study.lock";
 /// Made early in every run folder.
 const CONFIG: &str = "config.toml";
 
@@ -103,13 +107,14 @@ impl Folder {
         Err(Error::usage(what, "name a new folder or that of a study"))
     }
 
-    /// Makes the folder and keeps other studies out of it: they would keep each other's runs and replace each other's rows.
+    /// Makes the folder `path` and keeps other studies out of it: they would train the same runs and replace each other's
+    /// rows.
     ///
     /// # Errors
     /// `State` if another study is at work; `Io` if the folder cannot be made.
-    pub fn hold(&self) -> Result<LockedFolder> {
-        make_folder(&self.path)?;
-        LockedFolder::take(&self.path, "wait until it ends; arrays of jobs take one run each with --index")
+    pub fn hold(path: &Path) -> Result<Locked> {
+        make_folder(path)?;
+        Locked::take(path, "wait until that study ends; arrays of jobs take one run each with --index")
     }
 
     /// Where it is.
@@ -157,25 +162,11 @@ impl Folder {
     /// Refuses a run on other images or wiring than the plan gives; what is the same in another place is the same.
     fn refuse_moved(&mut self, run: &Path, was: &Config, is: &Config) -> Result<()> {
         let is = with_absolute_sources(is.clone());
-        let places = [
-            ("data.source", &was.data.source, &is.data.source),
-            ("connectome.source", &was.connectome.source, &is.connectome.source),
-        ];
-        let moved = places.into_iter().filter(|(_, was, is)| was != is);
-        let moved: Vec<Difference> =
-            moved.map(|(key, was, is)| Difference { key, values: Some([was.clone(), is.clone()]) }).collect();
+        let moved = place_differences(was, &is);
         if moved.is_empty() || sources::only_moved(&mut self.sources, was, &is)? {
             return Ok(());
         }
         Err(other_plan(run, &moved))
-    }
-
-    /// Looks at what `cells` are to be trained on.
-    ///
-    /// # Errors
-    /// `State` if that has changed since the study was begun; whatever is wrong with it.
-    pub fn verify_sources<'a>(&mut self, cells: impl Iterator<Item = &'a Cell>) -> Result<()> {
-        sources::verify(&mut self.sources, cells)
     }
 
     /// Keeps `results`: their rows replace those of the same model and seed in `results.csv`, the other rows stay.
@@ -194,12 +185,23 @@ impl Folder {
         write_results(&self.path.join(RESULTS), &self.rows)
     }
 
-    /// Writes what the study compares to `study.json`; of several plans in one folder the last one begun counts.
+    /// Looks at what `cells` are to be trained on, and writes what the study compares to `study.json`; of several plans in
+    /// one folder the last one begun counts.
     ///
     /// # Errors
-    /// `Io` if that fails.
-    pub fn describe(&self, plan: &Plan) -> Result<()> {
+    /// `State` if images or wiring have changed since the study was begun; whatever is wrong with them; `Io` if writing
+    /// fails.
+    pub fn begin<'a>(&mut self, plan: &Plan, cells: impl Iterator<Item = &'a Cell>) -> Result<()> {
+        let found = sources::of(cells)?;
+        sources::refuse_changed(&self.sources, &found)?;
         make_folder(&self.path)?;
+        // Jobs of an array begin at the same time.
+        let _held = Locked::wait(&self.path.join(LOCK))?;
+        if let Ok(about) = self.about() {
+            self.sources.extend(about.sources);
+        }
+        sources::refuse_changed(&self.sources, &found)?;
+        self.sources.extend(found);
         let about = About { sources: self.sources.clone(), ..plan.about() };
         replace(&self.path.join(ABOUT), to_json(&about)?.as_bytes())
     }

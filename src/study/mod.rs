@@ -6,6 +6,7 @@
 //! <model>-s<seed>/   an ordinary run, and in it result.json once it is trained and scored
 //! results.csv        one row per finished run
 //! study.json         title, reference, models, seeds, published figures; fingerprints of images and wiring on the disk
+//! study.lock         held while study.json is read and replaced; empty
 //! table.csv          one row per model: means, intervals, differences to the reference, tests
 //! ```
 //!

@@ -73,7 +73,8 @@ pub struct Outcome {
 }
 
 /// Trains and scores what is missing of the `cells` of `plan` in `folder`, on `threads` worker threads; `results.csv`
-/// grows with each. Killed at any moment and started again it goes on where each run was saved.
+/// grows with each. Killed at any moment and started again it goes on where each run was saved. Whoever calls it
+/// [holds](Folder::hold) the folder.
 ///
 /// # Errors
 /// The first failure that the next runs would meet as well (data, connectome, disk, folders of another study); `Stopped`
@@ -87,7 +88,6 @@ pub fn run(
     observer: &mut (dyn FnMut(Event) + Send),
     stop: &Stop,
 ) -> Result<Outcome> {
-    let _held = folder.hold()?;
     let (mut waiting, mut results) = (VecDeque::new(), Vec::new());
     for (i, cell) in cells.iter().enumerate() {
         match folder.progress(cell)? {
@@ -98,8 +98,7 @@ pub fn run(
     if !results.is_empty() {
         observer(Event::Note(format!("{} of {} runs are done already", results.len(), cells.len())));
     }
-    folder.verify_sources(waiting.iter().map(|&i| &cells[i]))?;
-    folder.describe(plan)?;
+    folder.begin(plan, waiting.iter().map(|&i| &cells[i]))?;
     let limits = plan.limits(threads);
     // What was begun is brought to its end first.
     waiting.make_contiguous().sort_by_key(|&i| !folder.path().join(cells[i].folder()).exists());

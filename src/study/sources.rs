@@ -7,7 +7,8 @@ use crate::connectome;
 use crate::data;
 use crate::error::{Error, Result};
 use crate::train::with_absolute_sources;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 /// Fingerprints by what they are of, 16 hexadecimal digits each.
 pub(super) type Fingerprints = BTreeMap<String, String>;
@@ -49,31 +50,36 @@ impl Source<'_> {
     }
 }
 
-/// Looks at what `cells` are to be trained on, and adds it to what is `known`.
+/// Fingerprints of what `cells` are to be trained on, as it lies there now.
 ///
 /// # Errors
-/// `State` for what is no longer as it is known; whatever is wrong with it.
-pub(super) fn verify<'a>(known: &mut Fingerprints, cells: impl Iterator<Item = &'a Cell>) -> Result<()> {
-    let mut seen = BTreeSet::new();
+/// Whatever is wrong with it.
+pub(super) fn of<'a>(cells: impl Iterator<Item = &'a Cell>) -> Result<Fingerprints> {
+    let mut found = Fingerprints::new();
     for cell in cells {
         let config = with_absolute_sources(cell.config.clone());
         for source in sources(&config) {
-            let name = source.name();
-            if !seen.insert(name.clone()) {
-                continue;
-            }
-            let is = source.fingerprint()?;
-            let was = known.entry(name.clone()).or_insert_with(|| is.clone());
-            if *was != is {
-                return Err(Error::state(
-                    name,
-                    format!("changed since the study was begun (fingerprint {was}, now {is})"),
-                    "restore it, or name another --out: all runs of a study are trained on the same",
-                ));
+            if let Entry::Vacant(entry) = found.entry(source.name()) {
+                entry.insert(source.fingerprint()?);
             }
         }
     }
-    Ok(())
+    Ok(found)
+}
+
+/// Refuses what was `found` otherwise than it is `known`.
+///
+/// # Errors
+/// `State` naming it.
+pub(super) fn refuse_changed(known: &Fingerprints, found: &Fingerprints) -> Result<()> {
+    let changed =
+        found.iter().find_map(|(name, is)| known.get(name).filter(|was| *was != is).map(|was| (name, was, is)));
+    let Some((name, was, is)) = changed else { return Ok(()) };
+    Err(Error::state(
+        name,
+        format!("changed since the study was begun (fingerprint {was}, now {is})"),
+        "restore it, or name another --out: all runs of a study are trained on the same",
+    ))
 }
 
 /// Whether `is` takes from other places what `was` took: the same by what is `known`.

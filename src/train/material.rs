@@ -48,8 +48,8 @@ impl Material {
         let network = Network::build(config, connectome.as_ref())?;
         if let Some(c) = connectome.as_ref().filter(|c| config.column.masks && network.synapses() < c.synapses.len()) {
             observer(Event::Note(format!(
-                "{} of {} connections carry a weight; the others lead back, to or from neurons that the network leaves \
-                 out, or act through graded inhibition",
+                "{} of {} connections carry a weight; the others lead back, are switched off, join neurons that the \
+                 network leaves out, or act through graded inhibition",
                 network.synapses(),
                 c.synapses.len()
             )));

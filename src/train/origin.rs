@@ -92,6 +92,16 @@ pub fn deciding_differences(was: &Config, is: &Config) -> Result<Vec<config::Dif
     Ok(config::differences(&deciding(was)?, &deciding(is)?))
 }
 
+/// What differs in where images and wiring lie.
+pub fn place_differences(was: &Config, is: &Config) -> Vec<config::Difference> {
+    let places = [
+        ("data.source", &was.data.source, &is.data.source),
+        ("connectome.source", &was.connectome.source, &is.connectome.source),
+    ];
+    let moved = places.into_iter().filter(|(_, was, is)| was != is);
+    moved.map(|(key, was, is)| config::Difference { key, values: Some([was.clone(), is.clone()]) }).collect()
+}
+
 /// TOML of what decides the result.
 fn deciding(config: &Config) -> Result<String> {
     config::to_toml(&without_places(config))
