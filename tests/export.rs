@@ -341,12 +341,14 @@ fn check_metadata(run: &Path, metadata: &Value) {
         let c = connectome.as_ref().unwrap();
         let of =
             |lamina, polarity| c.select(Some(lamina), Some(polarity)).into_iter().map(|i| c.neurons[i].id.as_str());
-        let mut ids = ids.as_array().unwrap().iter().map(|id| id.as_str().unwrap());
+        let ids = ids.as_array().unwrap().iter().map(|id| id.as_str().unwrap());
         match name.strip_suffix(" I") {
             None => assert!(ids.eq(of(name, Polarity::Excitatory)), "{name}"),
             Some(lamina) => {
-                let inhibitory: Vec<&str> = of(lamina, Polarity::Inhibitory).collect();
-                assert!(ids.len() > 0 && ids.all(|id| inhibitory.contains(&id)), "{name}");
+                let found: Vec<&str> = ids.collect();
+                assert!(!found.is_empty(), "{name}");
+                let in_order = of(lamina, Polarity::Inhibitory).filter(|id| found.contains(id));
+                assert!(found.iter().copied().eq(in_order), "{name}");
             }
         }
     }

@@ -167,11 +167,7 @@ pub(crate) fn images(trained: &Trained, data: Option<&str>, split: EvalSplit) ->
         parts[0].clear();
     }
     if parts.iter().all(Vec::is_empty) {
-        return Err(Error::input(
-            &dataset.source,
-            format!("has no image in split `{name}`"),
-            "choose another --split: train, public, private or test",
-        ));
+        return Err(Error::input(&dataset.source, format!("has no image in split `{name}`"), "choose another --split"));
     }
     Ok(Images { dataset, name, parts })
 }

@@ -181,7 +181,7 @@ impl Params {
         self.bf16
     }
 
-    /// Behind so many layers of the same kind and output.
+    /// Behind so many layers of the same kind whose output has the shape of this one's input.
     pub fn with_twins(self, twins: usize) -> Self {
         Self { twins: twins as u64, ..self }
     }

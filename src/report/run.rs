@@ -99,7 +99,7 @@ fn header(page: &mut Page, run: &Path, about: &About, trained: &Trained, epochs:
 
 /// How many connections of the wiring carry a weight.
 fn synapses(about: &About, trained: &Trained) -> String {
-    let of = trained.connectome.as_ref().map_or(0, |c| c.synapses.len());
+    let of = trained.connectome.as_ref().filter(|_| trained.config.column.masks).map_or(0, |c| c.synapses.len());
     let of = if of > 0 { format!(", of {} connections", count(of)) } else { String::new() };
     format!("{} with a weight of their own{of}", count(about.synapses))
 }

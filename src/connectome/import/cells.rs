@@ -217,9 +217,10 @@ impl Columns {
         let position_um = self.positions.read(table)?;
         let depth = self.positions.depth(table)?;
         let told = self.lamina.map_or(Ok(""), |c| table.name_in(c))?;
-        cells.inferred_laminae += usize::from(told.is_empty());
+        let inferred = type_lamina.or(depth.map(cell_types::lamina_at)).filter(|_| told.is_empty());
+        cells.inferred_laminae += usize::from(inferred.is_some());
         let lamina = match told {
-            "" => type_lamina.or(depth.map(cell_types::lamina_at)).unwrap_or("all"),
+            "" => inferred.unwrap_or("all"),
             name => cell_types::lamina(name),
         };
         let cell_type = match type_name {

@@ -23,12 +23,17 @@ pub struct Group<'a> {
     pub neurons: &'a [usize],
 }
 
+/// Name of the interneurons of a lamina.
+pub(super) fn interneurons_of(lamina: &str) -> String {
+    format!("{lamina} I")
+}
+
 impl Group<'_> {
     /// `L4`, or `L4 I` of interneurons, as in the names of the tensors.
     pub fn name(&self) -> String {
         match self.polarity {
             Polarity::Excitatory => self.lamina.to_owned(),
-            Polarity::Inhibitory => format!("{} I", self.lamina),
+            Polarity::Inhibitory => interneurons_of(self.lamina),
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::interneurons::Interneurons;
 use super::population::{Inhibition, Norm, Population};
 use super::projection::{Mask, Projection};
+use super::silence::interneurons_of;
 use super::{Column, Source};
 use crate::config::{Config, InhibitionKind, InputProjection, NoiseKind};
 use crate::connectome::{Connectome, Polarity, Synapses};
@@ -224,7 +225,7 @@ impl Builder<'_> {
 
     fn interneurons(&mut self, cells: &[usize], lamina: &str, laminae: &[String]) -> Result<Inhibition> {
         let inhibitory = self.connectome.select(Some(lamina), Some(Polarity::Inhibitory));
-        let name = format!("{lamina} I");
+        let name = interneurons_of(lamina);
         let k = self.cells.len();
         let own = Source::Population(k);
         let Some(efferent) = self.masked(cells, &inhibitory, own, &format!("{name}->{lamina}"), inhibiting) else {
