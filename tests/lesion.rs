@@ -177,6 +177,16 @@ fn a_call_that_was_cut_short_goes_on_from_its_table() {
     table(&lines[..=rows]);
     assert_eq!(again(), rows - 1);
     assert_eq!(read_lesions(&path).unwrap(), whole, "the rows are those of a call that was not cut short");
+    // While other draws of the same lesion are made, those that it has stay.
+    let more = Request { seed: 2, repeats: Some(8), ..request.clone() };
+    let mut least = usize::MAX;
+    let mut count = |_| least = least.min(read_lesions(&path).unwrap().len());
+    lesion::lesion(&run, &more, &mut count, &mut |_| {}).unwrap();
+    assert!(
+        least >= whole.len() && read_lesions(&path).unwrap().len() == whole.len() + 2,
+        "{least} of {}",
+        whole.len()
+    );
     // The scores are read, not made again; unless they are of other images.
     let mut other = lines;
     other[2] = other[2].replacen(&format!(",{},", whole[1].accuracy), ",0.125,", 1);

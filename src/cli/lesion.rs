@@ -80,7 +80,8 @@ and p_less in --json are one-sided.
 
 RUN/lesions.csv gets a row for each lesion and each draw, with the identifiers of the silenced cells; rows of the same
 lesion, split and data are replaced, others of the same weights stay. It is written every ten seconds, and cells whose
-scores it has for the same weights and images are not scored again: a call that was cut short goes on from there.
+scores it has for the same weights, and the same images in the same place, are not scored again: a call that was cut
+short goes on from there.
 RUN/tuning.csv gets a row for each neuron of the intact network: mean response, share of images with a response,
 preferred class, selectivity, lifetime sparseness, mean response by class. Scores in both are fractions.
 

@@ -42,7 +42,7 @@ use bench::{Bench, scorings, silence};
 use controls::Pool;
 use request::jobs;
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use subject::{Role, Subject};
@@ -136,16 +136,18 @@ pub fn lesion(
         let pools: Vec<Pool> = request.matched.iter().map(pool).collect();
         let total = jobs.iter().map(|job| scorings(&bench, &pools, job)).sum();
         let (mut rows, mut left_out, mut saved) = (vec![bench.intact()], 0, Instant::now());
-        let mut keep = |row: Lesion| {
-            rows.push(row);
-            observer(Step { done: rows.len() - 1, total });
-            if saved.elapsed() >= request.save_every {
-                left_out += save(run, &rows)?;
-                saved = Instant::now();
-            }
-            Ok(())
-        };
-        jobs.iter().try_for_each(|job| silence(&bench, &pools, job, &mut keep))?;
+        for job in &jobs {
+            let selector = Some(job.target.selector.as_str());
+            silence(&bench, &pools, job, &mut |row| {
+                rows.push(row);
+                observer(Step { done: rows.len() - 1, total });
+                if saved.elapsed() >= request.save_every {
+                    left_out += save(run, &rows, selector)?;
+                    saved = Instant::now();
+                }
+                Ok(())
+            })?;
+        }
         let report = Report {
             epoch,
             split: found.name.to_owned(),
@@ -162,7 +164,7 @@ pub fn lesion(
     })?;
     let about = [report.split.clone(), report.images.to_string(), report.intact.weights.clone()];
     tuning_table::write(&files[1], &tuned, &about)?;
-    left_out += save(run, &rows)?;
+    left_out += save(run, &rows, None)?;
     if left_out > 0 {
         warn(&format!("{}: {left_out} rows of other weights or images are left out", files[0].display()));
     }
@@ -182,17 +184,25 @@ fn earlier(path: &Path) -> Result<Vec<Lesion>> {
 }
 
 /// Writes the rows of earlier calls that stay, then the `new` ones, the intact network first; returns how many are left
-/// out: those of other weights, and of other images in the same place.
-fn save(run: &Path, new: &[Lesion]) -> Result<usize> {
+/// out: those of other weights, and of other images in the same place. Of the lesion `in_work` each row replaces that draw
+/// alone.
+fn save(run: &Path, new: &[Lesion], in_work: Option<&str>) -> Result<usize> {
     // Other calls on the same run add rows to the same table.
     let _held = store::Locked::wait(run)?;
     let path = run.join(LESIONS);
-    let mut kept = earlier(&path)?;
+    let (mut kept, intact) = (earlier(&path)?, &new[0]);
     let before = kept.len();
-    kept.retain(|row| row.weights == new[0].weights && (!row.is_of(&new[0]) || row.is_comparable(&new[0])));
+    let otherwise = kept.iter().any(|row| row.kind == Kind::Intact && row.is_of(intact) && row.contradicts(intact));
+    kept.retain(|row| !(row.contradicts(intact) || otherwise && row.is_of(intact)));
     let left_out = before - kept.len();
-    let replaced: BTreeSet<&str> = new.iter().map(|row| row.selector.as_str()).collect();
-    kept.retain(|row| !row.is_of(&new[0]) || !replaced.contains(row.selector.as_str()));
+    let draw = |row: &Lesion| (row.kind, row.matched, row.repeat);
+    let mut draws: BTreeMap<&str, Vec<_>> = BTreeMap::new();
+    new.iter().for_each(|row| draws.entry(&row.selector).or_default().push(draw(row)));
+    let replaced = |row: &Lesion| {
+        let of = draws.get(row.selector.as_str()).filter(|_| row.is_of(intact));
+        of.is_some_and(|of| in_work != Some(row.selector.as_str()) || of.contains(&draw(row)))
+    };
+    kept.retain(|row| !replaced(row));
     kept.extend_from_slice(new);
     row::write(&path, &kept)?;
     Ok(left_out)

@@ -109,9 +109,12 @@ impl Lesion {
         (&self.split, &self.data) == (&other.split, &other.data)
     }
 
-    /// Whether this row is of the same network and the same images as `other`.
-    pub(super) fn is_comparable(&self, other: &Self) -> bool {
-        self.is_of(other) && (&self.weights, &self.dataset) == (&other.weights, &other.dataset)
+    /// Whether this row tells of other weights or images than `intact`, or another arithmetic made it: its intact network
+    /// scored otherwise. Former versions did not say which images.
+    pub(super) fn contradicts(&self, intact: &Self) -> bool {
+        let others = self.is_of(intact) && !self.dataset.is_empty() && self.dataset != intact.dataset;
+        let same = || Self { seed: intact.seed, dataset: intact.dataset.clone(), ..self.clone() } == *intact;
+        self.weights != intact.weights || others || (self.kind == Kind::Intact && self.is_of(intact) && !same())
     }
 
     /// Identifiers of the silenced neurons, where none of them holds a `;`.
@@ -181,7 +184,8 @@ pub(super) fn write(path: &Path, rows: &[Lesion]) -> Result<()> {
 /// `Input` naming the file and the line for anything that `bionic-cpu lesion` would not write; `Io` if reading fails.
 pub fn read_lesions(path: &Path) -> Result<Vec<Lesion>> {
     FORM.read(path, |rows| {
-        rows.require(columns())?;
+        // Former versions did not write it.
+        rows.require(columns().into_iter().filter(|column| column != "dataset"))?;
         rows.collect(of_row)
     })
 }

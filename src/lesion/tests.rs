@@ -353,13 +353,13 @@ fn rows_of_the_same_lesion_are_replaced_and_those_of_other_weights_go() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(LESIONS);
     row::write(&path, &old).unwrap();
-    assert_eq!(save(folder.path(), &new).unwrap(), 1);
+    assert_eq!(save(folder.path(), &new, None).unwrap(), 1);
     let kept = [vec![example("b", Kind::Lesion, 0, 0.3), elsewhere.clone()], new].concat();
     assert_eq!(read_lesions(&path).unwrap(), kept);
     // Other images in the same place.
     let mut new = vec![example("intact", Kind::Intact, 0, 0.5), example("c", Kind::Lesion, 0, 0.1)];
     new.iter_mut().for_each(|row| row.dataset = "other".into());
-    assert_eq!(save(folder.path(), &new).unwrap(), 3);
+    assert_eq!(save(folder.path(), &new, None).unwrap(), 3);
     assert_eq!(read_lesions(&path).unwrap(), [vec![elsewhere], new].concat());
 }
 

@@ -3,12 +3,20 @@
 use super::page::{Cell, Page};
 use super::study::run_folder;
 use crate::config::Config;
-use crate::study::{CellResult, Table};
+use crate::study::{CellResult, Table, only_moved};
 use crate::train::{deciding_differences, load_config, place_differences};
+use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Appends the table; nothing where no run of the reference is left.
-pub(super) fn append(page: &mut Page, dir: &Path, table: &Table, cells: &[CellResult], most: usize) {
+/// Appends the table, of `most` models; nothing where no run of the reference is left. `sources` tell what has only moved.
+pub(super) fn append(
+    page: &mut Page,
+    dir: &Path,
+    table: &Table,
+    cells: &[CellResult],
+    sources: &BTreeMap<String, String>,
+    most: usize,
+) {
     let config = |model: &str| -> Option<Config> {
         let runs = cells.iter().filter(|c| c.model == model);
         runs.filter_map(|c| run_folder(dir, c)).find_map(|run| load_config(&run).ok())
@@ -22,7 +30,9 @@ pub(super) fn append(page: &mut Page, dir: &Path, table: &Table, cells: &[CellRe
         }
         own.seed = reference.seed;
         let differences = deciding_differences(&reference, &own).unwrap_or_default().into_iter();
-        let settings = differences.chain(place_differences(&reference, &own)).map(|d| match d.values {
+        let moved = only_moved(&mut sources.clone(), &reference, &own).unwrap_or(false);
+        let places = if moved { Vec::new() } else { place_differences(&reference, &own) };
+        let settings = differences.chain(places).map(|d| match d.values {
             Some([reference, own]) => format!("{} = {own} ({reference})", d.key),
             None => format!("{} is another", d.key),
         });

@@ -76,7 +76,7 @@ pub(super) fn page(dir: &Path, folder: &str, beside: bool, warn: &mut dyn FnMut(
         page.warning("No run is finished yet.");
         return Ok(page);
     }
-    models::append(&mut page, dir, table, cells, ROWS);
+    models::append(&mut page, dir, table, cells, &study.sources, ROWS);
     page.section("Accuracy of every model");
     accuracy::append(&mut page, table, cells);
     scores(&mut page, table);

@@ -11,8 +11,8 @@ pub struct Locked {
 }
 
 impl Locked {
-    /// Waits until nobody else holds `path`, a folder, or a file, which is made and stays: for as long as it takes to read
-    /// a file, add to it and replace it.
+    /// Waits until nobody else holds the file or folder `path`: for as long as it takes to read a file, add to it and
+    /// replace it.
     ///
     /// # Errors
     /// `Io` if it cannot be opened.
@@ -37,11 +37,7 @@ impl Locked {
 }
 
 fn open(path: &Path) -> Result<File> {
-    let file = match path.is_dir() {
-        true => File::open(path),
-        false => File::options().write(true).create(true).truncate(false).open(path),
-    };
-    file.map_err(|e| Error::io(path, "opening", &e))
+    File::open(path).map_err(|e| Error::io(path, "opening", &e))
 }
 
 #[cfg(test)]
@@ -52,13 +48,11 @@ mod tests {
     #[test]
     fn one_at_a_time() {
         let place = tempfile::tempdir().unwrap();
-        for path in [place.path().to_owned(), place.path().join("lock")] {
-            let held = Locked::take(&path, "wait").unwrap();
-            let refused = Locked::take(&path, "wait").unwrap_err();
-            assert!(refused.exit_code() == 5 && refused.to_string().contains("in use by another process"), "{refused}");
-            drop(held);
-            assert!(Locked::take(&path, "wait").is_ok());
-        }
+        let held = Locked::take(place.path(), "wait").unwrap();
+        let refused = Locked::take(place.path(), "wait").unwrap_err();
+        assert!(refused.exit_code() == 5 && refused.to_string().contains("in use by another process"), "{refused}");
+        drop(held);
+        assert!(Locked::take(place.path(), "wait").is_ok());
         let (held, free) = (Locked::wait(place.path()).unwrap(), AtomicBool::new(false));
         std::thread::scope(|scope| {
             scope.spawn(|| {
@@ -69,6 +63,6 @@ mod tests {
             free.store(true, Ordering::SeqCst);
             drop(held);
         });
-        assert_eq!(Locked::wait(&place.path().join("gone/lock")).unwrap_err().exit_code(), 3);
+        assert_eq!(Locked::wait(&place.path().join("gone")).unwrap_err().exit_code(), 3);
     }
 }

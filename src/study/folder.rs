@@ -13,6 +13,7 @@ use crate::train::{
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// One row per finished run.
@@ -196,7 +197,10 @@ impl Folder {
         sources::refuse_changed(&self.sources, &found)?;
         make_folder(&self.path)?;
         // Jobs of an array begin at the same time.
-        let _held = Locked::wait(&self.path.join(LOCK))?;
+        let lock = self.path.join(LOCK);
+        let made = File::options().write(true).create(true).truncate(false).open(&lock);
+        made.map_err(|e| Error::io(&lock, "making", &e))?;
+        let _held = Locked::wait(&lock)?;
         if let Ok(about) = self.about() {
             self.sources.extend(about.sources);
         }

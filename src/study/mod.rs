@@ -29,4 +29,5 @@ pub use folder::{About, Folder, Progress, RESULTS, TABLE};
 pub use plan::{BuiltIn, Cell, Model, PLAN_FORM, PLANS, Plan};
 pub use results::{CellResult, ClassRecall, RunNumbers, SplitScores, read_results, write_results};
 pub use runner::{Event, Outcome, run};
+pub use sources::only_moved;
 pub use table::{Difference, Differences, LEVEL, MIN_PAIRS, Measures, Row, Table, probability, thousands};

@@ -86,7 +86,7 @@ pub(super) fn refuse_changed(known: &Fingerprints, found: &Fingerprints) -> Resu
 ///
 /// # Errors
 /// Whatever is wrong with what lies there now.
-pub(super) fn only_moved(known: &mut Fingerprints, was: &Config, is: &Config) -> Result<bool> {
+pub fn only_moved(known: &mut BTreeMap<String, String>, was: &Config, is: &Config) -> Result<bool> {
     for (was, is) in sources(was).zip(sources(is)) {
         let names = [was.name(), is.name()];
         if names[0] == names[1] {
