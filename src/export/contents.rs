@@ -4,7 +4,7 @@ use crate::config::to_commented_toml;
 use crate::connectome::{Connectome, Synapses};
 use crate::data::{EXPRESSIONS, Standardize};
 use crate::error::Result;
-use crate::model::{Operation, Tensor};
+use crate::model::Tensor;
 use crate::train::Trained;
 use serde_json::{Map, Value, json};
 
@@ -90,15 +90,12 @@ impl<'a> Contents<'a> {
     /// Identifiers of the cells of each population.
     fn neurons(&self) -> Map<String, Value> {
         let Trained { network, connectome, .. } = self.trained;
-        let columns = network.layers().iter().filter_map(|layer| match layer.operation() {
-            Some(Operation::Column(column)) => Some(column),
-            _ => None,
-        });
         let ids = |indices: &[usize]| -> Value {
             let all = connectome.iter().flat_map(|c| indices.iter().map(|&i| c.neurons[i].id.as_str()));
             all.collect::<Vec<&str>>().into()
         };
-        columns.flat_map(|column| column.groups()).map(|group| (group.name(), ids(group.neurons))).collect()
+        let groups = network.column().into_iter().flat_map(|(_, column)| column.groups());
+        groups.map(|group| (group.name(), ids(group.neurons))).collect()
     }
 
     /// The same where every value has to be a text: strings as they are, anything else as JSON.

@@ -1,12 +1,12 @@
 //! `lesions.csv`: one row per lesion and draw of controls.
 //!
 //! Columns: `name`, `selector` (the conditions), `kind` (`intact`, `lesion`, `control`: random neurons), `repeat` (draw,
-//! from 1; 0 else), `split`, `data`, `images`, `dataset` (its fingerprint); the neurons: `selected`, of them silenced `excitatory` and `inhibitory`,
-//! and `without_effect`; `accuracy`, `macro_f1`, `roc_auc` (empty where undefined), each followed by its `_change` against the intact network; `lost`
-//! and `gained` (images that only the intact, only the lesioned network gets right); `recall_<class>` and
-//! `recall_change_<class>`; `matched` (`polarity` or `lamina`: in what the
-//! neurons of a control are like those of the lesion) and `seed` of the draws; `weights` (fingerprint of the network's weights); `ids` of the
-//! silenced neurons, separated by `;`. Scores are fractions.
+//! from 1; 0 else), `split`, `data`, `images`, `dataset` (its fingerprint); the neurons: `selected`, of them silenced
+//! `excitatory` and `inhibitory`, and `without_effect`; `accuracy`, `macro_f1`, `roc_auc` (empty where undefined), each
+//! followed by its `_change` against the intact network; `lost` and `gained` (images that only the intact, only the
+//! lesioned network gets right); `recall_<class>` and `recall_change_<class>`; `matched` (`polarity` or `lamina`: in what
+//! the neurons of a control are like those of the lesion) and `seed` of the draws; `weights` (fingerprint of the network's
+//! weights); `ids` of the silenced neurons, separated by `;`. Scores are fractions.
 
 use super::FORM;
 use super::controls::Match;
@@ -112,9 +112,10 @@ impl Lesion {
     /// Whether this row tells of other weights or images than `intact`, or another arithmetic made it: its intact network
     /// scored otherwise. Former versions did not say which images.
     pub(super) fn contradicts(&self, intact: &Self) -> bool {
-        let others = self.is_of(intact) && !self.dataset.is_empty() && self.dataset != intact.dataset;
-        let same = || Self { seed: intact.seed, dataset: intact.dataset.clone(), ..self.clone() } == *intact;
-        self.weights != intact.weights || others || (self.kind == Kind::Intact && self.is_of(intact) && !same())
+        let of_others = !self.dataset.is_empty() && self.dataset != intact.dataset;
+        let as_now = || Self { seed: intact.seed, dataset: intact.dataset.clone(), ..self.clone() } == *intact;
+        let otherwise = || self.kind == Kind::Intact && !as_now();
+        self.weights != intact.weights || (self.is_of(intact) && (of_others || otherwise()))
     }
 
     /// Identifiers of the silenced neurons, where none of them holds a `;`.

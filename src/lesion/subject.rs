@@ -8,7 +8,7 @@ use crate::eval::Images;
 use crate::kernels::scores::{Scores, score, winner};
 use crate::model::column::Column;
 use crate::model::inference::add_probabilities;
-use crate::model::{Layer, Network, Operation, Shape, slices, tensor_ranges};
+use crate::model::{Layer, Network, Shape, slices, tensor_ranges};
 use crate::store;
 use crate::train::Trained;
 
@@ -70,11 +70,7 @@ impl Subject {
     pub fn new(trained: Trained, images: &Images) -> Result<Self> {
         let Trained { network, weights, buffers, connectome, standardize, config, .. } = trained;
         let layers = network.layers();
-        let found = layers.iter().enumerate().find_map(|(i, layer)| match layer.operation() {
-            Some(Operation::Column(column)) => Some((i, column.clone())),
-            _ => None,
-        });
-        let (Some((at, column)), Some(connectome)) = (found, connectome) else {
+        let (Some((at, column)), Some(connectome)) = (network.column(), connectome) else {
             let what = format!("the run has no column (preset \"{}\"): there are no neurons to silence", config.preset);
             return Err(Error::usage(
                 what,
@@ -108,7 +104,7 @@ impl Subject {
             weights_fingerprint: format!("{:016x}", store::fingerprint(&weights)),
             features,
             input: head.input(),
-            column,
+            column: column.clone(),
             readout: layers[at + 1].replicate(),
             weights: weights[of_head].to_vec(),
             column_len,

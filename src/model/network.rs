@@ -99,8 +99,8 @@ impl Network {
     /// # Errors
     /// `Usage` if the stem may end below zero: with no ReLU, or with a layer behind it that changes signs.
     pub fn check_rates(&self, config: &Config) -> Result<()> {
-        let column = self.layers().iter().position(|l| matches!(l.operation(), Some(Operation::Column(_))));
-        let Some(stem) = column.map(|at| &self.layers()[..at]) else { return Ok(()) };
+        let Some((at, _)) = self.column() else { return Ok(()) };
+        let stem = &self.layers()[..at];
         // Without a layer that changes signs, the sign is that of the pixels.
         let pixels = config.data.standardize == Standardization::None;
         if config.column.inhibition != InhibitionKind::Interneurons || ends_in_rates(stem).unwrap_or(pixels) {
@@ -152,6 +152,14 @@ impl Network {
     /// Shape of an input image.
     pub fn input(&self) -> Shape {
         self.input
+    }
+
+    /// Its column, if it has one, and which layer that is.
+    pub fn column(&self) -> Option<(usize, &column::Column)> {
+        self.layers().iter().enumerate().find_map(|(i, layer)| match layer.operation() {
+            Some(Operation::Column(column)) => Some((i, column)),
+            _ => None,
+        })
     }
 
     /// The layers, first to last.

@@ -1,21 +1,20 @@
 //! What each model of a study is: the settings in which it differs from the reference.
 
 use super::page::{Cell, Page};
-use super::study::run_folder;
+use super::study::{ROWS, run_folder};
 use crate::config::Config;
 use crate::study::{CellResult, Table, only_moved};
 use crate::train::{deciding_differences, load_config, place_differences};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Appends the table, of `most` models; nothing where no run of the reference is left. `sources` tell what has only moved.
+/// Appends the table; nothing where no run of the reference is left. `sources` tell what has only moved.
 pub(super) fn append(
     page: &mut Page,
     dir: &Path,
     table: &Table,
     cells: &[CellResult],
     sources: &BTreeMap<String, String>,
-    most: usize,
 ) {
     let config = |model: &str| -> Option<Config> {
         let runs = cells.iter().filter(|c| c.model == model);
@@ -38,7 +37,7 @@ pub(super) fn append(
         });
         settings.collect::<Vec<_>>().join("; ")
     };
-    let others = table.rows.iter().map(|r| &r.model).filter(|model| **model != table.reference).take(most);
+    let others = table.rows.iter().map(|r| &r.model).filter(|model| **model != table.reference).take(ROWS);
     let rows: Vec<Vec<Cell>> = others.map(|model| [model.clone(), told(model)].map(Cell::from).to_vec()).collect();
     page.table(
         &format!("Settings of each model that are not those of {}, whose own stand in brackets", table.reference),

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 /// Most models in a plot, most rows of a table.
 pub(super) const MODELS: usize = 60;
-const ROWS: usize = 500;
+pub(super) const ROWS: usize = 500;
 
 /// What counts as near the reference, percentage points of accuracy: enlarged where other models are far away.
 pub(super) const NEAR: f64 = 3.0;
@@ -76,7 +76,7 @@ pub(super) fn page(dir: &Path, folder: &str, beside: bool, warn: &mut dyn FnMut(
         page.warning("No run is finished yet.");
         return Ok(page);
     }
-    models::append(&mut page, dir, table, cells, &study.sources, ROWS);
+    models::append(&mut page, dir, table, cells, &study.sources);
     page.section("Accuracy of every model");
     accuracy::append(&mut page, table, cells);
     scores(&mut page, table);
