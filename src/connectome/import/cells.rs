@@ -81,6 +81,11 @@ impl Cells {
         self.index.get(id).copied()
     }
 
+    /// Identifier and index of each usable neuron, in no order.
+    pub(super) fn usable(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.index.iter().filter_map(|(id, &at)| Some((&**id, at?)))
+    }
+
     /// The neurons in the order of the table.
     pub(super) fn into_neurons(self) -> Vec<Neuron> {
         let neuron = |cell: &Cell| Neuron {

@@ -12,6 +12,8 @@ use crate::kernels::threads;
 
 /// Longest table read here, bytes; longer ones are streamed.
 const MAX_BYTES: u64 = 16 << 20;
+/// Text that one worker reads at a time, bytes, at most (a longer line is read as it is).
+const PIECE: usize = 1 << 17;
 /// Bytes of the shortest row, `1,2,3` and its end.
 const SHORTEST: usize = 6;
 /// The header of our own table.
@@ -25,47 +27,57 @@ pub(super) fn read(path: &Path, cells: &Cells) -> Option<Synapses> {
     }
     let bytes = input::read(path, MAX_BYTES).ok()?;
     let rows = bytes.strip_prefix(HEADER)?;
-    let middle = rows[..rows.len() / 2].iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
-    let (first, second) = rows.split_at(middle);
-    let [in_first, in_second] = [first, second].map(|text| text.iter().filter(|&&b| b == b'\n').count());
-    let lines = in_first + in_second;
+    let lines = count_lines(rows);
     if lines > rows.len() / SHORTEST {
         return None;
     }
     let (mut pre, mut counts) = (vec![0; lines], vec![0; lines]);
-    let ((pre_a, pre_b), (counts_a, counts_b)) = (pre.split_at_mut(in_first), counts.split_at_mut(in_first));
-    let (a, b) =
-        threads::join(|| read_lines(first, cells, pre_a, counts_a), || read_lines(second, cells, pre_b, counts_b));
-    let (mut fan_in, more) = (a?, b?);
-    let last = fan_in.iter().rposition(|&n| n > 0);
-    if last.zip(more.iter().position(|&n| n > 0)).is_some_and(|(last, next)| next < last) {
+    let runs = read_lines(rows, &Neurons::of(cells), &mut pre, &mut counts)?;
+    let mut fan_in = vec![0; cells.len()];
+    runs.iter().for_each(|&(post, n)| fan_in[post as usize] += n);
+    if !runs.is_sorted_by_key(|&(post, _)| post) {
         return None;
     }
-    fan_in.iter_mut().zip(more).for_each(|(n, more)| *n += more);
     Synapses::from_rows(cells.len(), &fan_in, pre, counts).filter(|synapses| !synapses.is_empty())
 }
 
+fn count_lines(text: &[u8]) -> usize {
+    text.iter().filter(|&&b| b == b'\n').count()
+}
+
 /// Fills in the presynaptic neuron and the synapses of the connection in each line of `text`, `pre` and `counts` `(lines)`;
-/// returns how many each postsynaptic neuron has `(N)`, unless a line is left to the general reader.
-fn read_lines(text: &[u8], cells: &Cells, pre: &mut [u32], counts: &mut [u32]) -> Option<Vec<u32>> {
-    let mut rows = Rows { left: text, neurons: Neurons::of(cells), last: None };
-    let (mut fan_in, mut last) = (vec![0; cells.len()], 0);
+/// returns each postsynaptic neuron and how many lines in a row it has, unless a line is left to the general reader. Halves a
+/// long `text`, one half for another worker.
+fn read_lines(text: &[u8], neurons: &Neurons, pre: &mut [u32], counts: &mut [u32]) -> Option<Vec<(u32, u32)>> {
+    if text.len() > PIECE
+        && let Some(end) = text[..text.len() / 2].iter().rposition(|&b| b == b'\n')
+    {
+        let (first, second) = text.split_at(end + 1);
+        let lines = count_lines(first);
+        let ((pre_a, pre_b), (counts_a, counts_b)) = (pre.split_at_mut(lines), counts.split_at_mut(lines));
+        let (a, b) = threads::join(
+            || read_lines(first, neurons, pre_a, counts_a),
+            || read_lines(second, neurons, pre_b, counts_b),
+        );
+        return Some([a?, b?].concat());
+    }
+    let mut rows = Rows { left: text, neurons, last: None };
+    let mut runs: Vec<(u32, u32)> = Vec::new();
     for (pre, count) in pre.iter_mut().zip(counts) {
         let post;
         (post, *pre, *count) = rows.next()?;
-        if post < last {
-            return None;
+        match runs.last_mut() {
+            Some((last, n)) if *last == post => *n += 1,
+            _ => runs.push((post, 1)),
         }
-        last = post;
-        fan_in[post as usize] += 1;
     }
-    rows.left.is_empty().then_some(fan_in)
+    rows.left.is_empty().then_some(runs)
 }
 
 /// The connections `(post, pre, count)` of a table, up to its end or to the first row that is left to the general reader.
 struct Rows<'a> {
     left: &'a [u8],
-    neurons: Neurons<'a>,
+    neurons: &'a Neurons<'a>,
     /// Identifier and index of the last postsynaptic neuron, which most rows have in common with the one before.
     last: Option<(Id<'a>, u32)>,
 }
@@ -96,6 +108,17 @@ struct Id<'a> {
 }
 
 impl<'a> Id<'a> {
+    fn new(text: &'a [u8]) -> Self {
+        let key =
+            text.last_chunk().map_or_else(|| shifted(first_bytes(text), text.len()), |last| u64::from_le_bytes(*last));
+        Self { text, key }
+    }
+
+    /// True if a table may have this identifier as it is, without quotes.
+    fn is_plain(self) -> bool {
+        self.text.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b))
+    }
+
     /// What comes before and after the first comma of `text`.
     fn before_comma(text: &'a [u8]) -> Option<(Self, &'a [u8])> {
         // Eight bytes at a time.
@@ -109,10 +132,14 @@ impl<'a> Id<'a> {
         };
         at += in_word;
         let (id, rest) = (&text[..at], &text[at + 1..]);
-        let short = word << (56 - 8 * in_word) << 8;
-        let key = if at < 8 { short } else { id.last_chunk().map_or(0, |last| u64::from_le_bytes(*last)) };
-        Some((Self { text: id, key }, rest))
+        let id = if at < 8 { Self { text: id, key: shifted(word, in_word) } } else { Self::new(id) };
+        Some((id, rest))
     }
+}
+
+/// The first `n` bytes of `word`, fewer than eight, as its highest.
+fn shifted(word: u64, n: usize) -> u64 {
+    word << (56 - 8 * n) << 8
 }
 
 /// The first eight bytes of `text`, the first one lowest; zeros where it ends before.
@@ -140,54 +167,62 @@ impl PartialEq for Id<'_> {
     }
 }
 
-/// Neurons by their identifiers. A table names each of them many times, so what was found is kept at hand.
+/// Usable neurons by their identifiers, for a table that names each of them many times. Whoever chooses identifiers that
+/// meet in one bucket gets no more than [`Cells::find`], which hashes them safely and takes longer.
 struct Neurons<'a> {
     cells: &'a Cells,
-    /// In the slot that [`Neurons::slot`] gives.
-    found: Vec<Found>,
-    /// Identifier of each neuron that was found `(N)`.
+    /// Those of the bucket that [`Neurons::bucket`] gives, as many as there is room for.
+    buckets: Vec<Bucket>,
+    /// Identifier of each neuron that is in a bucket `(N)`.
     ids: Vec<&'a [u8]>,
 }
 
-/// Key and length of an identifier, and its index; an empty slot has length 0.
+/// Key, length and index of four identifiers, a cache line; those of an empty place are 0.
 #[derive(Clone, Copy, Default)]
-struct Found {
-    key: u64,
-    len: u32,
-    at: u32,
+#[repr(align(64))]
+struct Bucket {
+    keys: [u64; 4],
+    lens: [u32; 4],
+    at: [u32; 4],
 }
 
 impl<'a> Neurons<'a> {
-    /// Identifiers kept, a power of two.
-    const KEPT: usize = 1 << 12;
-
     fn of(cells: &'a Cells) -> Self {
-        Self { cells, found: vec![Found::default(); Self::KEPT], ids: vec![&[]; cells.len()] }
+        let buckets = vec![Bucket::default(); (cells.len() / 2).next_power_of_two().max(2)];
+        let mut neurons = Self { cells, buckets, ids: vec![&[]; cells.len()] };
+        for (id, at) in cells.usable().map(|(id, at)| (Id::new(id.as_bytes()), at)).filter(|(id, _)| id.is_plain()) {
+            let bucket = neurons.bucket(id);
+            let bucket = &mut neurons.buckets[bucket];
+            let free = bucket.lens.iter().position(|&len| len == 0);
+            if let (Some(free), Ok(len)) = (free, u32::try_from(id.text.len())) {
+                (bucket.keys[free], bucket.lens[free], bucket.at[free]) = (id.key, len, at);
+                neurons.ids[at as usize] = id.text;
+            }
+        }
+        neurons
     }
 
     /// Index of the usable neuron with this plain identifier.
-    fn find(&mut self, id: Id<'a>) -> Option<u32> {
+    fn find(&self, id: Id) -> Option<u32> {
         if id.text.is_empty() {
             return None;
         }
-        let slot = Self::slot(id);
-        let Found { key, len, at } = self.found[slot];
-        if key == id.key && len as usize == id.text.len() && (len <= 8 || self.ids[at as usize] == id.text) {
-            return Some(at);
+        // All four keys are compared, for where an identifier is in its bucket is not to be foreseen.
+        let bucket = &self.buckets[self.bucket(id)];
+        let same = bucket.keys.iter().enumerate().fold(0, |same, (i, &key)| same | u32::from(key == id.key) << i);
+        let place = same.trailing_zeros() as usize;
+        if place < 4 && bucket.lens[place] as usize == id.text.len() {
+            let at = bucket.at[place];
+            if id.text.len() <= 8 || self.ids[at as usize] == id.text {
+                return Some(at);
+            }
         }
-        let plain = |b: &u8| b.is_ascii_alphanumeric() || b"-_.".contains(b);
-        if !id.text.iter().all(plain) {
-            return None;
-        }
-        let at = self.cells.find(std::str::from_utf8(id.text).ok()?)??;
-        self.found[slot] = Found { key: id.key, len: u32::try_from(id.text.len()).ok()?, at };
-        self.ids[at as usize] = id.text;
-        Some(at)
+        self.cells.find(std::str::from_utf8(id.text).ok().filter(|_| id.is_plain())?)?
     }
 
     /// Where `id` is kept: its key by Fibonacci hashing (Knuth, volume 3, 6.4).
-    fn slot(id: Id) -> usize {
-        (id.key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - Self::KEPT.ilog2())) as usize
+    fn bucket(&self, id: Id) -> usize {
+        (id.key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - self.buckets.len().ilog2())) as usize
     }
 }
 
@@ -217,25 +252,35 @@ mod tests {
         let column = generate(1);
         write_folder(&column, folder.path()).unwrap();
         let table = folder.path().join("connections.csv");
-        let own = || read(&table, &cells::read(&folder.path().join("neurons.csv"), false).unwrap());
+        let two = threads::pool(2).unwrap();
+        let own = || two.run(|| read(&table, &cells::read(&folder.path().join("neurons.csv"), false).unwrap()));
         assert_eq!(own().as_ref(), Some(&column.synapses));
-        // A blank after a comma: for the general reader alone, with the same result.
-        let text = fs::read_to_string(&table).unwrap().replacen(",", ", ", 40);
-        fs::write(&table, text).unwrap();
-        assert!(own().is_none());
-        assert_eq!(read_folder(folder.path()).unwrap(), column);
+        // A blank after a comma, and pieces that are in order each, but not one after the other: for the general reader
+        // alone, with the same result.
+        let text = fs::read_to_string(&table).unwrap();
+        let (header, rows) = text.split_at(HEADER.len());
+        let middle = rows.len() / 2 + rows[rows.len() / 2..].find('\n').unwrap() + 1;
+        for other in [text.replacen(",", ", ", 40), [header, &rows[middle..], &rows[..middle]].concat()] {
+            fs::write(&table, other).unwrap();
+            assert!(own().is_none());
+            assert_eq!(read_folder(folder.path()).unwrap(), column);
+        }
     }
 
-    /// Identifiers with the same last eight bytes share a slot.
+    /// Identifiers with the same last eight bytes share a bucket, which has room for four.
     #[test]
-    fn identifiers_that_meet_in_a_slot_are_told_apart() {
+    fn identifiers_that_meet_in_a_bucket_are_told_apart() {
         let folder = tempfile::tempdir().unwrap();
         let (neurons, table) = (folder.path().join("neurons.csv"), folder.path().join("connections.csv"));
-        fs::write(&neurons, "id,layer,class\na12345678,L4,E\nb12345678,L4,E\n12345678,L5,I\n").unwrap();
-        let rows = "b12345678,a12345678,3\n12345678,a12345678,1\na12345678,b12345678,2\n12345678,b12345678,5\n";
+        let ids = ["a12345678", "b12345678", "12345678", "c12345678", "d12345678", "e12345678"];
+        let cells: String = ids.iter().map(|id| format!("{id},L4,E\n")).collect();
+        fs::write(&neurons, format!("id,layer,class\n{cells}")).unwrap();
+        let pairs = (0..ids.len()).flat_map(|post| (0..ids.len()).map(move |pre| (post, pre)));
+        let all: Vec<_> = pairs.map(|(post, pre)| (post, pre, (ids.len() * post + pre + 1) as u32)).collect();
+        let rows: String = all.iter().map(|&(post, pre, n)| format!("{},{},{n}\n", ids[pre], ids[post])).collect();
         fs::write(&table, format!("pre,post,n_synapses\n{rows}")).unwrap();
         let synapses = read(&table, &cells::read(&neurons, false).unwrap()).unwrap();
-        assert_eq!(synapses.iter().collect::<Vec<_>>(), [(0, 1, 3), (0, 2, 1), (1, 0, 2), (1, 2, 5)]);
+        assert_eq!(synapses.iter().collect::<Vec<_>>(), all);
     }
 
     /// Bytes of which one bit or the highest differs from a comma's, and zeros like those behind a short end.
