@@ -60,7 +60,7 @@ pub(super) const MAX_SUPERBLOCK: u64 = 1 << 20;
 /// Bytes before the section descriptions.
 const FIXED: usize = 40;
 /// Alignment of sections smaller than a page.
-const LINE: u64 = 64;
+pub(super) const LINE: u64 = 64;
 /// The one type of value so far.
 const DTYPE_F32: u8 = 1;
 /// Largest number of dimensions.

@@ -1,7 +1,7 @@
 //! Reading a state: the newest slot whose record, table and blocks all check.
 
 use super::disk::Disk;
-use super::layout::{BLOCK, Layout, MAGIC, MAX_SUPERBLOCK, PAGE, superblock_bytes};
+use super::layout::{BLOCK, LINE, Layout, MAGIC, MAX_SUPERBLOCK, PAGE, superblock_bytes};
 use super::record::Record;
 use super::{DAMAGED, Fingerprints, Section};
 use crate::error::{Error, Kind, Result};
@@ -23,7 +23,8 @@ pub struct Opened {
     pub fingerprints: Fingerprints,
     /// The text that was saved along, as it was.
     pub text: String,
-    /// Values of the sections that were asked for, one section after the other, all finite.
+    /// Values of the sections that were asked for, one section after the other, each from a multiple of 16 floats on
+    /// (zeros between them), all finite.
     pub floats: Vec<f32>,
     /// Where the values of each section are in `floats`; empty for one that was not asked for.
     pub places: Vec<Range<usize>>,
@@ -245,7 +246,8 @@ fn read_slot(
     }
     let wanted: Vec<bool> = layout.sections.iter().map(wanted).collect();
     let everything = wanted.iter().all(|&w| w);
-    let bytes: u64 = layout.places.iter().zip(&wanted).filter(|(_, wanted)| **wanted).map(|(place, _)| place.1).sum();
+    let sizes = layout.places.iter().zip(&wanted).filter(|(_, wanted)| **wanted).map(|(place, _)| place.1);
+    let bytes: u64 = sizes.map(|bytes| bytes.next_multiple_of(LINE)).sum();
     let mut floats = Vec::with_capacity(bytes.min(MOST_AT_ONCE) as usize / 4);
     let (mut text, mut hashes) = (String::new(), Vec::new());
     let mut places = vec![0..0; wanted.len()];
@@ -281,11 +283,12 @@ fn read_slot(
         }
         for (k, a, b) in pieces() {
             let piece = &bytes[(a - from) as usize..(b - from) as usize];
+            if places[k].is_empty() {
+                floats.resize(floats.len().next_multiple_of(LINE as usize / 4), 0.0);
+                places[k].start = floats.len();
+            }
             let seen = floats.len();
             floats.extend(piece.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)));
-            if places[k].is_empty() {
-                places[k].start = seen;
-            }
             places[k].end = floats.len();
             if let Some((j, v)) = first_not_finite(&floats[seen..]) {
                 let (name, at) = (&layout.sections[k].name, seen - places[k].start + j);

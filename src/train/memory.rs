@@ -126,26 +126,17 @@ impl Regions {
     /// Weights and buffers of the best epoch, from a state that passed [`Regions::check`] and of which those sections that
     /// are [`is_best`] were read and no others.
     pub fn best(&self, opened: Opened, network: &Network) -> (Vec<f32>, Vec<f32>) {
-        let (start, mut end) = (self.best_weights.start, self.best_weights.len() + self.best_buffers.len());
-        let mut best = opened.floats;
-        let wanted =
-            opened.sections.iter().zip(&opened.places).filter(|(s, _)| is_best(s)).map(|(_, place)| place.len());
-        assert_eq!(
-            best.len(),
-            wanted.sum::<usize>(),
-            "the sections of the best epoch must have been read, and no others"
-        );
-        best.resize(end, 0.0);
-        // In the memory that they were read into: from one after the other to where the map has them, the last first.
-        for ((section, range), place) in self.sections(network).into_iter().zip(opened.places).rev() {
-            if is_best(&section) {
-                best.copy_within(place, range.start - start);
-                best[range.end - start..end].fill(0.0);
-                end = range.start - start;
-            }
-        }
-        let buffers = best.split_off(self.best_weights.len());
-        (best, buffers)
+        let (start, end) = (self.best_weights.start, self.best_weights.len() + self.best_buffers.len());
+        // The reader puts sections to multiples of a cache line, as the network does: they stay where they were read.
+        let best = self.sections(network).into_iter().map(|(section, range)| match is_best(&section) {
+            true => range.start - start..range.end - start,
+            false => 0..0,
+        });
+        assert!(best.eq(opened.places), "the sections of the best epoch must have been read, and no others");
+        let mut weights = opened.floats;
+        weights.resize(end, 0.0);
+        let buffers = weights.split_off(self.best_weights.len());
+        (weights, buffers)
     }
 }
 
