@@ -220,24 +220,27 @@ pub struct Trained {
 /// # Errors
 /// `State` if a file is damaged or belongs to another network, connectome or configuration, or no epoch has finished.
 pub fn load_best(run: &Path, warn: &mut dyn FnMut(&str)) -> Result<Trained> {
-    let config = load_config(run)?;
     let path = run.join(STATE);
     let untrained =
         || Error::state(path.display(), "no epoch has finished yet", "train the run for at least one epoch");
-    if !has_state(run)? {
-        return Err(untrained());
-    }
     // Side by side where there is a pool: `predict` spends most of its time on these two. The longer one first: another
     // worker has to wake to take the second.
-    let (connectome, opened) = threads::join(|| load_connectome(run, &config), || store::read(&path, is_best));
-    let opened = opened?;
+    let wiring = || {
+        let config = load_config(run)?;
+        let connectome = load_connectome(run, &config);
+        let fingerprint = connectome.as_ref().map_or(0, |c| c.as_ref().map_or(0, Connectome::fingerprint));
+        Ok::<_, Error>((config, connectome, fingerprint))
+    };
+    let (wiring, opened) = threads::join(wiring, || has_state(run)?.then(|| store::read(&path, is_best)).transpose());
+    let (config, connectome, fingerprint) = wiring?;
+    let opened = opened?.ok_or_else(untrained)?;
     opened.warnings.iter().for_each(|w| warn(&format!("{}: {w}", path.display())));
     let Saved { progress, .. } = Saved::from_text(&path, &opened.text)?;
     if progress.best_epoch == 0 {
         return Err(untrained());
     }
     let connectome = connectome?;
-    check_connectome(&path, &opened.fingerprints, connectome.as_ref())?;
+    check_connectome(&path, &opened.fingerprints, fingerprint)?;
     if opened.fingerprints.configuration != configuration_fingerprint(&config)? {
         return Err(Error::state(
             path.display(),
@@ -258,8 +261,7 @@ pub fn load_best(run: &Path, warn: &mut dyn FnMut(&str)) -> Result<Trained> {
     Ok(Trained { config, network, connectome, epoch, finished, weights, buffers, standardize, data_fingerprint })
 }
 
-fn check_connectome(path: &Path, found: &Fingerprints, connectome: Option<&Connectome>) -> Result<()> {
-    let expected = connectome.map_or(0, Connectome::fingerprint);
+fn check_connectome(path: &Path, found: &Fingerprints, expected: u64) -> Result<()> {
     if found.connectome == expected {
         return Ok(());
     }

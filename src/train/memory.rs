@@ -128,9 +128,8 @@ impl Regions {
     pub fn best(&self, opened: Opened, network: &Network) -> (Vec<f32>, Vec<f32>) {
         let (start, end) = (self.best_weights.start, self.best_weights.len() + self.best_buffers.len());
         // The reader puts sections to multiples of a cache line, as the network does: they stay where they were read.
-        let best = self.sections(network).into_iter().map(|(section, range)| match is_best(&section) {
-            true => range.start - start..range.end - start,
-            false => 0..0,
+        let best = self.sections(network).into_iter().map(|(section, range)| {
+            if is_best(&section) && !range.is_empty() { range.start - start..range.end - start } else { 0..0 }
         });
         assert!(best.eq(opened.places), "the sections of the best epoch must have been read, and no others");
         let mut weights = opened.floats;
