@@ -6,7 +6,7 @@
 //! | 4 | [`train`], [`eval`], [`export`], [`lesion`], [`study`], [`report`] | the training loop and the run folder; scores; trained networks for other programs; silenced neurons; many runs and their statistics; pages with plots |
 //! | 3 | [`model`], [`learning`] | layers, column, presets; optimizers, schedules, Hebbian rules, homeostasis, Dale's law |
 //! | 2 | [`connectome`], [`data`], [`table`], [`store`] | wiring; images; CSV tables; weights on disk |
-//! | 1 | [`kernels`] | plain functions on slices |
+//! | 1 | [`kernels`], [`statistics`] | plain functions on slices; statistics of repeated runs |
 //! | 0 | [`aligned`], [`config`], [`rng`], [`input`], [`error`] | buffers on cache lines, configuration, random streams, opening files from outside, errors |
 //!
 //! A file uses its own module and lower levels; of two modules on one level only one may use the other (`connectome`
@@ -36,6 +36,7 @@ pub mod lesion;
 pub mod model;
 pub mod report;
 pub mod rng;
+pub mod statistics;
 pub mod store;
 pub mod study;
 pub mod table;

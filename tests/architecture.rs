@@ -27,7 +27,7 @@ const DOORS: [(&str, &[&str]); 22] = [
     ("serde_json", &["cli", "export", "study", "train"]),
     ("signal_hook", &["cli", "store"]),
     ("signal_hook_registry", &["store"]),
-    ("statrs", &["study"]),
+    ("statrs", &["statistics"]),
     ("strsim", &["config"]),
     ("toml", &["cli", "config", "connectome", "model", "study"]),
     ("wide", &["kernels"]),

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // A test may panic.
 
-use bionic_cpu::study::statistics::{
+use bionic_cpu::statistics::{
     EXACT_FLIPS_UP_TO, RANDOM_FLIPS, compare, describe, holm, normal_two_sided, t_quantile_95, t_two_sided,
 };
 use serde_json::{Value, json};

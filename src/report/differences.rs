@@ -8,7 +8,8 @@ use super::rows::{Rows, Words};
 use super::study::{MODELS, NEAR, near};
 use super::svg::{Anchor, NOTE, PLAIN, Svg};
 use super::text::signed;
-use crate::study::{LEVEL, Row, Table, probability};
+use crate::statistics::{LEVEL, probability};
+use crate::study::{Row, Table};
 
 /// Appends the plot, if there is a difference.
 pub(super) fn append(page: &mut Page, table: &Table) {

@@ -5,8 +5,8 @@ use super::page::{Cell, Page};
 use super::text::{count, fixed, percent, signed};
 use super::{accuracy, differences, learning, models, recall};
 use crate::error::Result;
-use crate::study::statistics::Description;
-use crate::study::{CellResult, Folder, LEVEL, RESULTS, Row, TABLE, Table, probability};
+use crate::statistics::{Description, LEVEL, probability};
+use crate::study::{CellResult, Folder, RESULTS, Row, TABLE, Table};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

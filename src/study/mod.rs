@@ -20,8 +20,6 @@ mod plan;
 mod results;
 mod runner;
 mod sources;
-
-pub mod statistics;
 mod table;
 
 pub use cell::finish;
@@ -30,4 +28,4 @@ pub use plan::{BuiltIn, Cell, Model, PLAN_FORM, PLANS, Plan};
 pub use results::{CellResult, ClassRecall, RunNumbers, SplitScores, read_results, write_results};
 pub use runner::{Event, Outcome, run};
 pub use sources::only_moved;
-pub use table::{Difference, Differences, LEVEL, MIN_PAIRS, Measures, Row, Table, probability, thousands};
+pub use table::{Difference, Differences, Measures, Row, Table, thousands};

@@ -2,8 +2,8 @@
 
 use super::{Difference, Measures, Row, Table};
 use crate::error::Result;
+use crate::statistics::Description;
 use crate::study::results::exact;
-use crate::study::statistics::Description;
 use crate::table;
 use std::path::Path;
 

@@ -6,19 +6,12 @@ mod text;
 mod verdict;
 
 pub use text::thousands;
-pub use verdict::probability;
 
 use super::results::{CellResult, SplitScores};
-use super::statistics::{Comparison, Description, compare, describe, holm};
 use crate::error::{Error, Result};
+use crate::statistics::{Comparison, Description, MIN_PAIRS, compare, describe, holm};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Fewest pairs that are tested: with two, the t distribution has one degree of freedom and the 95 % interval is 12.7
-/// standard errors wide on either side.
-pub const MIN_PAIRS: usize = 3;
-/// Below this p (after Holm's correction) a difference is told, otherwise it is within the noise.
-pub const LEVEL: f64 = 0.05;
 
 /// Results of one model by seed.
 type Cells<'a> = BTreeMap<u64, &'a CellResult>;

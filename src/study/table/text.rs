@@ -1,9 +1,9 @@
 //! The table for people: text for a terminal, Markdown for a README.
 
 use super::layout::Grid;
-use super::verdict::{Unit, probability, verdict};
-use super::{Difference, LEVEL, MIN_PAIRS, Row, Table};
-use crate::study::statistics::Description;
+use super::verdict::{Unit, verdict};
+use super::{Difference, Row, Table};
+use crate::statistics::{Description, LEVEL, MIN_PAIRS, probability};
 
 impl Table {
     /// Scores, differences by measure and recall by class, as aligned text.

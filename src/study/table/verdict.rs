@@ -1,6 +1,7 @@
 //! What a difference is worth, in plain words.
 
-use super::{Difference, LEVEL, MIN_PAIRS};
+use super::Difference;
+use crate::statistics::{LEVEL, MIN_PAIRS, probability};
 
 /// How a difference is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,20 +43,10 @@ fn equation(p: f64) -> String {
     if text.starts_with('<') { format!("p {text}") } else { format!("p = {text}") }
 }
 
-/// p with so many digits after the point, or as many more as it takes to show on which side of the level it lies.
-pub fn probability(p: f64, digits: usize) -> String {
-    let least = 1.0 / 10f64.powi(digits as i32);
-    if p < least {
-        return format!("< {least:.digits$}");
-    }
-    let mut rounded = (digits..17).map(|digits| format!("{p:.digits$}"));
-    rounded.find(|text| text.parse().is_ok_and(|r: f64| (r < LEVEL) == (p < LEVEL))).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::study::statistics::compare;
+    use crate::statistics::compare;
 
     fn difference(ours: &[f64], theirs: &[f64], holm_p: Option<f64>) -> Difference {
         Difference { comparison: compare(ours, theirs).unwrap(), holm_p }
@@ -89,24 +80,5 @@ mod tests {
             "too few seeds to tell (2 of at least 3)"
         );
         assert_eq!(verdict(None, "full", Unit::Points), "no seed in common with full");
-    }
-
-    #[test]
-    fn a_rounded_p_stays_on_its_side() {
-        for (p, digits, text) in [
-            (0.0, 3, "< 0.001"),
-            (0.00099, 3, "< 0.001"),
-            (0.00099, 4, "0.0010"),
-            (0.001, 3, "0.001"),
-            (0.0123, 3, "0.012"),
-            (0.0496, 3, "0.0496"),
-            (0.049_999_6, 4, "0.0499996"),
-            (0.05, 3, "0.050"),
-            (0.0504, 3, "0.050"),
-            (0.0625, 4, "0.0625"),
-            (1.0, 4, "1.0000"),
-        ] {
-            assert_eq!(probability(p, digits), text);
-        }
     }
 }
