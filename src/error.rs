@@ -92,6 +92,15 @@ impl Error {
         Self { kind, place: place.to_string(), what: what.into(), remedy: remedy.into() }
     }
 
+    /// The same error at `place`, if it tells none.
+    #[must_use]
+    pub fn at(mut self, place: impl fmt::Display) -> Self {
+        if self.place.is_empty() {
+            self.place = place.to_string();
+        }
+        self
+    }
+
     /// The same error with another remedy.
     pub fn with_remedy(mut self, remedy: impl Into<String>) -> Self {
         self.remedy = remedy.into();

@@ -267,3 +267,96 @@ fn what_cannot_be_silenced_is_refused_and_nothing_is_written() {
         assert_eq!(lesion(folder.path(), &flags).code, Some(2), "{flags:?}");
     }
 }
+
+/// The table over runs is made of the rows of each run: means of the same cells, and the rank among the means of the draws.
+#[test]
+fn several_runs_are_averaged_draw_by_draw() {
+    let folder = folder();
+    copied_run(folder.path());
+    for seed in ["2", "3"] {
+        train_tiny(folder.path(), &["--quiet", "--seed", seed, "--out", &format!("run-{seed}")]).ok();
+    }
+    let names = ["run", "run-2", "run-3"];
+    let flags = ["--each", "cell-type", "--lamina", "L5", "--repeats", "4"];
+    let call = [&["lesion"], &names[..], &flags[..]].concat();
+    let json = bionic(folder.path(), &[&call[..], &["--json"]].concat()).json();
+    let tables: Vec<_> =
+        names.iter().map(|n| read_lesions(&folder.path().join(n).join("lesions.csv")).unwrap()).collect();
+    for (name, report) in names.into_iter().zip(json["reports"].as_array().unwrap()) {
+        fs::remove_file(folder.path().join(name).join("lesions.csv")).unwrap();
+        let alone = bionic(folder.path(), &[&["lesion", name], &flags[..], &["--json"]].concat()).json();
+        assert_eq!(alone["taken_up"], 0);
+        assert_eq!((&alone["intact"], &alone["lesions"]), (&report["intact"], &report["lesions"]), "{name}");
+    }
+    let across = &json["across"];
+    assert_eq!((&across["runs"], &across["left_out"]), (&Value::from(3), &Value::Array(Vec::new())));
+    let near = |found: &Value, expected: f64| assert!((number(found) - expected).abs() < 1e-9, "{found} {expected}");
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    let lesions = across["lesions"].as_array().unwrap();
+    assert!(lesions.len() > 3);
+    for l in lesions {
+        let selector = l["selector"].as_str().unwrap();
+        let changes: Vec<f64> = tables.iter().map(|rows| of(rows, selector, Kind::Lesion)[0].accuracy_change).collect();
+        near(&l["lesion"]["accuracy_change"], mean(&changes));
+        let sd = (changes.iter().map(|c| (c - mean(&changes)).powi(2)).sum::<f64>() / 2.0).sqrt();
+        near(&l["accuracy_change_over_runs"]["sd"], sd);
+        let lost = tables.iter().map(|rows| of(rows, selector, Kind::Lesion)[0].lost).sum::<usize>();
+        assert_eq!(l["lesion"]["lost"], lost, "{l}");
+        for c in l["controls"].as_array().unwrap() {
+            let drawn = |rows: &[Lesion]| -> Vec<Lesion> {
+                let matched = |r: &&&Lesion| r.matched.map(|m| m.to_string()).as_deref() == c["matched"].as_str();
+                of(rows, selector, Kind::Control).iter().filter(matched).map(|r| (*r).clone()).collect()
+            };
+            let by_run: Vec<Vec<Lesion>> = tables.iter().map(|rows| drawn(rows)).collect();
+            let of_draw = |d: usize| mean(&by_run.iter().map(|rows| rows[d].accuracy_change).collect::<Vec<_>>());
+            assert!((0..4).all(|d| by_run.iter().all(|rows| rows[d].ids == by_run[0][d].ids)), "the same cells");
+            let means: Vec<f64> = (0..4).map(of_draw).collect();
+            near(&c["accuracy_change_mean"], mean(&means));
+            let worse = means.iter().filter(|m| **m <= mean(&changes) + 1e-12).count();
+            near(&c["p_more"], (worse as f64 + 1.0) / 5.0);
+        }
+    }
+    let text = bionic(folder.path(), &call).ok();
+    for part in ["run-2: epoch", "mean of 3 runs", "± sd over the runs", "5P-IT", "in lamina"] {
+        assert!(text.contains(part), "`{part}` expected in {text}");
+    }
+    let random = [&["lesion"], &names[..], &["--random", "20", "--repeats", "2", "--json"]].concat();
+    let drawn = bionic(folder.path(), &random).json();
+    assert_eq!(drawn["across"]["lesions"][0]["accuracy_change_over_runs"]["n"], 3);
+    // A network without inhibition has no inhibitory cells: what the runs do not have in common is left out, and where it is
+    // the draws, the lesion is without p.
+    train_tiny(folder.path(), &["--quiet", "--seed", "4", "--set", "column.inhibition=none", "--out", "other"]).ok();
+    let parts = ["lesion", "run", "other", "--lamina", "L5", "--each", "polarity,lamina", "--repeats", "9", "--json"];
+    let mixed = bionic(folder.path(), &parts).json();
+    let left: Vec<&str> = mixed["across"]["left_out"].as_array().unwrap().iter().map(|s| s.as_str().unwrap()).collect();
+    assert_eq!(left, ["lamina=L5", "lamina=L5; polarity=I"]);
+    let kept = mixed["across"]["lesions"].as_array().unwrap();
+    assert_eq!(kept.len(), 1);
+    assert_eq!(kept[0]["controls"].as_array().map(Vec::len), Some(1), "{kept:?}");
+}
+
+#[test]
+fn runs_that_are_no_repetitions_are_refused_or_told() {
+    let folder = folder();
+    let run = copied_run(folder.path());
+    copy_run(&run, &folder.path().join("copy"));
+    let flat = ["--quiet", "--preset", "baseline", "--out", "flat"];
+    train_tiny(folder.path(), &flat).ok();
+    let smooth = ["--quiet", "--seed", "2", "--set", "learning.label_smoothing=0", "--out", "other"];
+    train_tiny(folder.path(), &smooth).ok();
+    train_tiny(folder.path(), &["--quiet", "--set", "learning.learning_rate=0.002", "--out", "again"]).ok();
+    refused(folder.path(), &["lesion", "run", "copy"], 2, &["run and copy hold the same weights", "once"]);
+    refused(folder.path(), &["lesion", "run", "nowhere"], 5, &["nowhere"]);
+    refused(folder.path(), &["lesion", "run", "flat"], 2, &["flat: the run has no column"]);
+    fs::write(folder.path().join("other/lesions.csv"), "no table").unwrap();
+    refused(folder.path(), &["lesion", "run", "other"], 3, &["other/lesions.csv"]);
+    fs::remove_file(folder.path().join("other/lesions.csv")).unwrap();
+    assert!(!run.join("lesions.csv").exists(), "nothing is scored before all runs are seen");
+
+    let told = bionic(folder.path(), &["lesion", "run", "other", "--lamina", "L5", "--repeats", "1"]);
+    let words = "other was trained otherwise than run: learning.label_smoothing was 0.1, is 0.0";
+    assert!(told.stderr.contains(words) && !told.stderr.contains("seed"), "{}", told.stderr);
+    assert!(told.ok().contains("mean of 2 runs"));
+    let told = bionic(folder.path(), &["lesion", "run", "again", "--lamina", "L5", "--repeats", "1"]);
+    assert!(told.stderr.contains("again has the seed of run: they are not independent"), "{}", told.stderr);
+}

@@ -1,21 +1,23 @@
-//! `lesion`: what a run loses when neurons fall silent.
+//! `lesion`: what a run, or each of several, loses when neurons fall silent.
 
 use super::output;
 use super::progress::{Pace, Screen, duration};
 use crate::connectome::Polarity;
 use crate::error::Result;
 use crate::eval::EvalSplit;
-use crate::lesion::{self, Each, Match, Request, Selection, Step, What, ids};
+use crate::lesion::{self, Across, Each, Match, Report, Request, Selection, Step, What, ids};
+use serde::Serialize;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Flags of `lesion`.
 #[derive(clap::Args)]
 #[command(after_help = SEMANTICS)]
 pub struct Args {
-    /// Run folder
-    #[arg(value_name = "RUN")]
-    run: PathBuf,
+    /// Run folder; several, which differ in their seeds, for means over the runs
+    #[arg(value_name = "RUN", required = true)]
+    runs: Vec<PathBuf>,
     /// Silence the cells of this type; may be repeated for several types
     #[arg(long, value_name = "T")]
     cell_type: Vec<String>,
@@ -78,15 +80,21 @@ side beforehand: twice (k + 1) / (R + 1) for the k of R draws that are at least 
 the lesion costs more than random cells, else `less`), at most 1. It is not corrected for the number of lesions. p_more
 and p_less in --json are one-sided.
 
-RUN/lesions.csv gets a row for each lesion and each draw, with the identifiers of the silenced cells; rows of the same
+Several RUNs, trained with different seeds, give one table of means over the runs, of each lesion and of each draw, which is
+of the same cells in all of them. p ranks the lesion among the draws and holds for these networks, taken together; whether
+one trained anew would show the same is told by the standard deviation of the change over the runs, and by the reports of
+each. In --json `reports` are those of each run, and `across` has the means (of `lost` and `gained` the sums).
+
+Each RUN/lesions.csv gets a row for each lesion and each draw, with the identifiers of the silenced cells; rows of the same
 lesion, split and data are replaced, others of the same weights stay. It is written every ten seconds, and cells whose
 scores it has for the same weights, and the same images in the same place, are not scored again: a call that was cut
 short goes on from there.
-RUN/tuning.csv gets a row for each neuron of the intact network: mean response, share of images with a response,
+Each RUN/tuning.csv gets a row for each neuron of the intact network: mean response, share of images with a response,
 preferred class, selectivity, lifetime sparseness, mean response by class. Scores in both are fractions.
 
 Examples:
   bionic-cpu lesion RUN                                  every type and lamina against random cells
+  bionic-cpu lesion STUDY/full-s*                        the same in each run of a model, and over the runs
   bionic-cpu lesion RUN --cell-type 4P                   one type
   bionic-cpu lesion RUN --lamina L5 --each cell-type     the types of one lamina
   bionic-cpu lesion RUN --polarity E --random 100 --random 300
@@ -145,12 +153,28 @@ enum Split {
 /// Silences, scores, and prints what changed.
 ///
 /// # Errors
-/// Those of [`ids`] and [`lesion::lesion`]; `Io` if stdout refuses the result.
+/// Those of [`ids`] and [`lesion::lesions`]; `Io` if stdout refuses the result.
 pub fn run(args: &Args) -> Result<()> {
-    let mut progress = Progress::new();
-    let report = lesion::lesion(&args.run, &request(args)?, &mut |step| progress.step(step), &mut output::warning)?;
+    let progress = Mutex::new(Progress::new(args.runs.len()));
+    let held = || progress.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut observe = |run, step| held().step(run, step);
+    let reports = lesion::lesions(&args.runs, &request(args)?, &mut observe, &mut |w| held().screen.warning(w))?;
     drop(progress);
-    if args.json { output::json(&report) } else { output::result(&report.to_text()) }
+    match reports.as_slice() {
+        [report] if args.json => output::json(report),
+        [report] => output::result(&report.to_text()),
+        reports => {
+            let across = lesion::across(reports);
+            if args.json { output::json(&Answer { reports, across }) } else { output::result(&across.to_text(reports)) }
+        }
+    }
+}
+
+/// The JSON answer for several runs.
+#[derive(Serialize)]
+struct Answer<'a> {
+    reports: &'a [Report],
+    across: Across,
 }
 
 /// What the flags ask for.
@@ -201,26 +225,36 @@ const LINES_APART: Duration = Duration::from_secs(10);
 /// How far the scorings are, on stderr: a bar on a terminal, elsewhere a line now and then.
 struct Progress {
     screen: Screen,
+    /// How many runs there are, and which is in work.
+    runs: usize,
+    run: usize,
     pace: Pace,
     last_line: Instant,
 }
 
 impl Progress {
-    fn new() -> Self {
-        let screen = Screen::new("silencing [{bar:24}] {pos}/{len}  {msg}");
-        Self { screen, pace: Pace::default(), last_line: Instant::now() }
+    fn new(runs: usize) -> Self {
+        let screen = Screen::new("silencing{prefix} [{bar:24}] {pos}/{len}  {msg}");
+        Self { screen, runs, run: 0, pace: Pace::default(), last_line: Instant::now() }
     }
 
-    fn step(&mut self, Step { done, total }: Step) {
+    fn step(&mut self, run: usize, Step { done, total }: Step) {
+        if run != self.run {
+            (self.run, self.pace) = (run, Pace::default());
+        }
+        let which = if self.runs > 1 { format!(", run {} of {}", run + 1, self.runs) } else { String::new() };
         let left = self.pace.left(Instant::now(), done, total).filter(|_| done < total);
-        let left = left.map_or_else(String::new, |s| format!("{} left", duration(s)));
+        let left = left.map_or_else(String::new, |s| {
+            format!("{} left{}", duration(s), if self.runs > 1 { " of this run" } else { "" })
+        });
         if let Some(bar) = self.screen.bar() {
             bar.set_length(total as u64);
             bar.set_position(done as u64);
+            bar.set_prefix(which);
             bar.set_message(left);
         } else if self.last_line.elapsed() >= LINES_APART {
             self.last_line = Instant::now();
-            self.screen.note(&format!("silencing: {done} of {total} scorings done, {left}"));
+            self.screen.note(&format!("silencing{which}: {done} of {total} scorings done, {left}"));
         }
     }
 }

@@ -40,7 +40,7 @@ enum Command {
     Eval(eval::Args),
     /// Class probabilities for single images
     Predict(predict::Args),
-    /// Silence neurons of a trained network and score it again; tuning of every neuron
+    /// Silence neurons of a trained network, or of several, and score again; tuning of every neuron
     Lesion(lesion::Args),
     /// Write the trained network for other programs
     Export(export::Args),

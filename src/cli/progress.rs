@@ -37,7 +37,7 @@ impl Screen {
     }
 
     /// Shows what is doubtful and does no harm, unless quiet.
-    fn warning(&self, text: &str) {
+    pub(super) fn warning(&self, text: &str) {
         self.suspended(|| output::warning(text));
     }
 

@@ -8,6 +8,7 @@ use super::row::{Kind, Lesion};
 use super::subject::Role;
 use crate::connectome::{Connectome, Polarity};
 use crate::rng::Rng;
+use crate::statistics::{mean, standard_deviation};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -101,10 +102,20 @@ pub(super) fn sample(all: &[usize], n: usize, rng: &mut Rng) -> Vec<usize> {
 pub struct Effect {
     /// What a reader calls it.
     pub name: String,
+    /// The conditions that its neurons meet, the same text for the same lesion.
+    pub selector: String,
     /// What was silenced; none where only random draws were asked for.
     pub lesion: Option<Lesion>,
     /// Its controls of each kind, or the random draws; none where it takes all neurons of the kind.
     pub controls: Vec<Controls>,
+}
+
+impl Effect {
+    /// Change of accuracy by the lesion; the mean of the draws where there is none.
+    pub(super) fn accuracy_change(&self) -> Option<f64> {
+        let of_draws = || self.controls.first().map(|c| c.accuracy_change_mean);
+        self.lesion.as_ref().map(|l| l.accuracy_change).or_else(of_draws)
+    }
 }
 
 /// Changes of accuracy and recall over random draws, as fractions.
@@ -157,7 +168,8 @@ pub fn effects(rows: &[Lesion]) -> Vec<Effect> {
             controls(matched, &draws.copied().collect::<Vec<_>>(), lesion.as_ref())
         };
         let kinds = [None, Some(Match::Polarity), Some(Match::Lamina)];
-        Effect { name: rows[0].name.clone(), controls: kinds.into_iter().filter_map(of).collect(), lesion }
+        let controls = kinds.into_iter().filter_map(of).collect();
+        Effect { name: rows[0].name.clone(), selector: selector.to_owned(), controls, lesion }
     };
     selectors.into_iter().map(effect).collect()
 }
@@ -165,8 +177,6 @@ pub fn effects(rows: &[Lesion]) -> Vec<Effect> {
 fn controls(matched: Option<Match>, draws: &[&Lesion], lesion: Option<&Lesion>) -> Option<Controls> {
     let n = draws.len() as f64;
     let changes: Vec<f64> = draws.iter().map(|d| d.accuracy_change).collect();
-    let mean = changes.iter().sum::<f64>() / n;
-    let squares = changes.iter().map(|c| (c - mean).powi(2)).sum::<f64>();
     let p = |extreme: fn(f64, f64) -> bool| {
         lesion.map(|l| (draws.iter().filter(|d| extreme(d.accuracy, l.accuracy)).count() as f64 + 1.0) / (n + 1.0))
     };
@@ -174,8 +184,8 @@ fn controls(matched: Option<Match>, draws: &[&Lesion], lesion: Option<&Lesion>) 
     Some(Controls {
         matched,
         repeats: draws.len(),
-        accuracy_change_mean: mean,
-        accuracy_change_sd: (draws.len() > 1).then(|| (squares / (n - 1.0)).sqrt()),
+        accuracy_change_mean: mean(&changes)?,
+        accuracy_change_sd: standard_deviation(&changes),
         accuracy_change_range: [
             changes.iter().copied().fold(f64::INFINITY, f64::min),
             changes.iter().copied().fold(f64::NEG_INFINITY, f64::max),

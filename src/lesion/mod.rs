@@ -10,11 +10,13 @@
 //!   of the network or where it has no inhibition, those of laminae that are left out.
 //! - **Controls** are as many random neurons of each polarity, and of each polarity and lamina, out of all that the network
 //!   has (`controls.rs`).
+//! - **Several runs** are several networks of one kind: means over them (`across.rs`).
 //! - **Tables.** `lesions.csv` and `tuning.csv` in the run's folder, replaced whole. The first keeps rows of other lesions of
 //!   the same weights: those of the same selector, split and data are replaced, those of other weights go, and those on
 //!   images that changed. It is written while the work goes on, and neurons whose scores it has are not scored again: a
 //!   call that was cut short goes on from there.
 
+mod across;
 mod bench;
 mod controls;
 mod request;
@@ -25,6 +27,7 @@ mod text;
 mod tuning;
 mod tuning_table;
 
+pub use across::{Across, OverRuns, across, lesions};
 pub use controls::{Controls, Effect, Match, effects};
 pub use request::{Request, What};
 pub use row::{Kind, Lesion, read_lesions};
@@ -33,7 +36,7 @@ pub use tuning::Tuning;
 pub use tuning_table::read_tuning;
 
 use crate::error::{Error, Result};
-use crate::eval::images;
+use crate::eval::{Images, images};
 use crate::kernels::threads;
 use crate::store;
 use crate::table::Form;
@@ -46,6 +49,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use subject::{Role, Subject};
+use xxhash_rust::xxh3::Xxh3Default;
 
 /// Draws of controls for each lesion of several neurons, where nothing else is asked for.
 pub const REPEATS: usize = 40;
@@ -98,6 +102,12 @@ pub struct Report {
     pub intact: Lesion,
     /// The lesions, in the order asked for.
     pub lesions: Vec<Effect>,
+    /// Every row, the intact network first, then each lesion and draw.
+    #[serde(skip)]
+    pub rows: Vec<Lesion>,
+    /// Fingerprint of the images scored and their labels.
+    #[serde(skip)]
+    pub scored: u64,
     /// Scorings that the table of an earlier call had.
     pub taken_up: usize,
     /// The tables that were written.
@@ -126,7 +136,7 @@ pub fn lesion(
     let found = images(&trained, request.data.as_deref(), request.split)?;
     let dataset = format!("{:016x}", found.dataset.fingerprint());
     let pool = threads::pool(request.threads)?;
-    let (rows, tuned, mut left_out, report) = pool.run(|| {
+    let (tuned, mut left_out, report) = pool.run(|| {
         let subject = Subject::new(trained, &found)?;
         let jobs = jobs(&subject, request)?;
         files.iter().try_for_each(|file| store::check_replaceable(file))?;
@@ -152,6 +162,7 @@ pub fn lesion(
             epoch,
             split: found.name.to_owned(),
             images: subject.labels.len(),
+            scored: fingerprint(&found),
             matched: request.matched.clone(),
             seed: request.seed,
             population: census(&subject),
@@ -159,16 +170,27 @@ pub fn lesion(
             lesions: effects(&rows),
             taken_up: rows.iter().filter(|row| bench.was_known(row)).count(),
             files: files.clone(),
+            rows,
         };
-        Ok::<_, Error>((rows, tuning::tuning(&subject), left_out, report))
+        Ok::<_, Error>((tuning::tuning(&subject), left_out, report))
     })?;
     let about = [report.split.clone(), report.images.to_string(), report.intact.weights.clone()];
     tuning_table::write(&files[1], &tuned, &about)?;
-    left_out += save(run, &rows, None)?;
+    left_out += save(run, &report.rows, None)?;
     if left_out > 0 {
         warn(&format!("{}: {left_out} rows of other weights or images are left out", files[0].display()));
     }
     Ok(report)
+}
+
+/// Of the images and labels to score.
+fn fingerprint(images: &Images) -> u64 {
+    let mut hasher = Xxh3Default::new();
+    for i in images.parts.iter().flatten().copied() {
+        hasher.update(images.dataset.image(i));
+        hasher.update(&[images.dataset.labels[i]]);
+    }
+    hasher.digest()
 }
 
 fn census(subject: &Subject) -> Census {

@@ -17,7 +17,7 @@ use serde::{Serialize, Serializer};
 use std::path::Path;
 
 /// What a row tells of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// The network as it was trained.

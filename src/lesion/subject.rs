@@ -1,6 +1,7 @@
 //! The trained network in which neurons are silenced: its images have passed the stem once, and column and read-out
 //! work on copies of its weights.
 
+use crate::config::Config;
 use crate::connectome::Connectome;
 use crate::data::{EXPRESSIONS, fill_batch};
 use crate::error::{Error, Result};
@@ -62,6 +63,12 @@ impl Answer {
     }
 }
 
+/// What to say of a run whose network has no column.
+pub(super) fn no_column(config: &Config) -> Error {
+    let what = format!("the run has no column (preset \"{}\"): there are no neurons to silence", config.preset);
+    Error::usage(what, "take a run with column.enabled = true, such as those of the preset bionic")
+}
+
 impl Subject {
     /// Passes the images through the stem.
     ///
@@ -71,11 +78,7 @@ impl Subject {
         let Trained { network, weights, buffers, connectome, standardize, config, .. } = trained;
         let layers = network.layers();
         let (Some((at, column)), Some(connectome)) = (network.column(), connectome) else {
-            let what = format!("the run has no column (preset \"{}\"): there are no neurons to silence", config.preset);
-            return Err(Error::usage(
-                what,
-                "take a run with column.enabled = true, such as those of the preset bionic",
-            ));
+            return Err(no_column(&config));
         };
         assert_eq!(at + 2, layers.len(), "the read-out follows the column");
         let (head, [of_head, _]) = network.part(at..at + 2);

@@ -4,7 +4,7 @@ use super::page::{Cell, Page};
 use super::study::{ROWS, run_folder};
 use crate::config::Config;
 use crate::study::{CellResult, Table, only_moved};
-use crate::train::{deciding_differences, load_config, place_differences};
+use crate::train::{deciding_differences, load_config, place_differences, with_seed_of};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -22,12 +22,8 @@ pub(super) fn append(
     };
     let Some(reference) = config(&table.reference) else { return };
     let told = |model: &str| {
-        let Some(mut own) = config(model) else { return "its run folders are gone".to_owned() };
-        // A null wiring has the seed of its run, unless the plan says which.
-        if own.connectome.null_seed == own.seed {
-            own.connectome.null_seed = reference.connectome.null_seed;
-        }
-        own.seed = reference.seed;
+        let Some(own) = config(model) else { return "its run folders are gone".to_owned() };
+        let own = with_seed_of(&reference, &own);
         let differences = deciding_differences(&reference, &own).unwrap_or_default().into_iter();
         let moved = only_moved(&mut sources.clone(), &reference, &own).unwrap_or(false);
         let places = if moved { Vec::new() } else { place_differences(&reference, &own) };

@@ -20,7 +20,7 @@ pub(crate) use files::to_json;
 pub use files::{
     Trained, load_best, load_config, load_connectome, never_began, refuse_occupied, with_absolute_sources,
 };
-pub use origin::{configuration_fingerprint, deciding_differences, place_differences};
+pub use origin::{configuration_fingerprint, deciding_differences, place_differences, with_seed_of};
 pub use plan::{Plan, plan};
 pub use progress::{EpochRecord, Event, Stop, Summary};
 pub use records::{About, AboutFingerprints, load_about, load_metrics, read_about, read_metrics};

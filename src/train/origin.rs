@@ -92,6 +92,17 @@ pub fn deciding_differences(was: &Config, is: &Config) -> Result<Vec<config::Dif
     Ok(config::differences(&deciding(was)?, &deciding(is)?))
 }
 
+/// `config` with the seed of `reference`: two runs that differ in nothing else are then the same. So is the seed of a null
+/// wiring, if it is that of its run, as in studies.
+pub fn with_seed_of(reference: &Config, config: &Config) -> Config {
+    let mut config = config.clone();
+    if config.connectome.null_seed == config.seed {
+        config.connectome.null_seed = reference.connectome.null_seed;
+    }
+    config.seed = reference.seed;
+    config
+}
+
 /// What differs in where images and wiring lie.
 pub fn place_differences(was: &Config, is: &Config) -> Vec<config::Difference> {
     let places = [
