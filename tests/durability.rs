@@ -544,11 +544,13 @@ fn a_second_interrupt_ends_at_once() {
     let flags: Vec<&str> = case.call(&out, 1).into_iter().filter(|flag| *flag != "--quiet").collect();
     let mut child = spawn(&flags);
     wait_until(&mut child, || lines(&out) >= 1);
-    // A log that is a pipe nobody reads: to open it never ends, like a disk that hangs.
+    // A log that is a pipe nobody reads: to open it never ends, like a disk that hangs. No epoch may end while it is away.
     let (log, kept) = (out.join("metrics.jsonl"), out.join("kept.jsonl"));
+    signal(&child, "STOP");
     fs::rename(&log, &kept).unwrap();
     assert!(Command::new("mkfifo").arg(&log).status().unwrap().success());
     signal(&child, "INT");
+    signal(&child, "CONT");
     sleep(Duration::from_millis(300));
     assert!(child.try_wait().unwrap().is_none(), "ended upon the first: nothing was shown");
     signal(&child, "INT");
