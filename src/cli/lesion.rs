@@ -242,11 +242,12 @@ impl Progress {
         if run != self.run {
             (self.run, self.pace) = (run, Pace::default());
         }
-        let which = if self.runs > 1 { format!(", run {} of {}", run + 1, self.runs) } else { String::new() };
+        let (which, of) = match self.runs {
+            1 => (String::new(), ""),
+            runs => (format!(", run {} of {runs}", run + 1), " of this run"),
+        };
         let left = self.pace.left(Instant::now(), done, total).filter(|_| done < total);
-        let left = left.map_or_else(String::new, |s| {
-            format!("{} left{}", duration(s), if self.runs > 1 { " of this run" } else { "" })
-        });
+        let left = left.map_or_else(String::new, |s| format!("{} left{of}", duration(s)));
         if let Some(bar) = self.screen.bar() {
             bar.set_length(total as u64);
             bar.set_position(done as u64);

@@ -128,6 +128,11 @@ fn grouped(rows: &[Lesion]) -> BTreeMap<Group<'_>, Vec<&Lesion>> {
     groups
 }
 
+/// Which draw each row is, and what it silences.
+fn cells<'a>(rows: &'a [&Lesion]) -> impl Iterator<Item = (usize, &'a str)> {
+    rows.iter().map(|row| (row.repeat, row.ids.as_str()))
+}
+
 /// The means over the runs of `reports`.
 ///
 /// # Panics
@@ -135,13 +140,12 @@ fn grouped(rows: &[Lesion]) -> BTreeMap<Group<'_>, Vec<&Lesion>> {
 pub fn across(reports: &[Report]) -> Across {
     assert!(!reports.is_empty(), "means need a run");
     let runs: Vec<_> = reports.iter().map(|r| grouped(&r.rows)).collect();
-    // All draws of a kind or none: those that two runs happen to have in common are no random ones.
-    let cells = |rows: &[&Lesion]| rows.iter().map(|r| (r.repeat, r.ids.clone())).collect::<Vec<_>>();
     let mut means = Vec::new();
     let mut done = BTreeSet::new();
     for group in reports[0].rows.iter().map(group).filter(|&group| done.insert(group)) {
         let of_runs: Option<Vec<&Vec<&Lesion>>> = runs.iter().map(|groups| groups.get(&group)).collect();
-        let Some(of_runs) = of_runs.filter(|of| of.iter().all(|rows| cells(rows) == cells(of[0]))) else { continue };
+        // All draws of a kind or none: those that two runs happen to have in common are no random ones.
+        let Some(of_runs) = of_runs.filter(|of| of.iter().all(|rows| cells(rows).eq(cells(of[0])))) else { continue };
         means.extend((0..of_runs[0].len()).map(|i| mean(&of_runs.iter().map(|rows| rows[i]).collect::<Vec<_>>())));
     }
     let lesions: Vec<OverRuns> = effects(&means).into_iter().filter_map(|mean| over_runs(mean, reports)).collect();

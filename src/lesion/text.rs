@@ -8,6 +8,8 @@ use crate::statistics::{Description, probability};
 const MOST: usize = 60;
 /// Of many lesions, so many are shown.
 const SHOWN: usize = 20;
+/// What the table tells.
+const CHANGES: &str = "change of accuracy and of recall by class while these cells are silent, percentage points\n";
 
 impl Report {
     /// The report as aligned text.
@@ -19,7 +21,7 @@ impl Report {
             "the network has {} excitatory neurons and {} inhibitory cells\n\n",
             population.excitatory, population.inhibitory
         );
-        text += "change of accuracy and of recall by class while these cells are silent, percentage points\n";
+        text += CHANGES;
         let lesions: Vec<Line> = self.lesions.iter().map(|effect| Line { effect, over_runs: None }).collect();
         text += &table_and_notes(&lesions);
         text += &taken_up(self.taken_up);
@@ -37,7 +39,8 @@ impl Across {
             text += &scores("intact", &r.intact);
         }
         text += &scores(&format!("mean of {} runs", self.runs), &self.intact);
-        text += "\nchange of accuracy and of recall by class while these cells are silent, percentage points\n";
+        text += "\n";
+        text += CHANGES;
         text += "all are means over the runs, draw by draw, for a draw is of the same cells in each; change: ± sd over the runs\n";
         let lines = self.lesions.iter();
         let lines = lines.map(|l| Line { effect: &l.mean, over_runs: Some(&l.accuracy_change_over_runs) });

@@ -12,7 +12,7 @@ use crate::kernels::threads;
 
 /// Longest table read here, bytes; longer ones are streamed.
 const MAX_BYTES: u64 = 16 << 20;
-/// Text that one worker reads at a time, bytes, at most (a longer line is read as it is).
+/// Text that one worker reads at a time, bytes.
 const PIECE: usize = 1 << 17;
 /// Bytes of the shortest row, `1,2,3` and its end.
 const SHORTEST: usize = 6;
@@ -27,12 +27,19 @@ pub(super) fn read(path: &Path, cells: &Cells) -> Option<Synapses> {
     }
     let bytes = input::read(path, MAX_BYTES).ok()?;
     let rows = bytes.strip_prefix(HEADER)?;
-    let lines = count_lines(rows);
-    if lines > rows.len() / SHORTEST {
+    let texts = cut(rows);
+    let lines: Vec<usize> = texts.iter().map(|text| text.iter().filter(|&&b| b == b'\n').count()).collect();
+    let all: usize = lines.iter().sum();
+    if all > rows.len() / SHORTEST {
         return None;
     }
-    let (mut pre, mut counts) = (vec![0; lines], vec![0; lines]);
-    let runs = read_lines(rows, &Neurons::of(cells), &mut pre, &mut counts)?;
+    let (mut pre, mut counts) = (vec![0; all], vec![0; all]);
+    let (mut pre_left, mut counts_left) = (pre.as_mut_slice(), counts.as_mut_slice());
+    let mut take = |n| [&mut pre_left, &mut counts_left].map(|left| left.split_off_mut(..n).unwrap_or_default());
+    let mut pieces: Vec<_> = texts.into_iter().zip(lines).map(|(text, n)| (text, take(n))).collect();
+    let neurons = Neurons::of(cells);
+    let read = threads::map_slices(&mut pieces, |_, (text, [pre, counts])| read_lines(text, &neurons, pre, counts));
+    let runs = read.into_iter().collect::<Option<Vec<_>>>()?.concat();
     let mut fan_in = vec![0; cells.len()];
     runs.iter().for_each(|&(post, n)| fan_in[post as usize] += n);
     if !runs.is_sorted_by_key(|&(post, _)| post) {
@@ -41,26 +48,21 @@ pub(super) fn read(path: &Path, cells: &Cells) -> Option<Synapses> {
     Synapses::from_rows(cells.len(), &fan_in, pre, counts).filter(|synapses| !synapses.is_empty())
 }
 
-fn count_lines(text: &[u8]) -> usize {
-    text.iter().filter(|&&b| b == b'\n').count()
+/// `text` in pieces of whole lines, each of at most [`PIECE`] bytes or one line.
+fn cut(mut text: &[u8]) -> Vec<&[u8]> {
+    let mut pieces = Vec::new();
+    while !text.is_empty() {
+        let is_end = |&b: &u8| b == b'\n';
+        let fits = text.get(..PIECE).map_or(Some(text.len() - 1), |start| start.iter().rposition(is_end));
+        let end = fits.or_else(|| text.iter().position(is_end)).map_or(text.len(), |at| at + 1);
+        pieces.extend(text.split_off(..end));
+    }
+    pieces
 }
 
 /// Fills in the presynaptic neuron and the synapses of the connection in each line of `text`, `pre` and `counts` `(lines)`;
-/// returns each postsynaptic neuron and how many lines in a row it has, unless a line is left to the general reader. Halves a
-/// long `text`, one half for another worker.
+/// returns each postsynaptic neuron and how many lines in a row it has, unless a line is left to the general reader.
 fn read_lines(text: &[u8], neurons: &Neurons, pre: &mut [u32], counts: &mut [u32]) -> Option<Vec<(u32, u32)>> {
-    if text.len() > PIECE
-        && let Some(end) = text[..text.len() / 2].iter().rposition(|&b| b == b'\n')
-    {
-        let (first, second) = text.split_at(end + 1);
-        let lines = count_lines(first);
-        let ((pre_a, pre_b), (counts_a, counts_b)) = (pre.split_at_mut(lines), counts.split_at_mut(lines));
-        let (a, b) = threads::join(
-            || read_lines(first, neurons, pre_a, counts_a),
-            || read_lines(second, neurons, pre_b, counts_b),
-        );
-        return Some([a?, b?].concat());
-    }
     let mut rows = Rows { left: text, neurons, last: None };
     let mut runs: Vec<(u32, u32)> = Vec::new();
     for (pre, count) in pre.iter_mut().zip(counts) {
