@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)] // A test may panic.
 
 use bionic_cpu::statistics::{
-    EXACT_FLIPS_UP_TO, RANDOM_FLIPS, compare, describe, holm, normal_two_sided, t_quantile_95, t_two_sided,
+    EXACT_FLIPS_UP_TO, RANDOM_FLIPS, compare, describe, detectable, holm, normal_two_sided, t_quantile, t_two_sided,
 };
 use serde_json::{Value, json};
 use std::path::Path;
@@ -102,8 +102,9 @@ fn distributions_are_those_of_scipy() {
     let mut found = Vec::new();
     for (name, f) in [
         ("student", (|row| t_two_sided(row[0], row[1])) as fn(&[f64]) -> f64),
-        ("quantiles", |row| t_quantile_95(row[0])),
+        ("quantiles", |row| t_quantile(row[0], row[1])),
         ("normal", |row| normal_two_sided(row[0])),
+        ("detectable", |row| detectable(row[0] as usize, row[1]).unwrap()),
     ] {
         for row in rows(&golden, name).iter().map(numbers) {
             found.extend(faults(&format!("{name} {row:?}"), &json!(f(&row)), &json!(row[row.len() - 1])));

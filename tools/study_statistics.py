@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import scipy
-from scipy import special, stats
+from scipy import optimize, special, stats
 
 FILE = Path(__file__).resolve().parent.parent / "tests/golden/statistics.json"
 # Largest difference, relative or absolute, between two versions of SciPy.
@@ -137,6 +137,14 @@ def holm(p):
     return adjusted
 
 
+def detectable(n, level):
+    """Mean of n paired differences, in their deviations, that a t-test finds in four of five studies."""
+    limit = stats.t.isf(level / 2, n - 1)
+    # The square of noncentral t.
+    power = lambda shift: stats.ncf.sf(limit**2, 1, n - 1, shift**2)
+    return optimize.brentq(lambda shift: power(shift) - 0.8, 0, 3 * limit, xtol=1e-13, rtol=1e-13) / math.sqrt(n)
+
+
 def golden():
     rng = np.random.default_rng(54_321)
     samples = [np.round(0.6 + 0.01 * rng.standard_normal(n), 5) for n in [1, 2, 3, 5, 10, 30]] + [np.full(4, 0.1)]
@@ -147,8 +155,9 @@ def golden():
         "samples": [{"values": s.tolist(), **described(s)} for s in samples],
         "pairs": list(pairs()),
         "student": [[t, df, 2 * stats.t.sf(t, df)] for df in degrees for t in [0.01, 0.5, 1.0, 2.0, 3.5, 10.0]],
-        "quantiles": [[df, stats.t.ppf(0.975, df)] for df in degrees],
+        "quantiles": [[p, df, stats.t.isf(p / 2, df)] for df in degrees for p in [0.05, 0.05 / 13]],
         "normal": [[z, 2 * stats.norm.sf(z)] for z in [0.0, 0.1, 0.5, 1.0, 1.96, 3.0, 5.0, 8.0]],
+        "detectable": [[n, level, detectable(n, level)] for n in [2, 3, 4, 5, 8, 10, 20, 50] for level in [0.05, 0.05 / 13]],
         "holm": [{"p": p, "adjusted": holm(p)} for p in families],
     }
     # NumPy's numbers as plain ones.

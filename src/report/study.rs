@@ -5,7 +5,7 @@ use super::page::{Cell, Page};
 use super::text::{count, fixed, percent, signed};
 use super::{accuracy, differences, learning, models, recall};
 use crate::error::Result;
-use crate::statistics::{Description, LEVEL, probability};
+use crate::statistics::{Description, LEVEL, POWER, probability};
 use crate::study::{CellResult, Folder, RESULTS, Row, TABLE, Table};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -220,6 +220,7 @@ fn tests(page: &mut Page, table: &Table) {
             "high",
             "t_p",
             "holm_p",
+            "detectable",
             "wilcoxon_p",
             "permutation_p",
             "hedges_g",
@@ -232,6 +233,7 @@ fn tests(page: &mut Page, table: &Table) {
         let c = d.map(|d| &d.comparison);
         let (mean, ends) = (c.map(|c| c.difference.mean), c.and_then(|c| c.difference.interval));
         let (t, holm) = (c.and_then(|c| c.t_test).map(|t| t.p), d.and_then(|d| d.holm_p));
+        let detectable = d.and_then(|d| d.detectable);
         let (wilcoxon, flips) = (c.and_then(|c| c.wilcoxon).map(|w| w.p), c.and_then(|c| c.permutation_p));
         let effect = c.and_then(|c| c.effect);
         numbers.row(&[
@@ -242,6 +244,7 @@ fn tests(page: &mut Page, table: &Table) {
             &Maybe(ends.map(|e| e[1])),
             &Maybe(t),
             &Maybe(holm),
+            &Maybe(detectable),
             &Maybe(wilcoxon),
             &Maybe(flips),
             &Maybe(effect),
@@ -261,6 +264,7 @@ fn tests(page: &mut Page, table: &Table) {
             or_none(c.and_then(|c| c.difference.sd).map(|sd| percent(sd, 2))),
             or_none(t.map(|p| probability(p, 3))),
             or_none(holm.map(|p| probability(p, 3))),
+            or_none(detectable.map(|size| percent(size, 2))),
             or_none(wilcoxon.map(|p| fixed(p, 4))),
             or_none(flips.map(|p| fixed(p, 4))),
             or_none(effect.map(|g| signed(g, 2))),
@@ -279,13 +283,27 @@ fn tests(page: &mut Page, table: &Table) {
     );
     page.table(
         &format!("Tests of these differences, paired by seed{more}"),
-        "lrrrrrrr",
-        &["model", "pairs", "sd, points", "p (t)", "p (t, Holm)", "p (Wilcoxon)", "p (permutation)", "effect g"],
+        "lrrrrrrrr",
+        &[
+            "model",
+            "pairs",
+            "sd, points",
+            "p (t)",
+            "p (t, Holm)",
+            "detectable, points",
+            "p (Wilcoxon)",
+            "p (permutation)",
+            "effect g",
+        ],
         &tests,
     );
     page.paragraph(
-        "published: the difference between the published figures of the model and of the reference. g: Cohen's d of the \
-         paired differences with Hedges' correction.",
+        &format!(
+            "published: the difference between the published figures of the model and of the reference. detectable: the \
+             true difference that {} % of studies with as many seeds would show after Holm's correction, were it the only \
+             one. g: Cohen's d of the paired differences with Hedges' correction.",
+            100.0 * POWER
+        ),
     );
     page.keep(numbers);
 }

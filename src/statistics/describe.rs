@@ -1,6 +1,6 @@
 //! Mean, standard deviation and 95 % interval of one sample.
 
-use super::student::t_quantile_95;
+use super::student::t_quantile;
 use serde::{Deserialize, Serialize};
 
 /// Mean, spread and 95 % interval of the mean of one sample.
@@ -25,7 +25,7 @@ pub fn describe(values: &[f64]) -> Option<Description> {
     let (n, mean) = (values.len(), mean(values)?);
     let sd = standard_deviation(values);
     let interval = sd.map(|sd| {
-        let half = t_quantile_95((n - 1) as f64) * sd / (n as f64).sqrt();
+        let half = t_quantile(0.05, (n - 1) as f64) * sd / (n as f64).sqrt();
         [mean - half, mean + half]
     });
     Some(Description { n, mean, sd, interval })

@@ -19,14 +19,14 @@ pub fn t_two_sided(t: f64, df: f64) -> f64 {
     }
 }
 
-/// The `t` with `P(|T| >= t) = 0.05` for `df` degrees of freedom: half the width of a 95 % interval in standard errors.
+/// The `t` with `P(|T| >= t) = p` for `df` degrees of freedom: at 0.05 half the width of a 95 % interval in standard errors.
 ///
 /// # Panics
-/// If `df` is not positive.
-pub fn t_quantile_95(df: f64) -> f64 {
+/// If `p` is not in `(0, 1)` or `df` is not positive.
+pub fn t_quantile(p: f64, df: f64) -> f64 {
     let distribution = StudentsT::new(0.0, 1.0, df);
-    assert!(distribution.is_ok(), "t_quantile_95({df}) has no value");
-    distribution.map_or(f64::INFINITY, |d| d.inverse_cdf(0.975))
+    assert!(p > 0.0 && p < 1.0 && distribution.is_ok(), "t_quantile({p}, {df}) has no value");
+    distribution.map_or(f64::INFINITY, |d| d.inverse_cdf(1.0 - 0.5 * p))
 }
 
 /// `P(|Z| >= |z|)` for the standard normal distribution.
@@ -62,9 +62,11 @@ mod tests {
 
     #[test]
     fn the_quantile_inverts_the_probability() {
-        for df in 1..200 {
-            let p = t_two_sided(t_quantile_95(f64::from(df)), f64::from(df));
-            assert!((p - 0.05).abs() < 1e-12, "df {df}: {p}");
+        for level in [0.8, 0.05, 0.001, 1e-4] {
+            for df in 1..200 {
+                let p = t_two_sided(t_quantile(level, f64::from(df)), f64::from(df));
+                assert!((p - level).abs() < 1e-11 * level, "df {df}: {p}");
+            }
         }
     }
 }

@@ -14,7 +14,8 @@ impl Table {
     /// Columns: `model`, `seeds`, `test_images`; `parameters`, `synapses`, `epochs`, `seconds` (means); for each split and measure
     /// `<split>_<measure>_n`, `_mean`, `_sd`, `_low`, `_high` (95 % interval); for each of `test_accuracy`,
     /// `private_accuracy` and `macro_f1` the columns `difference_<measure>_n`, `_mean`, `_sd`, `_low`, `_high`, `_t`, `_p`,
-    /// `_holm_p`, `_wilcoxon_p`, `_permutation_p` and `_effect`; `published`, `published_difference`, `verdict`.
+    /// `_holm_p`, `_detectable`, `_wilcoxon_p`, `_permutation_p` and `_effect`; `published`, `published_difference`,
+    /// `verdict`.
     ///
     /// # Errors
     /// `Io` if the file cannot be written.
@@ -81,13 +82,14 @@ fn description(d: Option<&Description>) -> [(&'static str, Option<String>); 5] {
     ]
 }
 
-fn tests(d: Option<&Difference>) -> [(&'static str, Option<String>); 6] {
+fn tests(d: Option<&Difference>) -> [(&'static str, Option<String>); 7] {
     let comparison = d.map(|d| &d.comparison);
     let t = comparison.and_then(|c| c.t_test);
     [
         ("t", t.map(|t| exact(t.t))),
         ("p", t.map(|t| exact(t.p))),
         ("holm_p", d.and_then(|d| d.holm_p).map(exact)),
+        ("detectable", d.and_then(|d| d.detectable).map(exact)),
         ("wilcoxon_p", comparison.and_then(|c| c.wilcoxon).map(|w| exact(w.p))),
         ("permutation_p", comparison.and_then(|c| c.permutation_p).map(exact)),
         ("effect", comparison.and_then(|c| c.effect).map(exact)),

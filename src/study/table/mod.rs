@@ -9,7 +9,7 @@ pub use text::thousands;
 
 use super::results::{CellResult, SplitScores};
 use crate::error::{Error, Result};
-use crate::statistics::{Comparison, Description, MIN_PAIRS, compare, describe, holm};
+use crate::statistics::{Comparison, Description, LEVEL, MIN_PAIRS, compare, describe, detectable, holm};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -98,6 +98,9 @@ pub struct Difference {
     /// p of the t-test after Holm's correction over the table; `None` outside of the family: fewer than [`MIN_PAIRS`]
     /// pairs or no t-test.
     pub holm_p: Option<f64>,
+    /// True difference that four of five studies with as many seeds would show after that correction, were it the only
+    /// one in the family, going by the spread of these differences; `None` without spread and outside of the family.
+    pub detectable: Option<f64>,
 }
 
 impl Table {
@@ -155,13 +158,19 @@ impl Table {
         Ok(table)
     }
 
-    /// Fills in Holm's correction for the family of one measure.
+    /// Fills in Holm's correction for the family of one measure, and what the family can tell.
     fn correct(&mut self, measure: impl Fn(&mut Differences) -> Option<&mut Difference>) {
         let all = self.rows.iter_mut().filter_map(|row| row.differences.as_mut().and_then(&measure));
         let mut family: Vec<&mut Difference> = all.filter(|d| d.raw_p().is_some()).collect();
         let raw: Vec<f64> = family.iter().filter_map(|d| d.raw_p()).collect();
+        // What Holm asks of the least p.
+        let level = LEVEL / family.len() as f64;
+        let mut by_pairs = BTreeMap::new();
         for (difference, p) in family.iter_mut().zip(holm(&raw)) {
+            let Description { n, sd, .. } = difference.comparison.difference;
+            let in_deviations = *by_pairs.entry(n).or_insert_with(|| detectable(n, level));
             difference.holm_p = Some(p);
+            difference.detectable = in_deviations.zip(sd.filter(|sd| *sd > 0.0)).map(|(d, sd)| d * sd);
         }
     }
 }
@@ -237,7 +246,7 @@ fn differences(ours: &Cells, theirs: &Cells) -> Option<Differences> {
         .collect();
     let over = |f: &dyn Fn(&CellResult) -> Option<f64>| {
         let (a, b): (Vec<f64>, Vec<f64>) = pairs.iter().filter_map(|(a, b)| f(a).zip(f(b))).unzip();
-        compare(&a, &b).map(|comparison| Difference { comparison, holm_p: None })
+        compare(&a, &b).map(|comparison| Difference { comparison, holm_p: None, detectable: None })
     };
     Some(Differences {
         test_accuracy: over(&|c| Some(c.test.accuracy))?,

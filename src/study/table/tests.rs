@@ -54,7 +54,10 @@ fn rows_say_what_the_differences_are_worth() {
     let raw = d(1).test_accuracy.comparison.t_test.unwrap().p;
     assert_eq!(d(1).test_accuracy.holm_p, Some(2.0 * raw));
     assert_eq!(d(1).test_accuracy.comparison.permutation_p, Some(0.0625));
-    assert_eq!(d(3).test_accuracy.holm_p, None);
+    assert_eq!((d(3).test_accuracy.holm_p, d(3).test_accuracy.detectable), (None, None));
+    // Of two tests the first is held to half the level.
+    let sd = d(2).test_accuracy.comparison.difference.sd.unwrap();
+    assert_eq!(d(2).test_accuracy.detectable, detectable(5, LEVEL / 2.0).map(|d| d * sd));
     assert!(d(3).test_accuracy.comparison.t_test.is_some());
     assert!(d(1).private_accuracy.is_some() && d(1).macro_f1.holm_p.is_some());
     assert!((table.rows[1].published_difference.unwrap() + 0.0101).abs() < 1e-12);
@@ -200,6 +203,8 @@ fn equal_differences_are_told_without_a_test() {
     let found = table(&[cells("full", &FULL), cells("a", &FULL), cells("b", &shifted)].concat());
     assert_eq!(found.rows[1].verdict, "equal to full with every seed");
     assert_eq!(found.rows[2].verdict, "2.01 points below full with every seed; no spread, no test");
+    let detectable = |i: usize| found.rows[i].differences.as_ref().unwrap().test_accuracy.detectable;
+    assert_eq!((detectable(1), detectable(2)), (None, None), "without spread nothing is told of what could be found");
 }
 
 #[test]
@@ -207,9 +212,16 @@ fn text_and_markdown_show_each_model_with_its_figures() {
     let found = table(&study());
     let (text, markdown) = (found.to_text(), found.to_markdown());
     for text in [&text, &markdown] {
-        for part in
-            ["60.90 ± 0.48", "-0.99 [-1.08, -0.90]", "0.0625", "59.77", "-1.01", "no difference shown", "5 pairs"]
-        {
+        for part in [
+            "60.90 ± 0.48",
+            "-0.99 [-1.08, -0.90]",
+            "0.0625",
+            "59.77",
+            "-1.01",
+            "no difference shown",
+            "5 pairs",
+            "0.15",
+        ] {
             assert!(text.contains(part), "no {part}:\n{text}");
         }
     }
@@ -236,6 +248,7 @@ fn the_csv_has_every_figure_to_the_bit() {
     let d = &masks.differences.as_ref().unwrap();
     assert_eq!(number(1, "difference_test_accuracy_high"), d.test_accuracy.comparison.difference.interval.unwrap()[1]);
     assert_eq!(number(1, "difference_macro_f1_holm_p"), d.macro_f1.holm_p.unwrap());
+    assert_eq!(number(1, "difference_macro_f1_detectable"), d.macro_f1.detectable.unwrap());
     let rank_test = d.test_accuracy.comparison.wilcoxon.unwrap();
     assert_eq!(number(1, "difference_test_accuracy_wilcoxon_p"), rank_test.p);
     assert_eq!(number(1, "difference_test_accuracy_permutation_p"), 0.0625);

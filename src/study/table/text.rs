@@ -3,7 +3,7 @@
 use super::layout::Grid;
 use super::verdict::{Unit, verdict};
 use super::{Difference, Row, Table};
-use crate::statistics::{Description, LEVEL, MIN_PAIRS, probability};
+use crate::statistics::{Description, LEVEL, MIN_PAIRS, POWER, probability};
 
 impl Table {
     /// Scores, differences by measure and recall by class, as aligned text.
@@ -45,6 +45,7 @@ impl Table {
             "ROC-AUC",
             &difference,
             "p (t, Holm)",
+            "detectable, points",
             "p (Wilcoxon)",
             "p (permutation)",
             "effect",
@@ -63,6 +64,7 @@ impl Table {
                 spread(row.test.roc_auc.as_ref(), PLAIN),
                 d.map_or(String::new(), |d| with_interval(&d.comparison.difference, Unit::Points)),
                 d.and_then(|d| d.holm_p).map_or(String::new(), p_value),
+                detectable(d, Unit::Points),
             ];
             fields.extend(rank_tests(d));
             fields.extend([published(row), published_difference(row), row.verdict.clone()]);
@@ -117,6 +119,7 @@ impl Table {
             "sd",
             "p (t)",
             "p (Holm)",
+            "detectable",
             "p (Wilcoxon)",
             "p (permutation)",
             "effect",
@@ -133,6 +136,7 @@ impl Table {
                 found.sd.map_or(String::new(), |sd| number(sd, scale(unit))),
                 d.comparison.t_test.map_or(String::new(), |t| p_value(t.p)),
                 d.holm_p.map_or(String::new(), p_value),
+                detectable(Some(d), unit),
             ];
             fields.extend(rank_tests(Some(d)));
             fields.push(if is_published { published_difference(row) } else { String::new() });
@@ -159,7 +163,10 @@ impl Table {
         let family = all.iter().filter(|d| d.holm_p.is_some()).count();
         let mut text = format!(
             "\nDifferences are paired by seed. p is two-sided; Holm's correction of the t-test is over the {family} models \
-             with at least {MIN_PAIRS} pairs.\nThe effect is Cohen's d_z of the paired differences with Hedges' correction.\n"
+             with at least {MIN_PAIRS} pairs.\ndetectable: the true difference that {} % of studies with as many seeds would \
+             show after that correction, were it the only one.\nThe effect is Cohen's d_z of the paired differences with \
+             Hedges' correction.\n",
+            100.0 * POWER
         );
         let least = 0.5f64.powi(pairs as i32 - 1);
         if least >= LEVEL && family > 0 {
@@ -211,6 +218,11 @@ fn with_interval(d: &Description, unit: Unit) -> String {
     let signed = |v: f64| format!("{:+.digits$}", factor * v);
     let ends = d.interval.map_or(String::new(), |[low, high]| format!(" [{}, {}]", signed(low), signed(high)));
     signed(d.mean) + &ends
+}
+
+/// What the comparison can tell; empty where it is not tested.
+fn detectable(d: Option<&Difference>, unit: Unit) -> String {
+    d.and_then(|d| d.detectable).map_or(String::new(), |size| number(size, scale(unit)))
 }
 
 fn p_value(p: f64) -> String {

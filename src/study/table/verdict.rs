@@ -49,7 +49,7 @@ mod tests {
     use crate::statistics::compare;
 
     fn difference(ours: &[f64], theirs: &[f64], holm_p: Option<f64>) -> Difference {
-        Difference { comparison: compare(ours, theirs).unwrap(), holm_p }
+        Difference { comparison: compare(ours, theirs).unwrap(), holm_p, detectable: None }
     }
 
     #[test]
