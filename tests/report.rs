@@ -523,3 +523,77 @@ fn lesions_and_tuning_of_a_run_are_shown() {
     fs::write(run.join("lesions.csv"), "name\nx\n").unwrap();
     refused(folder.path(), &["report", "run"], 3, &["lesions.csv"]);
 }
+
+#[test]
+fn lesions_of_a_study_are_averaged_over_the_runs_of_each_model() {
+    let folder = folder();
+    let run = own_run(folder.path());
+    bionic(folder.path(), &["lesion", "run", "--each", "lamina", "--repeats", "2", "--quiet"]).ok();
+    let mut reader = csv::Reader::from_path(run.join("lesions.csv")).unwrap();
+    let header = reader.headers().unwrap().clone();
+    let rows: Vec<csv::StringRecord> = reader.records().map(|r| r.unwrap()).collect();
+    let at = |name: &str| header.iter().position(|h| h == name).unwrap();
+    let number = |row: &csv::StringRecord, name: &str| row[at(name)].parse::<f64>().unwrap();
+    let intact = rows.iter().find(|r| &r[at("kind")] == "intact").unwrap();
+
+    // The same lesions in two runs of `full`, in the second one everything costs 0.01 more; in one of `less` only the first.
+    let dir = folder.path().join("study");
+    let place = |run: &str, more: f64, keep: &dyn Fn(&csv::StringRecord) -> bool| {
+        fs::create_dir_all(dir.join(run)).unwrap();
+        let mut writer = csv::Writer::from_path(dir.join(run).join("lesions.csv")).unwrap();
+        writer.write_record(&header).unwrap();
+        for row in rows.iter().filter(|r| keep(r)) {
+            let costs = if &row[at("kind")] == "intact" { 0.0 } else { more };
+            let change = |(i, cell): (usize, &str)| match i {
+                i if i == at("accuracy_change") => (cell.parse::<f64>().unwrap() - costs).to_string(),
+                _ => cell.to_owned(),
+            };
+            writer.write_record(row.iter().enumerate().map(change)).unwrap();
+        }
+        writer.flush().unwrap();
+    };
+    let first = rows.iter().find(|r| &r[at("kind")] == "lesion").unwrap();
+    let of_first =
+        |r: &csv::StringRecord| r[at("selector")] == first[at("selector")] || r[at("kind")] == intact[at("kind")];
+    place("full-s1", 0.0, &|_| true);
+    place("full-s2", 0.01, &|_| true);
+    place("less-s1", 0.0, &of_first);
+    place("other-s1", 0.0, &|_| true);
+    let scored = |model: &str, seed, accuracy| {
+        let mut cell = result(model, seed, 0.5);
+        (cell.test.accuracy, cell.test.images) = (accuracy, number(intact, "images") as usize);
+        cell
+    };
+    let accuracy = number(intact, "accuracy");
+    // That of `other` was scored with other weights; the third of `full` has no lesions.
+    let cells = [("full", 1, 0.0), ("full", 2, 0.0), ("full", 3, 0.0), ("less", 1, 0.0), ("other", 1, 0.1)];
+    write_results(&dir.join("results.csv"), &cells.map(|(model, seed, off)| scored(model, seed, accuracy - off)))
+        .unwrap();
+    let outcome = bionic(folder.path(), &["report", "study"]);
+    let told =
+        |part: &str| outcome.stderr.lines().any(|line| line.contains(part) && line.contains("other weights or images"));
+    assert!(told("other-s1") && !told("less-s1"), "{}", outcome.stderr);
+    let text = fs::read_to_string(dir.join("report.html")).unwrap();
+    let page = checked(&text);
+    assert!(pictures(&page).iter().any(|t| t == "Change of accuracy by lesion and model"));
+    assert!(words(&page).contains("full (2)") && words(&page).contains("less (1)"), "{}", words(&page));
+
+    let lesions: Vec<_> = rows.iter().filter(|r| &r[at("kind")] == "lesion").collect();
+    let (columns, shown) = table(&dir, "model_lesions.csv");
+    assert_eq!(columns[..3], ["model", "name", "runs"]);
+    assert_eq!(shown.len(), lesions.len() + 1, "{shown:?}");
+    let near = |text: &str, value: f64| (text.parse::<f64>().unwrap() - value).abs() < 1e-9;
+    for (row, shown) in lesions.iter().zip(&shown) {
+        assert_eq!(shown[..3], ["full", &row[at("name")], "2"]);
+        assert!(near(&shown[5], number(row, "accuracy_change") - 0.005), "{shown:?}");
+        assert!(near(&shown[6], 0.01 / 2.0f64.sqrt()), "{shown:?}");
+    }
+    let of_less = &shown[lesions.len()];
+    assert_eq!((of_less[0].as_str(), of_less[2].as_str(), of_less[6].as_str()), ("less", "1", ""));
+    assert!(near(&of_less[5], number(first, "accuracy_change")), "{of_less:?}");
+    // A table that cannot be read is told of; the others are shown.
+    fs::write(dir.join("less-s1/lesions.csv"), "name\nx\n").unwrap();
+    let outcome = bionic(folder.path(), &["report", "study"]);
+    assert!(outcome.stderr.contains("no lesions: study/less-s1/lesions.csv"), "{}", outcome.stderr);
+    assert_eq!(table(&dir, "model_lesions.csv").1.len(), lesions.len());
+}

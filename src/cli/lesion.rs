@@ -164,7 +164,7 @@ pub fn run(args: &Args) -> Result<()> {
         [report] if args.json => output::json(report),
         [report] => output::result(&report.to_text()),
         reports => {
-            let across = lesion::across(reports);
+            let across = lesion::across(&reports.iter().map(|r| r.rows.as_slice()).collect::<Vec<_>>());
             if args.json { output::json(&Answer { reports, across }) } else { output::result(&across.to_text(reports)) }
         }
     }

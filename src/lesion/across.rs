@@ -133,35 +133,38 @@ fn cells<'a>(rows: &'a [&Lesion]) -> impl Iterator<Item = (usize, &'a str)> {
     rows.iter().map(|row| (row.repeat, row.ids.as_str()))
 }
 
-/// The means over the runs of `reports`.
+/// The means over `runs`: the rows of each, those of the intact network among them, all of one split.
 ///
 /// # Panics
-/// If there is no report.
-pub fn across(reports: &[Report]) -> Across {
-    assert!(!reports.is_empty(), "means need a run");
-    let runs: Vec<_> = reports.iter().map(|r| grouped(&r.rows)).collect();
+/// If there is no run, or one without its intact network.
+pub fn across(runs: &[&[Lesion]]) -> Across {
+    assert!(!runs.is_empty(), "means need a run");
+    let (groups, of_each): (Vec<_>, Vec<_>) = runs.iter().map(|rows| (grouped(rows), effects(rows))).unzip();
     let mut means = Vec::new();
     let mut done = BTreeSet::new();
-    for group in reports[0].rows.iter().map(group).filter(|&group| done.insert(group)) {
-        let of_runs: Option<Vec<&Vec<&Lesion>>> = runs.iter().map(|groups| groups.get(&group)).collect();
+    for group in runs[0].iter().map(group).filter(|&group| done.insert(group)) {
+        let of_runs: Option<Vec<&Vec<&Lesion>>> = groups.iter().map(|groups| groups.get(&group)).collect();
         // All draws of a kind or none: those that two runs happen to have in common are no random ones.
         let Some(of_runs) = of_runs.filter(|of| of.iter().all(|rows| cells(rows).eq(cells(of[0])))) else { continue };
         means.extend((0..of_runs[0].len()).map(|i| mean(&of_runs.iter().map(|rows| rows[i]).collect::<Vec<_>>())));
     }
-    let lesions: Vec<OverRuns> = effects(&means).into_iter().filter_map(|mean| over_runs(mean, reports)).collect();
+    let lesions: Vec<OverRuns> = effects(&means).into_iter().filter_map(|mean| over_runs(mean, &of_each)).collect();
     let kept: BTreeSet<&str> = lesions.iter().map(|l| l.mean.selector.as_str()).collect();
-    let all: BTreeSet<&str> = reports.iter().flat_map(|r| &r.lesions).map(|e| e.selector.as_str()).collect();
+    let all: BTreeSet<&str> = of_each.iter().flatten().map(|e| e.selector.as_str()).collect();
     let left_out = all.difference(&kept).map(|s| (*s).to_owned()).collect();
-    Across { runs: reports.len(), intact: means.swap_remove(0), lesions, left_out }
+    let Some(intact) = means.into_iter().find(|m| m.kind == Kind::Intact) else {
+        panic!("each run has its intact network")
+    };
+    Across { runs: runs.len(), intact, lesions, left_out }
 }
 
 /// With the change from run to run; none for a lesion of which the runs have nothing but draws in common.
-fn over_runs(mean: Effect, reports: &[Report]) -> Option<OverRuns> {
-    let of_run = |report: &Report| {
-        let effect = report.lesions.iter().find(|e| e.selector == mean.selector)?;
+fn over_runs(mean: Effect, of_each: &[Vec<Effect>]) -> Option<OverRuns> {
+    let of_run = |effects: &Vec<Effect>| {
+        let effect = effects.iter().find(|e| e.selector == mean.selector)?;
         effect.accuracy_change().filter(|_| effect.lesion.is_some() == mean.lesion.is_some())
     };
-    let changes: Vec<f64> = reports.iter().map(of_run).collect::<Option<_>>()?;
+    let changes: Vec<f64> = of_each.iter().map(of_run).collect::<Option<_>>()?;
     Some(OverRuns { accuracy_change_over_runs: describe(&changes)?, mean })
 }
 

@@ -58,11 +58,8 @@ pub(super) fn append(page: &mut Page, run: &Path, weights: &str, warn: &mut dyn 
         let stale = all.len() - rows.len();
         warn(&format!("{}: {stale} rows are of other weights than the best epoch's: left out", path.display()));
     }
-    // The first split and images of the table; a page shows one set.
-    let Some(first) = rows.iter().find(|l| l.kind != Kind::Intact) else { return Ok(()) };
-    let same = |l: &&Lesion| l.split == first.split && l.data == first.data;
-    let others = rows.iter().filter(|l| !same(l)).count();
-    let rows: Vec<Lesion> = rows.iter().filter(same).cloned().collect();
+    let Some((rows, others)) = one_set(&rows) else { return Ok(()) };
+    let first = &rows[0];
     let intact = rows.iter().find(|l| l.kind == Kind::Intact).map_or(f64::NAN, |l| l.accuracy);
     let effects = effects(&rows);
     page.section("Lesions");
@@ -103,14 +100,23 @@ pub(super) fn append(page: &mut Page, run: &Path, weights: &str, warn: &mut dyn 
     Ok(())
 }
 
+/// The rows of the first split and images that `rows` have lesions of, for a page shows one set, and how many others there
+/// are; none without a lesion.
+pub(super) fn one_set(rows: &[Lesion]) -> Option<(Vec<Lesion>, usize)> {
+    let first = rows.iter().find(|l| l.kind != Kind::Intact)?;
+    let same: Vec<Lesion> = rows.iter().filter(|l| l.split == first.split && l.data == first.data).cloned().collect();
+    let others = rows.len() - same.len();
+    Some((same, others))
+}
+
 /// Controls of a lesion: drawn anywhere (or draws without a lesion), and in the lamina.
-fn controls(e: &Effect) -> [Option<&Controls>; 2] {
+pub(super) fn controls(e: &Effect) -> [Option<&Controls>; 2] {
     let in_lamina = |c: &&Controls| c.matched == Some(Match::Lamina);
     [e.controls.iter().find(|c| !in_lamina(c)), e.controls.iter().find(in_lamina)]
 }
 
 /// Name and number of silenced neurons.
-fn label(e: &Effect) -> String {
+pub(super) fn label(e: &Effect) -> String {
     match &e.lesion {
         Some(l) => format!("{} ({})", e.name, count(l.excitatory + l.inhibitory)),
         None => e.name.clone(),

@@ -14,6 +14,7 @@ mod heat;
 mod learning;
 mod lesions;
 mod lines;
+mod model_lesions;
 mod models;
 mod numbers;
 mod page;
@@ -61,7 +62,7 @@ pub struct Written {
 }
 
 /// Every name that a CSV file of a report may have, so that nothing else is ever replaced.
-const FILES: [&str; 20] = [
+const FILES: [&str; 21] = [
     "cell_types.csv",
     "confusion.csv",
     "connectome_density.csv",
@@ -72,6 +73,7 @@ const FILES: [&str; 20] = [
     "lesion_accuracy.csv",
     "lesion_recall.csv",
     "model_accuracy.csv",
+    "model_lesions.csv",
     "model_recall.csv",
     "per_class.csv",
     "preferred_class.csv",

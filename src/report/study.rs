@@ -3,7 +3,7 @@
 use super::numbers::{Maybe, Numbers};
 use super::page::{Cell, Page};
 use super::text::{count, fixed, percent, signed};
-use super::{accuracy, differences, learning, models, recall};
+use super::{accuracy, differences, learning, model_lesions, models, recall};
 use crate::error::Result;
 use crate::statistics::{Description, LEVEL, POWER, probability};
 use crate::study::{CellResult, Folder, RESULTS, Row, TABLE, Table};
@@ -87,6 +87,7 @@ pub(super) fn page(dir: &Path, folder: &str, beside: bool, warn: &mut dyn FnMut(
     recall::append(&mut page, table);
     page.section("Learning curves");
     learning::append(&mut page, dir, table, cells, warn);
+    model_lesions::append(&mut page, dir, table, cells, warn);
     page.section("Runs");
     runs(&mut page, dir, cells, beside);
     Ok(page)
