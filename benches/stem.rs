@@ -3,7 +3,7 @@
 //! `copy` is the floor: one read and one write of the same activity. Run: `cargo bench --bench stem`.
 
 use bionic_cpu::kernels::threads::pool;
-use bionic_cpu::model::{LAYERS, Layer, LayerKind, Params, Pass, SLICE, Shape, spec::tensors_len};
+use bionic_cpu::model::{Backward, LAYERS, Layer, LayerKind, Params, Pass, SLICE, Shape, spec::tensors_len};
 use bionic_cpu::rng::Rng;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::time::Duration;
@@ -38,7 +38,11 @@ fn layers(c: &mut Criterion) {
             });
             let dy = y.clone();
             group.bench_function(format!("{} backward", kind.name), |b| {
-                b.iter(|| one.run(|| layer.backward(&pass, &weights, &x, &y, &dy, Some(&mut dx), &mut dweights)));
+                b.iter(|| {
+                    let (weights, x, y, dy, dx) = (&weights, &x, &y, &dy, Some(&mut dx[..]));
+                    let back = Backward { weights, x, y, dy, dx, dweights: &mut dweights };
+                    one.run(|| layer.backward(&pass, back));
+                });
             });
         }
     }

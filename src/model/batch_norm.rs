@@ -3,7 +3,7 @@
 //! Ioffe and Szegedy 2015; momentum, eps and the unbiased running variance are those of PyTorch's `BatchNorm2d`.
 
 use super::{
-    Init, Layer, LayerKind, MapWise, Meeting, Operation, Params, Pass, Role, Shape, TensorSpec, tensor_ranges,
+    Backward, Init, Layer, LayerKind, MapWise, Meeting, Operation, Params, Pass, Role, Shape, TensorSpec, tensor_ranges,
 };
 use crate::error::Result;
 use crate::kernels::batch_norm::{Moments, input_gradient, merge_moments, normalise, tell_gradients, tell_moments};
@@ -114,20 +114,11 @@ impl Layer for BatchNorm {
         follow(&self.moments, self.values, &mut mean[..c], &mut var[..c]);
     }
 
-    fn backward_part(
-        &mut self,
-        pass: &Pass,
-        weights: &[f32],
-        x: &[f32],
-        y: &[f32],
-        dy: &[f32],
-        dx: Option<&mut [f32]>,
-        dweights: &mut [f32],
-    ) {
+    fn backward_part(&mut self, pass: &Pass, back: Backward) {
         let (maps, mut told) = (0..self.shape.c, Vec::new());
-        self.tell_backward(maps.clone(), x, dy, &mut told);
-        self.hear_backward(&[told], 0, dweights);
-        self.backward_maps(maps, pass, weights, x, y, dy, dx, dweights);
+        self.tell_backward(maps.clone(), back.x, back.dy, &mut told);
+        self.hear_backward(&[told], 0, back.dweights);
+        self.backward_maps(maps, pass, back);
     }
 
     fn map_wise(&mut self) -> Option<&mut dyn MapWise> {
@@ -149,17 +140,8 @@ impl MapWise for BatchNorm {
         normalise(&gain[maps.clone()], &bias[maps.clone()], EPS, &self.moments[maps], x, y);
     }
 
-    fn backward_maps(
-        &mut self,
-        maps: Range<usize>,
-        pass: &Pass,
-        weights: &[f32],
-        x: &[f32],
-        _y: &[f32],
-        dy: &[f32],
-        dx: Option<&mut [f32]>,
-        _dweights: &mut [f32],
-    ) {
+    fn backward_maps(&mut self, maps: Range<usize>, pass: &Pass, back: Backward) {
+        let Backward { weights, x, dy, dx, .. } = back;
         if let Some(dx) = dx {
             let batch = pass.training.then_some((&self.sums[maps.clone()], self.values));
             input_gradient(&weights[maps.clone()], EPS, &self.moments[maps], batch, x, dy, dx);

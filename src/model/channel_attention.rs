@@ -2,7 +2,7 @@
 //!
 //! Woo et al. 2018, "CBAM: Convolutional Block Attention Module", equation 2.
 
-use super::{Init, Layer, LayerKind, Operation, Params, Pass, Role, Shape, TensorSpec, tensor_ranges};
+use super::{Backward, Init, Layer, LayerKind, Operation, Params, Pass, Role, Shape, TensorSpec, tensor_ranges};
 use crate::aligned::Aligned;
 use crate::error::Result;
 use crate::kernels::attention::{pool_pixels, scale_maps, scale_maps_dgate, scale_maps_dx};
@@ -127,16 +127,8 @@ impl Layer for ChannelAttention {
         scale_maps(map, &self.gate, x, y);
     }
 
-    fn backward_part(
-        &mut self,
-        pass: &Pass,
-        weights: &[f32],
-        x: &[f32],
-        _y: &[f32],
-        dy: &[f32],
-        dx: Option<&mut [f32]>,
-        dweights: &mut [f32],
-    ) {
+    fn backward_part(&mut self, pass: &Pass, back: Backward) {
+        let Backward { weights, x, dy, dx, dweights, .. } = back;
         let map = self.map(pass.batch);
         self.dgate.resize(self.gate.len(), 0.0);
         self.dhidden.resize(self.hidden.len(), 0.0);

@@ -1,7 +1,7 @@
 //! Layer `conv`: two-dimensional convolution with a bias, same size out as in.
 
 use super::{
-    Init, Layer, LayerKind, MapWise, Operation, Pass, Plastic, Role, Shape, TensorSpec, Wiring, tensor_ranges,
+    Backward, Init, Layer, LayerKind, MapWise, Operation, Pass, Plastic, Role, Shape, TensorSpec, Wiring, tensor_ranges,
 };
 use crate::aligned::Aligned;
 use crate::error::Error;
@@ -178,16 +178,8 @@ impl Layer for Conv {
         });
     }
 
-    fn backward_part(
-        &mut self,
-        pass: &Pass,
-        weights: &[f32],
-        x: &[f32],
-        _y: &[f32],
-        dy: &[f32],
-        dx: Option<&mut [f32]>,
-        dweights: &mut [f32],
-    ) {
+    fn backward_part(&mut self, pass: &Pass, back: Backward) {
+        let Backward { weights, x, dy, dx, dweights, .. } = back;
         let (shape, batch) = (self.shape, pass.batch);
         let (weight, dweight) = (&weights[self.weight.clone()], &mut dweights[self.weight.clone()]);
         if let Some(products) = self.rounded(pass) {
@@ -245,21 +237,12 @@ impl MapWise for Conv {
         conv_channels::forward(&shape, maps, batch, weight, bias, padded, scratch, y);
     }
 
-    fn backward_maps(
-        &mut self,
-        maps: Range<usize>,
-        pass: &Pass,
-        weights: &[f32],
-        x: &[f32],
-        y: &[f32],
-        dy: &[f32],
-        dx: Option<&mut [f32]>,
-        dweights: &mut [f32],
-    ) {
+    fn backward_maps(&mut self, maps: Range<usize>, pass: &Pass, back: Backward) {
         let (shape, batch) = (self.shape, pass.batch);
         if maps.len() == shape.c_out {
-            return self.backward_part(pass, weights, x, y, dy, dx, dweights);
+            return self.backward_part(pass, back);
         }
+        let Backward { x, dy, dweights, .. } = back;
         if self.padded_images != batch {
             // All maps went forward together.
             self.pad(batch, x);
@@ -299,7 +282,8 @@ mod tests {
                 let (x, dy) = (random("x", input.n() * 9), random("dy", layer.output().n() * 9));
                 let (mut y, mut dx, mut dw) = (vec![0.0; dy.len()], vec![0.0; x.len()], vec![0.0; weights.len()]);
                 layer.forward(&pass, &weights, &[], &x, &mut y);
-                layer.backward(&pass, &weights, &x, &y, &dy, Some(&mut dx), &mut dw);
+                let back = Backward { weights: &weights, x: &x, y: &y, dy: &dy, dx: Some(&mut dx), dweights: &mut dw };
+                layer.backward(&pass, back);
                 dw.truncate(layer.weight.len());
                 let evaluation = Pass { training: false, ..pass };
                 let mut evaluated = vec![0.0; y.len()];

@@ -1,8 +1,8 @@
 //! Layer `dense`: an all-to-all projection with a bias, `y = W x + b`. Also the read-out of every network.
 
 use super::{
-    Afferents, Init, Layer, LayerKind, Operation, Outer, Pass, Plastic, Product, Role, Shape, TensorSpec, Wiring,
-    tensor_ranges,
+    Afferents, Backward, Init, Layer, LayerKind, Operation, Outer, Pass, Plastic, Product, Role, Shape, TensorSpec,
+    Wiring, tensor_ranges,
 };
 use crate::kernels::{dense as kernel, elementwise};
 use std::ops::Range;
@@ -80,16 +80,8 @@ impl Layer for Dense {
         self.held = weights.map(turn);
     }
 
-    fn backward_part(
-        &mut self,
-        pass: &Pass,
-        weights: &[f32],
-        _x: &[f32],
-        _y: &[f32],
-        dy: &[f32],
-        dx: Option<&mut [f32]>,
-        dweights: &mut [f32],
-    ) {
+    fn backward_part(&mut self, pass: &Pass, back: Backward) {
+        let Backward { weights, dy, dx, dweights, .. } = back;
         let batch = pass.batch;
         if let Some(dx) = dx {
             kernel::backward_input(self.units, self.n_pre, batch, &weights[self.weight.clone()], dy, dx);

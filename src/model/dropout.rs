@@ -1,6 +1,6 @@
 //! `dropout`: silences units at random in training.
 
-use super::{Layer, LayerKind, Operation, Params, Pass, Shape};
+use super::{Backward, Layer, LayerKind, Operation, Params, Pass, Shape};
 use crate::error::{Error, Result};
 use crate::kernels::threads;
 use crate::rng::Rng;
@@ -94,16 +94,8 @@ impl Layer for Dropout {
         self.silence(pass, x, y);
     }
 
-    fn backward_part(
-        &mut self,
-        pass: &Pass,
-        _weights: &[f32],
-        _x: &[f32],
-        _y: &[f32],
-        dy: &[f32],
-        dx: Option<&mut [f32]>,
-        _dweights: &mut [f32],
-    ) {
+    fn backward_part(&mut self, pass: &Pass, back: Backward) {
+        let Backward { dy, dx, .. } = back;
         if let Some(dx) = dx {
             self.silence(pass, dy, dx);
         }

@@ -4,7 +4,7 @@
 //! or lose its digits to cancellation, so it is compared at several steps and the best one counts; a wrong gradient
 //! fits none of them.
 
-use super::{Init, Layer, Pass, Shape, Sign, TensorSpec, spec, tensor_ranges};
+use super::{Backward, Init, Layer, Pass, Shape, Sign, TensorSpec, spec, tensor_ranges};
 use crate::rng::Rng;
 
 /// Largest accepted difference, relative to the larger of the coordinate's gradient and the tensor's root mean square.
@@ -42,11 +42,12 @@ pub fn check(mut layer: Box<dyn Layer>, input: Shape, batch: usize, seed: u64) {
     layer.forward(&pass, &weights, &states, &x, &mut y);
     let mut dx = vec![f32::NAN; x.len()];
     let mut dweights = vec![f32::NAN; weights.len()];
-    layer.backward(&pass, &weights, &x, &y, &r, Some(&mut dx), &mut dweights);
+    let back = Backward { weights: &weights, x: &x, y: &y, dy: &r, dx: Some(&mut dx), dweights: &mut dweights };
+    layer.backward(&pass, back);
 
     let mut again = vec![f32::NAN; weights.len()];
     layer.forward(&pass, &weights, &states, &x, &mut y);
-    layer.backward(&pass, &weights, &x, &y, &r, None, &mut again);
+    layer.backward(&pass, Backward { weights: &weights, x: &x, y: &y, dy: &r, dx: None, dweights: &mut again });
     let name = layer.name();
     for (tensor, range) in tensors.iter().zip(tensor_ranges(&tensors)) {
         let same = range.clone().all(|i| again[i].to_bits() == dweights[i].to_bits());
@@ -149,16 +150,8 @@ mod tests {
             }
         }
 
-        fn backward_part(
-            &mut self,
-            pass: &Pass,
-            weights: &[f32],
-            x: &[f32],
-            _y: &[f32],
-            dy: &[f32],
-            dx: Option<&mut [f32]>,
-            dweights: &mut [f32],
-        ) {
+        fn backward_part(&mut self, pass: &Pass, back: Backward) {
+            let Backward { weights, x, dy, dx, dweights, .. } = back;
             dweights.fill(0.0);
             for (i, (dy, x)) in dy.iter().zip(x).enumerate() {
                 dweights[i / pass.batch] += dy * x * x * self.errors[1];

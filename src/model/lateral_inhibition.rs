@@ -1,7 +1,7 @@
 //! `lateral_inhibition`: each unit less a share of the mean of its eight neighbours in the same feature map. A linear
 //! filter: behind a convolution, whose outputs have either sign, neighbours below zero raise a unit.
 
-use super::{Init, Layer, LayerKind, MapWise, Operation, Params, Pass, Role, Shape, TensorSpec};
+use super::{Backward, Init, Layer, LayerKind, MapWise, Operation, Params, Pass, Role, Shape, TensorSpec};
 use crate::error::Result;
 use crate::kernels::lateral::{MapShape, inhibit, inhibit_backward};
 use std::ops::Range;
@@ -61,17 +61,8 @@ impl Layer for LateralInhibition {
         self.forward_maps(0..self.shape.c, pass, weights, x, y);
     }
 
-    fn backward_part(
-        &mut self,
-        pass: &Pass,
-        weights: &[f32],
-        x: &[f32],
-        y: &[f32],
-        dy: &[f32],
-        dx: Option<&mut [f32]>,
-        dweights: &mut [f32],
-    ) {
-        self.backward_maps(0..self.shape.c, pass, weights, x, y, dy, dx, dweights);
+    fn backward_part(&mut self, pass: &Pass, back: Backward) {
+        self.backward_maps(0..self.shape.c, pass, back);
     }
 
     fn map_wise(&mut self) -> Option<&mut dyn MapWise> {
@@ -88,17 +79,8 @@ impl MapWise for LateralInhibition {
         inhibit(self.map(pass.batch), &weights[maps], x, y);
     }
 
-    fn backward_maps(
-        &mut self,
-        maps: Range<usize>,
-        pass: &Pass,
-        weights: &[f32],
-        x: &[f32],
-        _y: &[f32],
-        dy: &[f32],
-        dx: Option<&mut [f32]>,
-        dweights: &mut [f32],
-    ) {
+    fn backward_maps(&mut self, maps: Range<usize>, pass: &Pass, back: Backward) {
+        let Backward { weights, x, dy, dx, dweights, .. } = back;
         inhibit_backward(self.map(pass.batch), &weights[maps.clone()], x, dy, dx, &mut dweights[maps]);
     }
 }

@@ -6,7 +6,7 @@
 //! activity that a backward pass reads.
 
 use super::replica::{Memory, Replica};
-use super::{Layer, MapWise, Operation, Pass};
+use super::{Backward, Layer, MapWise, Operation, Pass};
 use crate::aligned::Aligned;
 use crate::kernels::threads;
 use std::ops::Range;
@@ -248,9 +248,9 @@ impl Run {
             _ => &[],
         };
         let (x, y) = (read(from), read(to));
-        let dw = &mut dweights[w.ranges[i].clone()];
+        let dweights = &mut dweights[w.ranges[i].clone()];
         if let Some(layer) = of_run(layers[i].as_mut(), i) {
-            layer.backward_maps(maps.clone(), pass, w.of(i), x, y, dy, dx, dw);
+            layer.backward_maps(maps.clone(), pass, Backward { weights: w.of(i), x, y, dy, dx, dweights });
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `max_pool`: keeps the strongest unit of each window.
 
-use super::{Layer, LayerKind, MapWise, Operation, Params, Pass, Shape, WithRelu};
+use super::{Backward, Layer, LayerKind, MapWise, Operation, Params, Pass, Shape, WithRelu};
 use crate::error::{Error, Result};
 use crate::kernels::pool::{MAX_SIDE, PoolShape, max_pool, max_pool_backward};
 use std::ops::Range;
@@ -75,17 +75,8 @@ impl Layer for MaxPool {
         self.forward_maps(0..self.input.c, pass, weights, x, y);
     }
 
-    fn backward_part(
-        &mut self,
-        pass: &Pass,
-        weights: &[f32],
-        x: &[f32],
-        y: &[f32],
-        dy: &[f32],
-        dx: Option<&mut [f32]>,
-        dweights: &mut [f32],
-    ) {
-        self.backward_maps(0..self.input.c, pass, weights, x, y, dy, dx, dweights);
+    fn backward_part(&mut self, pass: &Pass, back: Backward) {
+        self.backward_maps(0..self.input.c, pass, back);
     }
 
     fn map_wise(&mut self) -> Option<&mut dyn MapWise> {
@@ -103,17 +94,8 @@ impl MapWise for MaxPool {
         self.pool(false, &maps, pass, x, y);
     }
 
-    fn backward_maps(
-        &mut self,
-        maps: Range<usize>,
-        pass: &Pass,
-        _weights: &[f32],
-        _x: &[f32],
-        _y: &[f32],
-        dy: &[f32],
-        dx: Option<&mut [f32]>,
-        _dweights: &mut [f32],
-    ) {
+    fn backward_maps(&mut self, maps: Range<usize>, pass: &Pass, back: Backward) {
+        let Backward { dy, dx, .. } = back;
         if let Some(dx) = dx {
             let place = &self.place[self.places(&maps, dy.len())];
             max_pool_backward(self.shape(maps.len(), pass.batch), dy, place, dx);

@@ -54,6 +54,22 @@ pub struct Pass {
     pub step: u64,
 }
 
+/// What the way back through a layer reads and writes.
+pub struct Backward<'a> {
+    /// Trained tensors, as in `forward`.
+    pub weights: &'a [f32],
+    /// Input of `forward` `(N_pre, B)`.
+    pub x: &'a [f32],
+    /// Output of `forward` `(N_post, B)`.
+    pub y: &'a [f32],
+    /// Gradient of the output `(N_post, B)`.
+    pub dy: &'a [f32],
+    /// Overwritten with the gradient of the input `(N_pre, B)`, if anybody wants it.
+    pub dx: Option<&'a mut [f32]>,
+    /// Overwritten with the gradient of `weights`.
+    pub dweights: &'a mut [f32],
+}
+
 /// A stage of the network. Activity is `(N, B)`, batch innermost, with `N = C * H * W` of its shape.
 ///
 /// A layer owns its scratch memory; its weights live in the store and come in as one slice per call, cut by
@@ -110,16 +126,7 @@ pub trait Layer: Send + Sync {
     fn follow(&self, _buffers: &mut [f32]) {}
 
     /// [`Layer::backward`] but for the gradients that [`Layer::outer`] names, which it leaves alone.
-    fn backward_part(
-        &mut self,
-        pass: &Pass,
-        weights: &[f32],
-        x: &[f32],
-        y: &[f32],
-        dy: &[f32],
-        dx: Option<&mut [f32]>,
-        dweights: &mut [f32],
-    );
+    fn backward_part(&mut self, pass: &Pass, back: Backward);
 
     /// Gradients that are one product `dW = dy xᵀ` and as large as the layer: the network computes them once for all
     /// slices of a batch. `x` and `dy` are those of the last `backward_part`.
@@ -127,19 +134,10 @@ pub trait Layer: Send + Sync {
         Vec::new()
     }
 
-    /// Overwrites `dweights` with the gradient of the weights and, if `dx` is there, `dx (N_pre, B)` with that of `x`.
-    /// `x` and `y` are those of `forward`.
-    fn backward(
-        &mut self,
-        pass: &Pass,
-        weights: &[f32],
-        x: &[f32],
-        y: &[f32],
-        dy: &[f32],
-        dx: Option<&mut [f32]>,
-        dweights: &mut [f32],
-    ) {
-        self.backward_part(pass, weights, x, y, dy, dx, dweights);
+    /// Gradients of the weights and the input.
+    fn backward(&mut self, pass: &Pass, back: Backward) {
+        let Backward { weights, x, y, dy, dx, dweights } = back;
+        self.backward_part(pass, Backward { weights, x, y, dy, dx, dweights: &mut *dweights });
         let ranges = tensor_ranges(&self.tensors());
         for o in self.outer(x, dy) {
             let (mut xt, dw) = (vec![0.0; o.x.len()], &mut dweights[ranges[o.tensor].clone()]);
@@ -199,19 +197,9 @@ pub trait MapWise {
     /// [`Layer::forward`] of the feature maps `maps`: `x`, `y` hold these alone, `weights` those of the whole layer.
     fn forward_maps(&mut self, maps: Range<usize>, pass: &Pass, weights: &[f32], x: &[f32], y: &mut [f32]);
 
-    /// [`Layer::backward`] of the feature maps `maps`: `dy` and `dx` hold these alone, and so do `x` and `y` if they are
-    /// read; `weights` and `dweights` are those of the whole layer.
-    fn backward_maps(
-        &mut self,
-        maps: Range<usize>,
-        pass: &Pass,
-        weights: &[f32],
-        x: &[f32],
-        y: &[f32],
-        dy: &[f32],
-        dx: Option<&mut [f32]>,
-        dweights: &mut [f32],
-    );
+    /// [`Layer::backward`] of the feature maps `maps`: `dy` and `dx` hold these alone, and so do `x` and `y`, which are empty
+    /// where nobody reads them; `weights` and `dweights` are those of the whole layer.
+    fn backward_maps(&mut self, maps: Range<usize>, pass: &Pass, back: Backward);
 }
 
 /// A map-wise layer and the ReLU behind it in one.
@@ -366,7 +354,8 @@ mod tests {
         let buffers = vec![1.0; spec::tensors_len(&layer.buffers())];
         let (mut y, mut dx, mut dweights) = (vec![f32::NAN; n_post], vec![f32::NAN; x.len()], vec![0.0; weights.len()]);
         layer.forward(&pass, &weights, &buffers, &x, &mut y);
-        layer.backward(&pass, &weights, &x, &y, &dy, Some(&mut dx), &mut dweights);
+        let back = Backward { weights: &weights, x: &x, y: &y, dy: &dy, dx: Some(&mut dx), dweights: &mut dweights };
+        layer.backward(&pass, back);
         [y, dx, dweights, buffers]
     }
 

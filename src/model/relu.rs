@@ -1,6 +1,6 @@
 //! `relu`: cuts activity below zero.
 
-use super::{Layer, LayerKind, MapWise, Operation, Params, Pass, Shape};
+use super::{Backward, Layer, LayerKind, MapWise, Operation, Params, Pass, Shape};
 use crate::error::Result;
 use crate::kernels::elementwise;
 use std::ops::Range;
@@ -44,17 +44,8 @@ impl Layer for Relu {
         self.forward_maps(0..self.shape.c, pass, weights, x, y);
     }
 
-    fn backward_part(
-        &mut self,
-        pass: &Pass,
-        weights: &[f32],
-        x: &[f32],
-        y: &[f32],
-        dy: &[f32],
-        dx: Option<&mut [f32]>,
-        dweights: &mut [f32],
-    ) {
-        self.backward_maps(0..self.shape.c, pass, weights, x, y, dy, dx, dweights);
+    fn backward_part(&mut self, pass: &Pass, back: Backward) {
+        self.backward_maps(0..self.shape.c, pass, back);
     }
 
     fn map_wise(&mut self) -> Option<&mut dyn MapWise> {
@@ -71,17 +62,8 @@ impl MapWise for Relu {
         elementwise::relu(x, y);
     }
 
-    fn backward_maps(
-        &mut self,
-        _maps: Range<usize>,
-        _pass: &Pass,
-        _weights: &[f32],
-        _x: &[f32],
-        y: &[f32],
-        dy: &[f32],
-        dx: Option<&mut [f32]>,
-        _dweights: &mut [f32],
-    ) {
+    fn backward_maps(&mut self, _maps: Range<usize>, _pass: &Pass, back: Backward) {
+        let Backward { y, dy, dx, .. } = back;
         if let Some(dx) = dx {
             elementwise::relu_backward(y, dy, dx);
         }

@@ -1,7 +1,7 @@
 //! One slice of a batch on its way through the layers, up and down.
 
 use super::maps::Run;
-use super::{Layer, Outer, Pass};
+use super::{Backward, Layer, Outer, Pass};
 use crate::aligned::Aligned;
 use std::ops::Range;
 
@@ -132,11 +132,12 @@ impl Replica {
             dx.resize(x.len(), 0.0);
             dx.as_mut_slice()
         });
-        let (y, dy, dw) = (&self.outputs[i], &rest[0], &mut self.dweights[w.ranges[i].clone()]);
+        let (y, dy, dweights) = (&self.outputs[i], &rest[0], &mut self.dweights[w.ranges[i].clone()]);
+        let back = Backward { weights: w.of(i), x, y, dy, dx, dweights };
         let maps = 0..self.layers[i].output().c;
         match self.layers[i].meeting() {
-            Some(layer) => layer.backward_maps(maps, pass, w.of(i), x, y, dy, dx, dw),
-            None => self.layers[i].backward_part(pass, w.of(i), x, y, dy, dx, dw),
+            Some(layer) => layer.backward_maps(maps, pass, back),
+            None => self.layers[i].backward_part(pass, back),
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Woo et al. 2018, "CBAM: Convolutional Block Attention Module", equation 3.
 
-use super::{Init, Layer, LayerKind, Operation, Params, Pass, Role, Shape, TensorSpec, tensor_ranges};
+use super::{Backward, Init, Layer, LayerKind, Operation, Params, Pass, Role, Shape, TensorSpec, tensor_ranges};
 use crate::aligned::Aligned;
 use crate::error::{Error, Result};
 use crate::kernels::attention::{pool_maps, scale_pixels, scale_pixels_dgate, scale_pixels_dx, sigmoid};
@@ -110,16 +110,8 @@ impl Layer for SpatialAttention {
         scale_pixels(&self.gate, x, y);
     }
 
-    fn backward_part(
-        &mut self,
-        pass: &Pass,
-        weights: &[f32],
-        x: &[f32],
-        _y: &[f32],
-        dy: &[f32],
-        dx: Option<&mut [f32]>,
-        dweights: &mut [f32],
-    ) {
+    fn backward_part(&mut self, pass: &Pass, back: Backward) {
+        let Backward { weights, x, dy, dx, dweights, .. } = back;
         let (map, k) = (self.map(pass.batch), self.k);
         self.d.resize(map.h * (map.w + k - 1) * map.batch, 0.0);
         self.dpools.resize(2 * map.len(), 0.0);

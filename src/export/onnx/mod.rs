@@ -77,7 +77,7 @@ fn standardised(graph: &mut Graph, standardize: Standardize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Layer, Network, Pass, presets};
+    use crate::model::{Backward, Layer, Network, Pass, presets};
     use crate::train::Trained;
 
     #[derive(Clone)]
@@ -94,17 +94,7 @@ mod tests {
             Box::new(self.clone())
         }
         fn forward(&mut self, _: &Pass, _: &[f32], _: &[f32], _: &[f32], _: &mut [f32]) {}
-        fn backward_part(
-            &mut self,
-            _: &Pass,
-            _: &[f32],
-            _: &[f32],
-            _: &[f32],
-            _: &[f32],
-            _: Option<&mut [f32]>,
-            _: &mut [f32],
-        ) {
-        }
+        fn backward_part(&mut self, _: &Pass, _: Backward) {}
     }
 
     #[test]

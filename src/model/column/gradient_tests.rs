@@ -29,10 +29,11 @@ fn check_gradients(what: &str, config: &Config, connectome: &Connectome) {
     let y = run(&mut column, &pass, &weights, &x);
     let centre = active(&column, batch);
     let (mut dx, mut dweights) = (vec![f32::NAN; x.len()], vec![f32::NAN; weights.len()]);
-    column.backward(&pass, &weights, &x, &y, &r, Some(&mut dx), &mut dweights);
+    let back = Backward { weights: &weights, x: &x, y: &y, dy: &r, dx: Some(&mut dx), dweights: &mut dweights };
+    column.backward(&pass, back);
     let mut again = vec![f32::NAN; weights.len()];
     assert_eq!(run(&mut column, &pass, &weights, &x), y, "{what}: the same pass has the same noise");
-    column.backward(&pass, &weights, &x, &y, &r, None, &mut again);
+    column.backward(&pass, Backward { weights: &weights, x: &x, y: &y, dy: &r, dx: None, dweights: &mut again });
     let ranges = column.ranges.clone();
     let same = ranges.iter().all(|r| dweights[r.clone()].iter().zip(&again[r.clone()]).all(|(a, b)| a == b));
     assert!(same, "{what}: the gradient depends on whether dx is asked for");

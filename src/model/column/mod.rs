@@ -18,7 +18,7 @@ mod projection;
 mod silence;
 mod wiring;
 
-use super::{Afferents, Layer, Operation, Outer, Pass, Plastic, Product, Shape, TensorSpec, tensor_ranges};
+use super::{Afferents, Backward, Layer, Operation, Outer, Pass, Plastic, Product, Shape, TensorSpec, tensor_ranges};
 use crate::aligned::Aligned;
 use crate::connectome::Synapses;
 use projection::InputGradient;
@@ -142,16 +142,8 @@ impl Layer for Column {
         }
     }
 
-    fn backward_part(
-        &mut self,
-        pass: &Pass,
-        weights: &[f32],
-        x: &[f32],
-        _y: &[f32],
-        dy: &[f32],
-        mut dx: Option<&mut [f32]>,
-        dweights: &mut [f32],
-    ) {
+    fn backward_part(&mut self, pass: &Pass, back: Backward) {
+        let Backward { weights, x, dy, mut dx, dweights, .. } = back;
         let batch = pass.batch;
         for (d, p) in self.d_outputs.iter_mut().zip(&self.populations) {
             d.clear();

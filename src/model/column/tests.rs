@@ -425,7 +425,9 @@ fn the_column_gives_the_same_bits_with_1_and_2_threads() {
                 let (weights, x) = (strengths(&column, &mut rng), features(37, &mut rng));
                 let y = run(&mut column, &pass, &weights, &x);
                 let (mut dx, mut dweights) = (vec![0.0; x.len()], vec![0.0; weights.len()]);
-                column.backward(&pass, &weights, &x, &y, &y, Some(&mut dx), &mut dweights);
+                let back =
+                    Backward { weights: &weights, x: &x, y: &y, dy: &y, dx: Some(&mut dx), dweights: &mut dweights };
+                column.backward(&pass, back);
                 [y, dx, dweights].concat().iter().map(|v| v.to_bits()).collect::<Vec<u32>>()
             })
         };
