@@ -290,3 +290,44 @@ fn a_plan_whose_time_is_up_says_so() {
     assert_eq!(outcome.code, Some(75), "{}", outcome.stderr);
     assert!(outcome.stderr.contains("6 runs left"), "{}", outcome.stderr);
 }
+
+#[test]
+fn factors_that_are_combined_in_full_have_main_effects() {
+    let plan = r#"
+seeds = 3
+[base]
+epochs = 1
+data.demo_train = 64
+data.demo_test = 64
+[[factor]]
+name = "inhibition"
+levels = [{ name = "graded" }, { name = "uninhibited", set = { column.inhibition = "none" } }]
+[[factor]]
+name = "noise"
+levels = [{ name = "noisy" }, { name = "silent", set = { column.noise = "none" } }]
+"#;
+    let place = place(|_| plan.to_owned());
+    let outcome = study(place.path(), &["--quiet"]);
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    assert!(
+        outcome.stdout.contains("main effects of the factors") && outcome.stdout.contains("inhibition: uninhibited"),
+        "{outcome:?}"
+    );
+    let json = study(place.path(), &["--json", "--quiet"]).json();
+    let effects = json["table"]["main_effects"].as_array().unwrap();
+    // Half of the two differences in accuracy, seed by seed.
+    let accuracy: BTreeMap<String, f64> =
+        results(place.path()).into_iter().map(|(run, row)| (run, row[ACCURACY].parse().unwrap())).collect();
+    let of = |model: &str, seed: usize| accuracy[&format!("{model}-s{seed}")];
+    let silent =
+        (1..=3).map(|s| 0.5 * (of("silent", s) - of("full", s) + of("uninhibited+silent", s) - of("uninhibited", s)));
+    let mean = silent.sum::<f64>() / 3.0;
+    assert_eq!((effects.len(), &effects[1]["level"], &effects[1]["pairs_of_models"]), (2, &"silent".into(), &2.into()));
+    let found = effects[1]["differences"]["test_accuracy"]["difference"]["mean"].as_f64().unwrap();
+    assert!((found - mean).abs() < 1e-9, "{found} {mean}");
+    bionic(place.path(), &["report", "study"]).ok();
+    for table in ["study/main_effects.csv", "study/report-csv/main_effects.csv"] {
+        let text = fs::read_to_string(place.path().join(table)).unwrap();
+        assert!(text.lines().count() == 3 && text.contains("\nnoise,silent,noisy,2,"), "{table}: {text}");
+    }
+}

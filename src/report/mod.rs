@@ -14,6 +14,7 @@ mod heat;
 mod learning;
 mod lesions;
 mod lines;
+mod main_effects;
 mod model_lesions;
 mod models;
 mod numbers;
@@ -62,7 +63,7 @@ pub struct Written {
 }
 
 /// Every name that a CSV file of a report may have, so that nothing else is ever replaced.
-const FILES: [&str; 21] = [
+const FILES: [&str; 22] = [
     "cell_types.csv",
     "confusion.csv",
     "connectome_density.csv",
@@ -72,6 +73,7 @@ const FILES: [&str; 21] = [
     "learning_curves.csv",
     "lesion_accuracy.csv",
     "lesion_recall.csv",
+    "main_effects.csv",
     "model_accuracy.csv",
     "model_lesions.csv",
     "model_recall.csv",

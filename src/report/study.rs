@@ -3,10 +3,10 @@
 use super::numbers::{Maybe, Numbers};
 use super::page::{Cell, Page};
 use super::text::{count, fixed, percent, signed};
-use super::{accuracy, differences, learning, model_lesions, models, recall};
+use super::{accuracy, differences, learning, main_effects, model_lesions, models, recall};
 use crate::error::Result;
 use crate::statistics::{Description, LEVEL, POWER, probability};
-use crate::study::{CellResult, Folder, RESULTS, Row, TABLE, Table};
+use crate::study::{CellResult, Design, Folder, RESULTS, Row, TABLE, Table};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -40,19 +40,20 @@ impl Study {
         let folder = Folder::open(dir)?;
         let mut cells = folder.rows().to_vec();
         let name = dir.canonicalize().ok().and_then(|d| Some(d.file_name()?.to_string_lossy().into_owned()));
-        let (title, reference, published, sources) = match folder.about() {
+        let (title, reference, published, sources, design) = match folder.about() {
             Ok(about) => {
                 cells.retain(|c| about.has(&c.model, c.run.seed));
-                (about.title, about.reference, about.published, about.sources)
+                (about.title, about.reference, about.published, about.sources, about.design)
             }
             Err(e) => {
                 let full = cells.iter().find(|c| c.model == "full").or(cells.first());
                 let reference = full.map_or_else(|| "full".to_owned(), |c| c.model.clone());
                 warn(&format!("{e}\n  so far: differences to model {reference}, no published figures"));
-                (format!("Study {}", name.unwrap_or_default()), reference, BTreeMap::new(), BTreeMap::new())
+                let title = format!("Study {}", name.unwrap_or_default());
+                (title, reference, BTreeMap::new(), BTreeMap::new(), Design::default())
             }
         };
-        let table = Table::new(&cells, &reference, &published)?;
+        let table = Table::new(&cells, &reference, &published, &design)?;
         Ok(Self { title, cells, published, reference, sources, table })
     }
 }
@@ -83,6 +84,7 @@ pub(super) fn page(dir: &Path, folder: &str, beside: bool, warn: &mut dyn FnMut(
     page.section(&format!("Differences to {reference}"));
     differences::append(&mut page, table);
     tests(&mut page, table);
+    main_effects::append(&mut page, table);
     page.section("Recall by class");
     recall::append(&mut page, table);
     page.section("Learning curves");
@@ -154,14 +156,16 @@ fn spread(d: &Description, factor: f64, decimals: usize) -> String {
     }
 }
 
-fn interval(d: &Description, factor: f64, decimals: usize) -> String {
+/// `low to high` of the 95 % interval.
+pub(super) fn interval(d: &Description, factor: f64, decimals: usize) -> String {
     d.interval.map_or_else(
         || NONE.to_owned(),
         |[low, high]| format!("{} to {}", fixed(factor * low, decimals), fixed(factor * high, decimals)),
     )
 }
 
-fn or_none(text: Option<String>) -> String {
+/// The text, or a dash for none.
+pub(super) fn or_none(text: Option<String>) -> String {
     text.unwrap_or_else(|| NONE.to_owned())
 }
 

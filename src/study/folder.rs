@@ -1,5 +1,6 @@
 //! The folder of a study: which runs are done, and `results.csv`, which remembers them when their folders are gone.
 
+use super::design::Design;
 use super::plan::{Cell, Plan};
 use super::results::{CellResult, MAX_NAME_BYTES, read_results, write_results};
 use super::sources::{self, Fingerprints};
@@ -20,6 +21,8 @@ use std::path::{Path, PathBuf};
 pub const RESULTS: &str = "results.csv";
 /// One row per model.
 pub const TABLE: &str = "table.csv";
+/// One row per level of a factor.
+const MAIN_EFFECTS: &str = "main_effects.csv";
 /// What the study compares.
 const ABOUT: &str = "study.json";
 /// Longest description of a study, bytes.
@@ -59,6 +62,9 @@ pub struct About {
     pub seeds: Vec<u64>,
     /// Accuracies that somebody else has published, by model, fractions.
     pub published: BTreeMap<String, f64>,
+    /// The factors that its models combine; none where they stand one by one.
+    #[serde(default)]
+    pub design: Design,
     /// Fingerprints of the images and connectomes on the disk that its runs are trained on.
     #[serde(default)]
     pub sources: BTreeMap<String, String>,
@@ -210,14 +216,15 @@ impl Folder {
         replace(&self.path.join(ABOUT), to_json(&about)?.as_bytes())
     }
 
-    /// The table of `results`; writes it to `table.csv`.
+    /// The table of `results`; writes it to `table.csv`, and main effects to `main_effects.csv`.
     ///
     /// # Errors
     /// Those of [`Table::new`] and of writing.
     pub fn tabulate(&self, plan: &Plan, results: &[CellResult]) -> Result<Table> {
         let about = plan.about();
-        let table = Table::new(results, &about.reference, &about.published)?;
+        let table = Table::new(results, &about.reference, &about.published, &about.design)?;
         table.write_csv(&self.path.join(TABLE))?;
+        table.write_main_effects(&self.path.join(MAIN_EFFECTS))?;
         Ok(table)
     }
 

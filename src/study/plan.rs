@@ -3,7 +3,7 @@
 //! [`PLAN_FORM`] shows all that a plan may hold. A model made of factors has the names of its levels joined by `+`, the
 //! first levels left out; where all are at the first it is called `full`.
 
-use super::design::{Factor, combinations};
+use super::design::{Design, Factor, combinations};
 use super::folder::About;
 use super::results::MAX_CELLS;
 use crate::config::{Config, Overrides, effective, nearest, toml_fault};
@@ -56,6 +56,8 @@ pub struct Plan {
     pub seeds: Vec<u64>,
     /// Models, in order.
     pub models: Vec<Model>,
+    /// The factors that some of them combine.
+    design: Design,
     /// No run starts later than so many hours after the study did.
     pub hours: Option<f64>,
     /// Runs side by side; 0 = one per core.
@@ -112,7 +114,7 @@ struct File {
     #[serde(default)]
     factor: Vec<Factor>,
     #[serde(default)]
-    design: Design,
+    design: FileDesign,
 }
 
 #[derive(Default, Deserialize)]
@@ -125,7 +127,7 @@ struct Budget {
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Design {
+struct FileDesign {
     order: Option<usize>,
 }
 
@@ -177,10 +179,12 @@ impl Plan {
         let file: File =
             toml::from_str(text).map_err(|e| wrong(toml_fault(text, &e), "`study --help` shows the form of a plan"))?;
         let base_preset = file.preset.unwrap_or_else(|| "bionic".into());
-        let mut models: Vec<Model> = combinations(&file.factor, file.design.order)
-            .map_err(|what| wrong(what, "give each factor two or more levels, each with a name of its own"))?
+        let combinations = combinations(&file.factor, file.design.order)
+            .map_err(|what| wrong(what, "give each factor two or more levels, each with a name of its own"))?;
+        let design = Design::new(&file.factor, &combinations);
+        let mut models: Vec<Model> = combinations
             .into_iter()
-            .map(|(name, set)| Model { name, preset: base_preset.clone(), published: None, set })
+            .map(|c| Model { name: c.name, preset: base_preset.clone(), published: None, set: c.set })
             .collect();
         models.extend(file.model.into_iter().map(|m| Model {
             name: m.name,
@@ -227,6 +231,7 @@ impl Plan {
             reference,
             seeds,
             models,
+            design,
             hours: file.budget.hours,
             at_once: file.budget.at_once,
             base: file.base,
@@ -256,6 +261,7 @@ impl Plan {
             models: self.models.iter().map(|m| m.name.clone()).collect(),
             seeds: self.seeds.clone(),
             published: published.collect(),
+            design: self.design.clone(),
             sources: BTreeMap::new(),
         }
     }

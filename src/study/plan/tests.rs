@@ -94,6 +94,28 @@ fn factors_combine_in_full_and_in_part() {
 }
 
 #[test]
+fn pairs_of_models_differ_in_one_factor_alone() {
+    let pairs = |plan: &Plan, factor, level| {
+        let design = plan.about().design;
+        let pairs = design.pairs(factor, level).map(|pair| pair.map(str::to_owned));
+        pairs.collect::<Vec<_>>()
+    };
+    let full = parse(FACTORS);
+    assert_eq!(full.about().design.factors[2].levels, ["synapse", "unit", "silent"]);
+    for (factor, level, others) in [(0, 1, 2 * 3), (1, 1, 2 * 3), (2, 1, 2 * 2), (2, 2, 2 * 2)] {
+        assert_eq!(pairs(&full, factor, level).len(), others);
+    }
+    let silent = pairs(&full, 2, 2);
+    let expected = [["no-masks+silent", "no-masks"], ["silent", "full"]].map(|pair| pair.map(str::to_owned));
+    assert!(expected.iter().all(|pair| silent.contains(pair)), "{silent:?}");
+    // One at a time there is one pair each; levels that are none have none.
+    let one = parse(&format!("{FACTORS}\n[design]\norder = 1"));
+    assert_eq!(pairs(&one, 2, 1), [["unit", "full"]]);
+    assert!(pairs(&one, 2, 7).is_empty() && pairs(&one, 9, 1).is_empty());
+    assert_eq!(parse("[[model]]\nname = \"a\"").about().design, Design::default());
+}
+
+#[test]
 fn the_form_that_help_shows_is_a_plan() {
     let plan = parse(PLAN_FORM);
     assert_eq!(names(&plan), ["full", "silent", "uninhibited", "random-wiring"]);

@@ -1,6 +1,6 @@
 //! `table.csv`: one row per model, every figure in full precision.
 
-use super::{Difference, Measures, Row, Table};
+use super::{Difference, Differences, MainEffect, Measures, Row, Table};
 use crate::error::Result;
 use crate::statistics::Description;
 use crate::study::results::exact;
@@ -23,6 +23,33 @@ impl Table {
         let header = self.fields(None).into_iter().map(|(name, _)| name);
         let values = |row| self.fields(Some(row)).into_iter().map(|(_, value)| value);
         table::write(path, header, self.rows.iter().map(values))
+    }
+
+    /// Writes the main effects to `path`, likewise; nothing where there are none and never were.
+    ///
+    /// Columns: `factor`, `level`, `against` (the first level), `pairs_of_models`; `difference_<measure>_...` as in
+    /// [`Table::write_csv`]; `verdict`.
+    ///
+    /// # Errors
+    /// `Io` if the file cannot be written.
+    pub fn write_main_effects(&self, path: &Path) -> Result<()> {
+        if self.main_effects.is_empty() && !path.exists() {
+            return Ok(());
+        }
+        let fields = |effect: Option<&MainEffect>| {
+            let mut fields = vec![
+                ("factor".to_owned(), effect.map(|e| e.factor.clone())),
+                ("level".to_owned(), effect.map(|e| e.level.clone())),
+                ("against".to_owned(), effect.map(|e| e.against.clone())),
+                ("pairs_of_models".to_owned(), effect.map(|e| e.pairs_of_models.to_string())),
+            ];
+            fields.extend(differences(effect.map(|e| &e.differences)));
+            fields.push(("verdict".to_owned(), effect.map(|e| e.verdict.clone())));
+            fields
+        };
+        let header = fields(None).into_iter().map(|(name, _)| name);
+        let values = |effect| fields(Some(effect)).into_iter().map(|(_, value)| value.unwrap_or_default());
+        table::write(path, header, self.main_effects.iter().map(values))
     }
 
     /// Names of the columns and their values in `row`; without a row the values are empty.
@@ -54,21 +81,26 @@ impl Table {
                 sample(&format!("recall_{class}"), measures.map(|m| &m.recall[i]));
             }
         }
-        let all = row.and_then(|r| r.differences.as_ref());
-        for (measure, d) in [
-            ("test_accuracy", all.map(|d| &d.test_accuracy)),
-            ("private_accuracy", all.and_then(|d| d.private_accuracy.as_ref())),
-            ("macro_f1", all.map(|d| &d.macro_f1)),
-        ] {
-            for (name, value) in description(d.map(|d| &d.comparison.difference)).into_iter().chain(tests(d)) {
-                put(format!("difference_{measure}_{name}"), value);
-            }
-        }
+        differences(row.and_then(|r| r.differences.as_ref())).into_iter().for_each(|(name, value)| put(name, value));
         put("published".into(), row.and_then(|r| r.published).map(exact));
         put("published_difference".into(), row.and_then(|r| r.published_difference).map(exact));
         put("verdict".into(), row.map(|r| r.verdict.clone()));
         fields
     }
+}
+
+/// Columns of the three measures.
+fn differences(all: Option<&Differences>) -> Vec<(String, Option<String>)> {
+    let measures = [
+        ("test_accuracy", all.map(|d| &d.test_accuracy)),
+        ("private_accuracy", all.and_then(|d| d.private_accuracy.as_ref())),
+        ("macro_f1", all.map(|d| &d.macro_f1)),
+    ];
+    let of_measure = |(measure, d): (&str, Option<&Difference>)| {
+        let figures = description(d.map(|d| &d.comparison.difference)).into_iter().chain(tests(d));
+        figures.map(|(name, value)| (format!("difference_{measure}_{name}"), value)).collect::<Vec<_>>()
+    };
+    measures.into_iter().flat_map(of_measure).collect()
 }
 
 fn description(d: Option<&Description>) -> [(&'static str, Option<String>); 5] {

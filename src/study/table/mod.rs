@@ -2,14 +2,17 @@
 
 mod columns;
 mod layout;
+mod main_effects;
 mod text;
 mod verdict;
 
+pub use main_effects::MainEffect;
 pub use text::thousands;
 
+use super::design::Design;
 use super::results::{CellResult, SplitScores};
 use crate::error::{Error, Result};
-use crate::statistics::{Comparison, Description, LEVEL, MIN_PAIRS, compare, describe, detectable, holm};
+use crate::statistics::{Comparison, Description, LEVEL, MIN_PAIRS, compare, describe, detectable, holm, mean};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,6 +32,8 @@ pub struct Table {
     pub classes: Vec<String>,
     /// The reference first, then the models in the order of their first result.
     pub rows: Vec<Row>,
+    /// What each level of a factor does beside the first one, where the models combine factors.
+    pub main_effects: Vec<MainEffect>,
 }
 
 /// One model.
@@ -105,12 +110,17 @@ pub struct Difference {
 
 impl Table {
     /// The table of `cells`, in any order, against the model `reference`, which may have no results yet. `published` has
-    /// accuracies on `test` by model, as fractions.
+    /// accuracies on `test` by model, as fractions; `design` the factors that models combine.
     ///
     /// # Errors
     /// `Input` for results that cannot stand in one table: a model twice with one seed, other classes, or one model with
     /// several numbers of images.
-    pub fn new(cells: &[CellResult], reference: &str, published: &BTreeMap<String, f64>) -> Result<Self> {
+    pub fn new(
+        cells: &[CellResult],
+        reference: &str,
+        published: &BTreeMap<String, f64>,
+        design: &Design,
+    ) -> Result<Self> {
         check(cells)?;
         let mut models: Vec<(&str, Cells)> = Vec::new();
         let mut places = BTreeMap::new();
@@ -126,7 +136,7 @@ impl Table {
         let mut rows: Vec<Row> = models
             .iter()
             .filter_map(|(model, ours)| {
-                let differences = if *model == reference { None } else { differences(ours, &theirs) };
+                let differences = if *model == reference { None } else { differences(&pairs(ours, &theirs)) };
                 row(model, ours, differences)
             })
             .collect();
@@ -141,10 +151,11 @@ impl Table {
             reference: reference.to_owned(),
             classes: cells.first().map_or(Vec::new(), |c| c.classes().map(str::to_owned).collect()),
             rows,
+            main_effects: main_effects::main_effects(design, &models),
         };
-        table.correct(|d| Some(&mut d.test_accuracy));
-        table.correct(|d| d.private_accuracy.as_mut());
-        table.correct(|d| Some(&mut d.macro_f1));
+        correct(table.rows.iter_mut().filter_map(|row| row.differences.as_mut()).collect());
+        correct(table.main_effects.iter_mut().map(|effect| &mut effect.differences).collect());
+        table.main_effects.iter_mut().for_each(MainEffect::judge);
         for row in &mut table.rows {
             let difference = row.differences.as_ref().map(|d| &d.test_accuracy);
             row.verdict = if row.model == reference {
@@ -157,11 +168,15 @@ impl Table {
         }
         Ok(table)
     }
+}
 
-    /// Fills in Holm's correction for the family of one measure, and what the family can tell.
-    fn correct(&mut self, measure: impl Fn(&mut Differences) -> Option<&mut Difference>) {
-        let all = self.rows.iter_mut().filter_map(|row| row.differences.as_mut().and_then(&measure));
-        let mut family: Vec<&mut Difference> = all.filter(|d| d.raw_p().is_some()).collect();
+/// Fills in Holm's correction for the family of each measure, and what the family can tell.
+fn correct(mut all: Vec<&mut Differences>) {
+    let measures: [fn(&mut Differences) -> Option<&mut Difference>; 3] =
+        [|d| Some(&mut d.test_accuracy), |d| d.private_accuracy.as_mut(), |d| Some(&mut d.macro_f1)];
+    for measure in measures {
+        let of_measure = all.iter_mut().filter_map(|d| measure(d));
+        let mut family: Vec<&mut Difference> = of_measure.filter(|d| d.raw_p().is_some()).collect();
         let raw: Vec<f64> = family.iter().filter_map(|d| d.raw_p()).collect();
         // What Holm asks of the least p.
         let level = LEVEL / family.len() as f64;
@@ -237,15 +252,20 @@ fn measures(cells: &Cells, split: impl Fn(&CellResult) -> Option<&SplitScores>) 
     })
 }
 
-/// Differences of `ours` to `theirs` on the seeds of both; `None` without any, or if they saw different images.
-fn differences(ours: &Cells, theirs: &Cells) -> Option<Differences> {
-    let pairs: Vec<(&CellResult, &CellResult)> = ours
-        .iter()
-        .filter_map(|(seed, a)| theirs.get(seed).map(|b| (*a, *b)))
-        .filter(|(a, b)| a.test.images == b.test.images)
-        .collect();
+/// Results of `ours` and of `theirs` on the seeds of both.
+fn pairs<'a>(ours: &Cells<'a>, theirs: &Cells<'a>) -> Vec<[Vec<&'a CellResult>; 2]> {
+    ours.iter().filter_map(|(seed, a)| theirs.get(seed).map(|b| [vec![*a], vec![*b]])).collect()
+}
+
+/// Differences of the means of two sides, seed by seed; `None` without any, or if they saw different images.
+fn differences(seeds: &[[Vec<&CellResult>; 2]]) -> Option<Differences> {
+    let same = |sides: &&[Vec<&CellResult>; 2]| {
+        sides.iter().flatten().all(|c| sides[0].first().is_some_and(|first| first.test.images == c.test.images))
+    };
+    let seeds: Vec<&[Vec<&CellResult>; 2]> = seeds.iter().filter(same).collect();
     let over = |f: &dyn Fn(&CellResult) -> Option<f64>| {
-        let (a, b): (Vec<f64>, Vec<f64>) = pairs.iter().filter_map(|(a, b)| f(a).zip(f(b))).unzip();
+        let side = |cells: &Vec<&CellResult>| mean(&cells.iter().map(|c| f(c)).collect::<Option<Vec<f64>>>()?);
+        let (a, b): (Vec<f64>, Vec<f64>) = seeds.iter().filter_map(|[a, b]| side(a).zip(side(b))).unzip();
         compare(&a, &b).map(|comparison| Difference { comparison, holm_p: None, detectable: None })
     };
     Some(Differences {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::rng::Rng;
+use crate::study::design::Axis;
 use crate::study::results::random_cell;
 
 /// Results of `model` whose accuracy on `test` is `accuracies` for the seeds 1, 2, ...
@@ -31,7 +32,7 @@ fn study() -> Vec<CellResult> {
 
 fn table(cells: &[CellResult]) -> Table {
     let published = BTreeMap::from([("full".to_owned(), 0.5977), ("masks".to_owned(), 0.5876)]);
-    Table::new(cells, "full", &published).unwrap()
+    Table::new(cells, "full", &published, &Design::default()).unwrap()
 }
 
 fn json(table: &Table) -> String {
@@ -185,7 +186,7 @@ fn other_images_are_not_compared_and_other_classes_are_refused() {
     assert!(found.rows[2].differences.is_none());
     assert_eq!(found.rows[2].verdict, "scored on 27 images: not comparable with full");
     let refused = |cells: &[CellResult], what: &str| {
-        let error = Table::new(cells, "full", &BTreeMap::new()).unwrap_err();
+        let error = Table::new(cells, "full", &BTreeMap::new(), &Design::default()).unwrap_err();
         assert!(error.exit_code() == 3 && error.to_string().contains(what), "{error}");
     };
     cells[0].test.images = 26;
@@ -258,4 +259,78 @@ fn the_csv_has_every_figure_to_the_bit() {
     assert_eq!((field(0, "difference_test_accuracy_p"), field(3, "difference_test_accuracy_holm_p")), ("", ""));
     assert_eq!((field(1, "published"), field(2, "published")), ("0.5876", ""));
     assert_eq!(field(1, "verdict"), masks.verdict);
+}
+
+/// Two factors of two levels, by the names of their models.
+fn design(models: &[(&str, [usize; 2])]) -> Design {
+    let axis = |name: &str, levels: [&str; 2]| Axis { name: name.into(), levels: levels.map(String::from).to_vec() };
+    Design {
+        factors: vec![axis("noise", ["noisy", "silent"]), axis("inhibition", ["graded", "none"])],
+        models: models.iter().map(|(name, levels)| ((*name).to_owned(), levels.to_vec())).collect(),
+    }
+}
+
+const CROSSED: [(&str, [usize; 2]); 4] =
+    [("full", [0, 0]), ("silent", [1, 0]), ("none", [0, 1]), ("silent+none", [1, 1])];
+
+#[test]
+fn main_effects_are_means_over_the_levels_of_the_other_factors() {
+    let accuracies: [[f64; 5]; 4] = [
+        FULL,
+        [0.612, 0.601, 0.613, 0.609, 0.610],
+        [0.580, 0.579, 0.590, 0.577, 0.588],
+        [0.600, 0.603, 0.611, 0.595, 0.606],
+    ];
+    let mut cells: Vec<CellResult> =
+        CROSSED.iter().zip(&accuracies).flat_map(|((name, _), accuracies)| cells(name, accuracies)).collect();
+    let crossed = design(&CROSSED);
+    let found = Table::new(&cells, "full", &BTreeMap::new(), &crossed).unwrap();
+    let [noise, inhibition] = found.main_effects.as_slice() else { panic!("{:?}", found.main_effects) };
+    assert_eq!((noise.name().as_str(), noise.against.as_str(), noise.pairs_of_models), ("noise: silent", "noisy", 2));
+    assert_eq!(inhibition.name(), "inhibition: none");
+    let mean = |a: usize, b: usize| (0..5).map(|i| 0.5 * (accuracies[a][i] + accuracies[b][i])).collect::<Vec<f64>>();
+    for (effect, ours, theirs) in [(noise, mean(1, 3), mean(0, 2)), (inhibition, mean(2, 3), mean(0, 1))] {
+        let expected = compare(&ours, &theirs).unwrap();
+        let d = &effect.differences.test_accuracy;
+        assert!((d.comparison.difference.mean - expected.difference.mean).abs() < 1e-12, "{effect:?}");
+        assert!((d.comparison.t_test.unwrap().p / expected.t_test.unwrap().p - 1.0).abs() < 1e-6, "{effect:?}");
+        // A family of their own, of two.
+        assert!(d.holm_p.unwrap() >= d.comparison.t_test.unwrap().p && d.detectable.is_some());
+    }
+    assert_eq!(inhibition.verdict, "1.61 points below graded (p = 0.002 after Holm)");
+    let [text, markdown] = [found.to_text(), found.to_markdown()];
+    assert!(
+        text.contains("main effects of the factors")
+            && text.contains("noise: silent")
+            && markdown.contains("| inhibition: none |")
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("main_effects.csv");
+    found.write_main_effects(&path).unwrap();
+    let mut reader = csv::Reader::from_path(&path).unwrap();
+    let at = reader.headers().unwrap().iter().position(|h| h == "difference_test_accuracy_mean").unwrap();
+    let rows: Vec<csv::StringRecord> = reader.records().map(|r| r.unwrap()).collect();
+    assert_eq!((&rows[0][0], &rows[0][1], rows.len()), ("noise", "silent", 2));
+    assert_eq!(rows[1][at].parse(), Ok(inhibition.differences.test_accuracy.comparison.difference.mean));
+
+    // A seed counts where all four have it.
+    cells.retain(|c| c.model != "silent+none" || c.run.seed != 2);
+    let fewer = Table::new(&cells, "full", &BTreeMap::new(), &crossed).unwrap();
+    assert!(fewer.main_effects.iter().all(|e| e.differences.test_accuracy.comparison.difference.n == 4));
+}
+
+#[test]
+fn without_two_pairs_of_models_there_is_no_main_effect() {
+    let cells: Vec<CellResult> = ["full", "silent", "none"].iter().flat_map(|name| cells(name, &FULL)).collect();
+    let of = |design: &Design| Table::new(&cells, "full", &BTreeMap::new(), design).unwrap();
+    // One at a time; a model without results; none that are combinations; levels that make no sense.
+    for design in
+        [design(&CROSSED[..3]), design(&CROSSED), Design::default(), design(&[("full", [7, 9]), ("none", [0, 9])])]
+    {
+        let found = of(&design);
+        assert!(found.main_effects.is_empty() && !found.to_text().contains("main effects"), "{design:?}");
+        let folder = tempfile::tempdir().unwrap();
+        found.write_main_effects(&folder.path().join("main_effects.csv")).unwrap();
+        assert_eq!(folder.path().read_dir().unwrap().count(), 0);
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::layout::Grid;
 use super::verdict::{Unit, verdict};
-use super::{Difference, Row, Table};
+use super::{Difference, Differences, Row, Table};
 use crate::statistics::{Description, LEVEL, MIN_PAIRS, POWER, probability};
 
 impl Table {
@@ -16,14 +16,17 @@ impl Table {
             thousands(self.test_images())
         );
         text += &self.scores().to_text();
-        for (what, unit, measure, is_published) in [
-            ("accuracy on test, points", Unit::Points, TEST_ACCURACY, true),
-            ("accuracy on PrivateTest, points", Unit::Points, PRIVATE_ACCURACY, false),
-            ("macro F1 on test", Unit::Plain, MACRO_F1, false),
-        ] {
-            let grid = self.differences(unit, measure, is_published);
+        for shown in &MEASURES {
+            let grid = self.differences(shown);
             if grid.rows.len() > 1 {
-                text += &format!("\ndifference to {}, paired by seed: {what}\n", self.reference);
+                text += &format!("\ndifference to {}, paired by seed: {}\n", self.reference, shown.what);
+                text += &grid.to_text();
+            }
+        }
+        for shown in &MEASURES {
+            let grid = self.main_effects(shown);
+            if grid.rows.len() > 1 {
+                text += &format!("\n{MAIN_EFFECTS}: {}\n", shown.what);
                 text += &grid.to_text();
             }
         }
@@ -54,7 +57,7 @@ impl Table {
             "verdict",
         ]);
         for row in &self.rows {
-            let d = TEST_ACCURACY(row);
+            let d = row.differences.as_ref().map(|d| &d.test_accuracy);
             let mut fields = vec![
                 row.model.clone(),
                 row.seeds.len().to_string(),
@@ -70,7 +73,12 @@ impl Table {
             fields.extend([published(row), published_difference(row), row.verdict.clone()]);
             grid.rows.push(fields);
         }
-        grid.without_empty_columns().to_markdown() + &self.notes()
+        let mut text = grid.without_empty_columns().to_markdown();
+        if !self.main_effects.is_empty() {
+            let shown = &MEASURES[0];
+            text += &format!("\n{MAIN_EFFECTS}: {}\n\n{}", shown.what, self.main_effects(shown).to_markdown());
+        }
+        text + &self.notes()
     }
 
     /// Images of `test`, of the first model.
@@ -110,40 +118,31 @@ impl Table {
         grid.without_empty_columns()
     }
 
-    /// Differences in one measure, which the verdict is about, beside the published ones if there are any of it.
-    fn differences(&self, unit: Unit, measure: Pick, is_published: bool) -> Grid {
-        let mut grid = Grid::new(&[
-            "model",
-            "pairs",
-            "mean [95 %]",
-            "sd",
-            "p (t)",
-            "p (Holm)",
-            "detectable",
-            "p (Wilcoxon)",
-            "p (permutation)",
-            "effect",
-            "published",
-            "verdict",
-        ]);
-        for row in &self.rows {
-            let Some(d) = measure(row) else { continue };
-            let found = &d.comparison.difference;
-            let mut fields = vec![
-                row.model.clone(),
-                found.n.to_string(),
-                with_interval(found, unit),
-                found.sd.map_or(String::new(), |sd| number(sd, scale(unit))),
-                d.comparison.t_test.map_or(String::new(), |t| p_value(t.p)),
-                d.holm_p.map_or(String::new(), p_value),
-                detectable(Some(d), unit),
-            ];
-            fields.extend(rank_tests(Some(d)));
-            fields.push(if is_published { published_difference(row) } else { String::new() });
-            fields.push(verdict(Some(d), &self.reference, unit));
-            grid.rows.push(fields);
-        }
-        grid.without_empty_columns()
+    /// Differences in one measure, beside the published ones if there are any of it.
+    fn differences(&self, shown: &Shown) -> Grid {
+        let rows = self.rows.iter().filter_map(|row| {
+            let published = if shown.is_published { published_difference(row) } else { String::new() };
+            Some(Line {
+                name: row.model.clone(),
+                against: &self.reference,
+                difference: row.differences.as_ref().and_then(shown.pick)?,
+                published,
+            })
+        });
+        comparisons("model", shown.unit, rows)
+    }
+
+    /// Main effects in one measure.
+    fn main_effects(&self, shown: &Shown) -> Grid {
+        let rows = self.main_effects.iter().filter_map(|effect| {
+            Some(Line {
+                name: effect.name(),
+                against: &effect.against,
+                difference: (shown.pick)(&effect.differences)?,
+                published: String::new(),
+            })
+        });
+        comparisons("level", shown.unit, rows)
     }
 
     fn recall(&self) -> Grid {
@@ -158,7 +157,8 @@ impl Table {
 
     /// What the columns of the differences mean, and what they cannot show; empty without differences.
     fn notes(&self) -> String {
-        let all: Vec<&Difference> = self.rows.iter().filter_map(TEST_ACCURACY).collect();
+        let all = self.rows.iter().filter_map(|row| row.differences.as_ref());
+        let all: Vec<&Difference> = all.map(|d| &d.test_accuracy).collect();
         let Some(pairs) = all.iter().map(|d| d.comparison.difference.n).max() else { return String::new() };
         let family = all.iter().filter(|d| d.holm_p.is_some()).count();
         let mut text = format!(
@@ -168,6 +168,10 @@ impl Table {
              Hedges' correction.\n",
             100.0 * POWER
         );
+        if !self.main_effects.is_empty() {
+            text += "A main effect is the difference of a level to the first one of its factor, of means over all models that \
+                     differ in nothing else; Holm's correction of these is their own.\n";
+        }
         let least = 0.5f64.powi(pairs as i32 - 1);
         if least >= LEVEL && family > 0 {
             text += &format!(
@@ -179,11 +183,78 @@ impl Table {
     }
 }
 
-/// A measure of a row.
-type Pick = fn(&Row) -> Option<&Difference>;
-const TEST_ACCURACY: Pick = |row| row.differences.as_ref().map(|d| &d.test_accuracy);
-const PRIVATE_ACCURACY: Pick = |row| row.differences.as_ref().and_then(|d| d.private_accuracy.as_ref());
-const MACRO_F1: Pick = |row| row.differences.as_ref().map(|d| &d.macro_f1);
+/// What is said above them.
+const MAIN_EFFECTS: &str = "main effects of the factors, paired by seed";
+
+/// A measure whose differences are shown.
+struct Shown {
+    what: &'static str,
+    unit: Unit,
+    pick: fn(&Differences) -> Option<&Difference>,
+    /// Whether published figures are of this measure.
+    is_published: bool,
+}
+
+/// In order; the verdict rests on the first.
+const MEASURES: [Shown; 3] = [
+    Shown {
+        what: "accuracy on test, points",
+        unit: Unit::Points,
+        pick: |d| Some(&d.test_accuracy),
+        is_published: true,
+    },
+    Shown {
+        what: "accuracy on PrivateTest, points",
+        unit: Unit::Points,
+        pick: |d| d.private_accuracy.as_ref(),
+        is_published: false,
+    },
+    Shown { what: "macro F1 on test", unit: Unit::Plain, pick: |d| Some(&d.macro_f1), is_published: false },
+];
+
+/// A comparison in words.
+struct Line<'a> {
+    name: String,
+    /// What it is compared with.
+    against: &'a str,
+    difference: &'a Difference,
+    published: String,
+}
+
+/// Comparisons and their tests; `what` is compared.
+fn comparisons<'a>(what: &str, unit: Unit, lines: impl Iterator<Item = Line<'a>>) -> Grid {
+    let mut grid = Grid::new(&[
+        what,
+        "pairs",
+        "mean [95 %]",
+        "sd",
+        "p (t)",
+        "p (Holm)",
+        "detectable",
+        "p (Wilcoxon)",
+        "p (permutation)",
+        "effect",
+        "published",
+        "verdict",
+    ]);
+    for Line { name, against, difference: d, published } in lines {
+        let found = &d.comparison.difference;
+        let mut fields = vec![
+            name,
+            found.n.to_string(),
+            with_interval(found, unit),
+            found.sd.map_or(String::new(), |sd| number(sd, scale(unit))),
+            d.comparison.t_test.map_or(String::new(), |t| p_value(t.p)),
+            d.holm_p.map_or(String::new(), p_value),
+            detectable(Some(d), unit),
+        ];
+        fields.extend(rank_tests(Some(d)));
+        fields.extend([published, verdict(Some(d), against, unit)]);
+        grid.rows.push(fields);
+    }
+    grid.without_empty_columns()
+}
+
 /// Factor and digits after the point.
 type Scale = (f64, usize);
 const PERCENT: Scale = (100.0, 2);
