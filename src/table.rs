@@ -188,6 +188,15 @@ impl<'a> Rows<'a> {
         found.ok_or_else(|| self.wrong(column, "a finite number"))
     }
 
+    /// A number from -1 to 1: a part, or the difference of two.
+    ///
+    /// # Errors
+    /// `Input` for anything else.
+    pub fn part(&self, column: &str) -> Result<f64> {
+        let found = self.text(column).parse().ok().filter(|v: &f64| v.abs() <= 1.0);
+        found.ok_or_else(|| self.wrong(column, "a number from -1 to 1"))
+    }
+
     /// What `of` reads in this column, if the field is not empty.
     ///
     /// # Errors

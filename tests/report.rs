@@ -571,7 +571,7 @@ fn lesions_of_a_study_are_averaged_over_the_runs_of_each_model() {
         .unwrap();
     let outcome = bionic(folder.path(), &["report", "study"]);
     let told =
-        |part: &str| outcome.stderr.lines().any(|line| line.contains(part) && line.contains("other weights or images"));
+        |part: &str| outcome.stderr.lines().any(|line| line.contains(part) && line.contains("scored as in the study"));
     assert!(told("other-s1") && !told("less-s1"), "{}", outcome.stderr);
     let text = fs::read_to_string(dir.join("report.html")).unwrap();
     let page = checked(&text);
@@ -591,6 +591,20 @@ fn lesions_of_a_study_are_averaged_over_the_runs_of_each_model() {
     let of_less = &shown[lesions.len()];
     assert_eq!((of_less[0].as_str(), of_less[2].as_str(), of_less[6].as_str()), ("less", "1", ""));
     assert!(near(&of_less[5], number(first, "accuracy_change")), "{of_less:?}");
+    // Of other images first: the set of the study is found behind it.
+    let table_of = |run: &str| dir.join(run).join("lesions.csv");
+    let text = fs::read_to_string(table_of("full-s2")).unwrap();
+    let (head, body) = text.split_once('\n').unwrap();
+    let elsewhere = body.replace(&intact[at("data")], "elsewhere.csv");
+    fs::write(table_of("full-s2"), [head, "\n", &elsewhere, body].concat()).unwrap();
+    bionic(folder.path(), &["report", "study"]).ok();
+    assert_eq!(table(&dir, "model_lesions.csv").1, shown);
+    // What one run of a model lacks is left out with a word.
+    place("full-s3", 0.0, &of_first);
+    let outcome = bionic(folder.path(), &["report", "study"]);
+    assert!(outcome.stderr.contains("model full: lesions left out"), "{}", outcome.stderr);
+    assert_eq!(table(&dir, "model_lesions.csv").1.len(), 2);
+    fs::remove_file(table_of("full-s3")).unwrap();
     // A table that cannot be read is told of; the others are shown.
     fs::write(dir.join("less-s1/lesions.csv"), "name\nx\n").unwrap();
     let outcome = bionic(folder.path(), &["report", "study"]);

@@ -142,7 +142,7 @@ pub fn across(runs: &[&[Lesion]]) -> Across {
     let (groups, of_each): (Vec<_>, Vec<_>) = runs.iter().map(|rows| (grouped(rows), effects(rows))).unzip();
     let mut means = Vec::new();
     let mut done = BTreeSet::new();
-    for group in runs[0].iter().map(group).filter(|&group| done.insert(group)) {
+    for group in runs[0].iter().filter(|row| row.kind != Kind::Intact).map(group).filter(|&group| done.insert(group)) {
         let of_runs: Option<Vec<&Vec<&Lesion>>> = groups.iter().map(|groups| groups.get(&group)).collect();
         // All draws of a kind or none: those that two runs happen to have in common are no random ones.
         let Some(of_runs) = of_runs.filter(|of| of.iter().all(|rows| cells(rows).eq(cells(of[0])))) else { continue };
@@ -152,10 +152,9 @@ pub fn across(runs: &[&[Lesion]]) -> Across {
     let kept: BTreeSet<&str> = lesions.iter().map(|l| l.mean.selector.as_str()).collect();
     let all: BTreeSet<&str> = of_each.iter().flatten().map(|e| e.selector.as_str()).collect();
     let left_out = all.difference(&kept).map(|s| (*s).to_owned()).collect();
-    let Some(intact) = means.into_iter().find(|m| m.kind == Kind::Intact) else {
-        panic!("each run has its intact network")
-    };
-    Across { runs: runs.len(), intact, lesions, left_out }
+    let intact = runs.iter().map(|rows| rows.iter().find(|row| row.kind == Kind::Intact));
+    let Some(intact) = intact.collect::<Option<Vec<_>>>() else { panic!("a run lacks its intact network") };
+    Across { runs: runs.len(), intact: mean(&intact), lesions, left_out }
 }
 
 /// With the change from run to run; none for a lesion of which the runs have nothing but draws in common.

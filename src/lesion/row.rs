@@ -105,7 +105,7 @@ pub struct Lesion {
 
 impl Lesion {
     /// Whether this row is of the same split of the same place as `other`.
-    pub(super) fn is_of(&self, other: &Self) -> bool {
+    pub fn is_of(&self, other: &Self) -> bool {
         (&self.split, &self.data) == (&other.split, &other.data)
     }
 
@@ -193,7 +193,7 @@ pub fn read_lesions(path: &Path) -> Result<Vec<Lesion>> {
 
 fn of_row(row: &Rows) -> Result<Lesion> {
     let text = |column: &str| row.text(column).to_owned();
-    let recall = |prefix| recall_columns(prefix).map(|c| row.number(&c)).collect::<Result<Vec<f64>>>();
+    let recall = |prefix| recall_columns(prefix).map(|c| row.part(&c)).collect::<Result<Vec<f64>>>();
     Ok(Lesion {
         name: text("name"),
         selector: text("selector"),
@@ -207,12 +207,12 @@ fn of_row(row: &Rows) -> Result<Lesion> {
         excitatory: row.count("excitatory")?,
         inhibitory: row.count("inhibitory")?,
         without_effect: row.count("without_effect")?,
-        accuracy: row.number("accuracy")?,
-        accuracy_change: row.number("accuracy_change")?,
-        macro_f1: row.number("macro_f1")?,
-        macro_f1_change: row.number("macro_f1_change")?,
-        roc_auc: row.optional("roc_auc", Rows::number)?,
-        roc_auc_change: row.optional("roc_auc_change", Rows::number)?,
+        accuracy: row.part("accuracy")?,
+        accuracy_change: row.part("accuracy_change")?,
+        macro_f1: row.part("macro_f1")?,
+        macro_f1_change: row.part("macro_f1_change")?,
+        roc_auc: row.optional("roc_auc", Rows::part)?,
+        roc_auc_change: row.optional("roc_auc_change", Rows::part)?,
         lost: row.count("lost")?,
         gained: row.count("gained")?,
         recall: recall("recall")?,

@@ -58,8 +58,9 @@ pub(super) fn append(page: &mut Page, run: &Path, weights: &str, warn: &mut dyn 
         let stale = all.len() - rows.len();
         warn(&format!("{}: {stale} rows are of other weights than the best epoch's: left out", path.display()));
     }
-    let Some((rows, others)) = one_set(&rows) else { return Ok(()) };
-    let first = &rows[0];
+    let (all, mut sets) = (rows.len(), sets(rows).into_iter());
+    let Some(rows) = sets.next() else { return Ok(()) };
+    let (first, others) = (&rows[0], all - rows.len());
     let intact = rows.iter().find(|l| l.kind == Kind::Intact).map_or(f64::NAN, |l| l.accuracy);
     let effects = effects(&rows);
     page.section("Lesions");
@@ -74,9 +75,7 @@ pub(super) fn append(page: &mut Page, run: &Path, weights: &str, warn: &mut dyn 
     if others > 0 {
         page.warning(&format!("{others} rows of {LESIONS} are of other images or another split, and are not drawn."));
     }
-    // Silencing neurons that the network does not have changes nothing.
-    let acts = |e: &&Effect| e.lesion.as_ref().is_none_or(|l| l.excitatory + l.inhibitory > 0);
-    let mut shown: Vec<&Effect> = effects.iter().filter(acts).collect();
+    let mut shown: Vec<&Effect> = effects.iter().filter(|e| acts(e)).collect();
     let (acting, without) = (shown.len(), effects.len() - shown.len());
     if shown.len() > ROWS {
         let size = |e: &Effect| e.lesion.as_ref().map_or(0.0, |l| l.accuracy_change.abs());
@@ -100,13 +99,22 @@ pub(super) fn append(page: &mut Page, run: &Path, weights: &str, warn: &mut dyn 
     Ok(())
 }
 
-/// The rows of the first split and images that `rows` have lesions of, for a page shows one set, and how many others there
-/// are; none without a lesion.
-pub(super) fn one_set(rows: &[Lesion]) -> Option<(Vec<Lesion>, usize)> {
-    let first = rows.iter().find(|l| l.kind != Kind::Intact)?;
-    let same: Vec<Lesion> = rows.iter().filter(|l| l.split == first.split && l.data == first.data).cloned().collect();
-    let others = rows.len() - same.len();
-    Some((same, others))
+/// `rows` by split and images, for a page shows one set; those of which there is a lesion, in the order of the first.
+pub(super) fn sets(rows: Vec<Lesion>) -> Vec<Vec<Lesion>> {
+    let mut sets: Vec<Vec<Lesion>> = Vec::new();
+    for row in rows {
+        match sets.iter_mut().find(|set| set[0].is_of(&row)) {
+            Some(set) => set.push(row),
+            None => sets.push(vec![row]),
+        }
+    }
+    sets.retain(|set| set.iter().any(|l| l.kind != Kind::Intact));
+    sets
+}
+
+/// Whether it silences anything: neurons that the network does not have change nothing.
+pub(super) fn acts(e: &Effect) -> bool {
+    e.lesion.as_ref().is_none_or(|l| l.excitatory + l.inhibitory > 0)
 }
 
 /// Controls of a lesion: drawn anywhere (or draws without a lesion), and in the lamina.

@@ -2,15 +2,14 @@
 
 use super::colour::change;
 use super::heat::cell;
-use super::lesions::{self, one_set};
+use super::lesions;
 use super::numbers::{Maybe, Numbers};
 use super::page::Page;
 use super::rows::ROW;
 use super::study::{MODELS, run_folder};
 use super::svg::{Anchor, PLAIN, Svg, TEXT};
 use super::text::{count, fixed, shorten, signed, width_px};
-use crate::lesion::{Across, Effect, Kind, LESIONS, Lesion, OverRuns, across, read_lesions};
-use crate::statistics::Description;
+use crate::lesion::{Across, Kind, LESIONS, Lesion, OverRuns, across, read_lesions};
 use crate::study::{CellResult, Table};
 use std::fmt::Display;
 use std::path::Path;
@@ -40,7 +39,7 @@ const COLUMNS: [&str; 14] = [
 /// Appends the section, if a run of the study has lesions of what the study scored; `warn` is told of others, and of tables
 /// that cannot be read.
 pub(super) fn append(page: &mut Page, dir: &Path, table: &Table, cells: &[CellResult], warn: &mut dyn FnMut(&str)) {
-    let mut split: Option<(String, usize)> = None;
+    let mut scored: Option<(String, usize)> = None;
     let mut models: Vec<(&str, Across)> = Vec::new();
     for model in table.rows.iter().take(MODELS).map(|row| row.model.as_str()) {
         let mut runs: Vec<Vec<Lesion>> = Vec::new();
@@ -48,39 +47,49 @@ pub(super) fn append(page: &mut Page, dir: &Path, table: &Table, cells: &[CellRe
             let Some(path) = run_folder(dir, cell).map(|run| run.join(LESIONS)).filter(|path| path.is_file()) else {
                 continue;
             };
-            let read = read_lesions(&path).unwrap_or_else(|e| {
-                warn(&format!("no lesions: {e}"));
-                Vec::new()
-            });
-            let Some((rows, _)) = one_set(&read) else { continue };
-            let Some(intact) = rows.iter().find(|l| l.kind == Kind::Intact).filter(|l| is_of(l, cell)) else {
-                warn(&format!("{}: of other weights or images than the study's scores: left out", path.display()));
+            let sets = match read_lesions(&path) {
+                Ok(rows) => lesions::sets(rows),
+                Err(e) => {
+                    warn(&format!("no lesions: {e}"));
+                    continue;
+                }
+            };
+            let of_study = |set: &&Vec<Lesion>| set.iter().any(|l| l.kind == Kind::Intact && scored_alike(l, cell));
+            let split = |set: &Vec<Lesion>| (set[0].split.clone(), set[0].images);
+            let Some(set) = sets.iter().filter(of_study).find(|set| scored.as_ref().is_none_or(|s| *s == split(set)))
+            else {
+                warn(&format!("{}: nothing of the split shown that scored as in the study: left out", path.display()));
                 continue;
             };
-            let scored = (intact.split.clone(), intact.images);
-            if *split.get_or_insert_with(|| scored.clone()) == scored {
-                runs.push(rows);
-            } else {
-                warn(&format!("{}: of another split than those of other runs: left out", path.display()));
-            }
+            scored.get_or_insert_with(|| split(set));
+            runs.push(set.clone());
         }
         if !runs.is_empty() {
-            models.push((model, across(&runs.iter().map(Vec::as_slice).collect::<Vec<_>>())));
+            let found = across(&runs.iter().map(Vec::as_slice).collect::<Vec<_>>());
+            if !found.left_out.is_empty() {
+                let left_out = found.left_out.join(", ");
+                warn(&format!(
+                    "model {model}: lesions left out, for not all its runs have them with the same cells: {left_out}"
+                ));
+            }
+            models.push((model, found));
         }
     }
-    if let Some((split, images)) = split {
+    models.retain(|(_, found)| !found.lesions.is_empty());
+    if let Some((split, images)) = scored.filter(|_| !models.is_empty()) {
         page.section("Lesions");
         page.paragraph(&format!(
             "Accuracy on split {split} ({} images) while neurons of the trained networks are silent; nothing is trained \
-             again. Over the runs that have a {LESIONS}, draw by draw; {LESIONS} in each has every score.",
+             again. Over the runs of a model that have a {LESIONS}, draw by draw, of the lesions that all of these have; \
+             {LESIONS} in each has every score.",
             count(images)
         ));
-        plot(page, &models);
+        plot(page, &models, table.rows.len());
     }
 }
 
-/// Whether the intact network of some lesions is the one that was scored for the study, on the same images.
-fn is_of(intact: &Lesion, cell: &CellResult) -> bool {
+/// Whether the intact network of some lesions scored as it did for the study, on as many images.
+fn scored_alike(intact: &Lesion, cell: &CellResult) -> bool {
     let scores = match intact.split.as_str() {
         "public" => cell.public.as_ref(),
         "private" => cell.private.as_ref(),
@@ -94,17 +103,20 @@ fn of<'a>(model: &'a Across, selector: &str) -> Option<&'a OverRuns> {
     model.lesions.iter().find(|l| l.mean.selector == selector)
 }
 
-fn plot(page: &mut Page, models: &[(&str, Across)]) {
+fn plot(page: &mut Page, models: &[(&str, Across)], of_models: usize) {
     let mut numbers = Numbers::new("model_lesions", &COLUMNS);
-    // Selector and label of each lesion, in the order of the first model that has it, and its largest change.
-    let mut all: Vec<(&str, String, f64)> = Vec::new();
     for (model, found) in models {
-        for OverRuns { mean, accuracy_change_over_runs: over } in &found.lesions {
-            write(&mut numbers, model, found.runs, mean, over);
-            match all.iter_mut().find(|(selector, ..)| *selector == mean.selector) {
-                Some((.., most)) => *most = over.mean.abs().max(*most),
-                None => all.push((&mean.selector, lesions::label(mean), over.mean.abs())),
-            }
+        found.lesions.iter().for_each(|l| write(&mut numbers, model, found.runs, l));
+    }
+    let shown = &models[..models.len().min(MODELS_SHOWN)];
+    // Selector and label of each lesion, in the order of the first model that has it, and its largest change. Silencing
+    // neurons that the network does not have changes nothing.
+    let mut all: Vec<(&str, String, f64)> = Vec::new();
+    for OverRuns { mean, accuracy_change_over_runs: over } in shown.iter().flat_map(|(_, found)| &found.lesions) {
+        match all.iter_mut().find(|(selector, ..)| *selector == mean.selector) {
+            Some((.., most)) => *most = over.mean.abs().max(*most),
+            None if lesions::acts(mean) => all.push((&mean.selector, lesions::label(mean), over.mean.abs())),
+            None => {}
         }
     }
     let of_all = all.len();
@@ -112,14 +124,13 @@ fn plot(page: &mut Page, models: &[(&str, Across)]) {
         all.sort_by(|a, b| b.2.total_cmp(&a.2));
         all.truncate(LESIONS_SHOWN);
     }
-    let shown = &models[..models.len().min(MODELS_SHOWN)];
     let largest = all.iter().fold(0.0, |most: f64, l| most.max(l.2));
     let room = all.iter().map(|(_, label, _)| width_px(label, TEXT)).fold(60.0, f64::max).min(260.0);
     let (left, top) = (room + 14.0, 30.0);
     let width = ((940.0 - left) / shown.len() as f64).clamp(80.0, 170.0);
     let description = format!(
         "{of_all} lesions of {} models; the largest mean change is {} points of accuracy.",
-        models.len(),
+        shown.len(),
         fixed(100.0 * largest, 2)
     );
     let (right, bottom) = (left + width * shown.len() as f64 + 8.0, top + ROW * all.len() as f64 + 6.0);
@@ -145,8 +156,8 @@ fn plot(page: &mut Page, models: &[(&str, Across)]) {
     if of_all > all.len() {
         more += &format!(" The {} lesions of {of_all} that change accuracy most.", all.len());
     }
-    if models.len() > shown.len() {
-        more += &format!(" The first {} of {} models.", shown.len(), models.len());
+    if models.len() > shown.len() || of_models > MODELS {
+        more += &format!(" The first {} models that have lesions, of {of_models} in the study.", shown.len());
     }
     page.figure(
         &[svg],
@@ -161,7 +172,12 @@ fn plot(page: &mut Page, models: &[(&str, Across)]) {
 }
 
 /// A lesion of a model as a row of the numbers.
-fn write(numbers: &mut Numbers, model: &str, runs: usize, mean: &Effect, over: &Description) {
+fn write(
+    numbers: &mut Numbers,
+    model: &str,
+    runs: usize,
+    OverRuns { mean, accuracy_change_over_runs: over }: &OverRuns,
+) {
     let lesion = mean.lesion.as_ref();
     let [anywhere, in_lamina] = lesions::controls(mean)
         .map(|c| [c.map(|c| c.accuracy_change_mean), c.and_then(|c| c.p_more), c.and_then(|c| c.p_less)].map(Maybe));
