@@ -5,7 +5,7 @@
 #
 # Slurm sends SIGTERM before the time limit (--signal): the run saves its state and ends with 143, and the task puts itself
 # back into the queue to go on from there. SIGUSR1 does the same with exit code 75. When the array is through,
-# `bionic-cpu study paper --out study ...` without --index finds nothing missing and writes results.csv and table.csv.
+# `bionic-cpu study paper --out study ...` without --index finds nothing missing and writes results.csv, table.csv and, of factors, main_effects.csv.
 #SBATCH --job-name=bionic-study
 #SBATCH --cpus-per-task=2
 #SBATCH --mem=1G

@@ -157,7 +157,7 @@ def golden():
         "student": [[t, df, 2 * stats.t.sf(t, df)] for df in degrees for t in [0.01, 0.5, 1.0, 2.0, 3.5, 10.0]],
         "quantiles": [[p, df, stats.t.isf(p / 2, df)] for df in degrees for p in [0.05, 0.05 / 13]],
         "normal": [[z, 2 * stats.norm.sf(z)] for z in [0.0, 0.1, 0.5, 1.0, 1.96, 3.0, 5.0, 8.0]],
-        "detectable": [[n, level, detectable(n, level)] for n in [2, 3, 4, 5, 8, 10, 20, 50] for level in [0.05, 0.05 / 13]],
+        "detectable": [[n, level, detectable(n, level)] for n in [3, 4, 5, 8, 10, 20, 50] for level in [0.05, 0.05 / 13]],
         "holm": [{"p": p, "adjusted": holm(p)} for p in families],
     }
     # NumPy's numbers as plain ones.

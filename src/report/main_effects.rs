@@ -1,68 +1,42 @@
 //! Main effects of the factors of a study.
 
-use super::numbers::{Maybe, Numbers};
+use super::comparison;
+use super::numbers::Numbers;
 use super::page::{Cell, Page};
-use super::study::{interval, or_none};
-use super::text::{percent, signed};
-use crate::statistics::probability;
-use crate::study::{MainEffect, Table};
+use crate::study::Table;
 
-/// Appends the table, where models combine factors.
-pub(super) fn append(page: &mut Page, table: &Table) {
+/// Appends the section, where the models are all combinations of factors; at most `most` rows.
+pub(super) fn append(page: &mut Page, table: &Table, most: usize) {
     if table.main_effects.is_empty() {
         return;
     }
-    let header =
-        ["factor", "level", "against", "pairs_of_models", "pairs", "difference", "low", "high", "t_p", "holm_p"];
-    let mut numbers = Numbers::new("main_effects", &[&header[..], &["detectable", "hedges_g", "verdict"]].concat());
-    let mut row = |effect: &MainEffect| {
-        let d = &effect.differences.test_accuracy;
-        let (found, t) = (&d.comparison.difference, d.comparison.t_test.map(|t| t.p));
-        numbers.row(&[
-            &effect.factor,
-            &effect.level,
-            &effect.against,
-            &effect.pairs_of_models,
-            &found.n,
-            &found.mean,
-            &Maybe(found.interval.map(|ends| ends[0])),
-            &Maybe(found.interval.map(|ends| ends[1])),
-            &Maybe(t),
-            &Maybe(d.holm_p),
-            &Maybe(d.detectable),
-            &Maybe(d.comparison.effect),
-            &effect.verdict,
-        ]);
-        let cells = [
-            effect.name(),
-            effect.pairs_of_models.to_string(),
-            found.n.to_string(),
-            signed(100.0 * found.mean, 2),
-            interval(found, 100.0, 2),
-            or_none(t.map(|p| probability(p, 3))),
-            or_none(d.holm_p.map(|p| probability(p, 3))),
-            or_none(d.detectable.map(|size| percent(size, 2))),
-            effect.verdict.clone(),
-        ];
-        cells.map(Cell::from).to_vec()
-    };
-    let rows: Vec<Vec<Cell>> = table.main_effects.iter().map(&mut row).collect();
+    page.section("Main effects");
+    let columns = [&["factor", "level", "against", "pairs_of_models"], &comparison::NUMBERS[..], &["verdict"]].concat();
+    let mut numbers = Numbers::new("main_effects", &columns);
+    let (mut worth, mut tests): (Vec<Vec<Cell>>, Vec<Vec<Cell>>) = (Vec::new(), Vec::new());
+    for effect in &table.main_effects {
+        let d = Some(&effect.differences.test_accuracy);
+        let pairs = effect.pairs_of_models.to_string();
+        let names = [&effect.factor, &effect.level, &effect.against, &pairs].map(String::clone);
+        numbers.texts([names.to_vec(), comparison::numbers(d).to_vec(), vec![effect.verdict.clone()]].concat());
+        let [mean, interval] = comparison::mean(d);
+        worth.push([effect.name(), pairs, mean, interval, effect.verdict.clone()].map(Cell::from).to_vec());
+        tests.push([effect.name()].into_iter().chain(comparison::tests(d)).map(Cell::from).collect());
+    }
+    worth.truncate(most);
+    tests.truncate(most);
     page.table(
-        "Main effects on test accuracy, percentage points: each level beside the first one of its factor, over all models \
-         that differ in nothing else",
-        "lrrrrrrrl",
-        &[
-            "level",
-            "pairs of models",
-            "pairs",
-            "mean",
-            "95 % interval",
-            "p (t)",
-            "p (t, Holm)",
-            "detectable, points",
-            "verdict",
-        ],
-        &rows,
+        "Difference in test accuracy of each level to the first one of its factor, percentage points, of means over all \
+         combinations of the other factors",
+        "lrrrl",
+        &[&["level", "pairs of models"], &comparison::MEAN[..], &["verdict"]].concat(),
+        &worth,
+    );
+    page.table(
+        "Tests of these differences, paired by seed; Holm's correction is over the main effects",
+        "lrrrrrrrr",
+        &[&["level"], &comparison::TESTS[..]].concat(),
+        &tests,
     );
     page.keep(numbers);
 }

@@ -7,6 +7,7 @@
 mod accuracy;
 mod axes;
 mod colour;
+mod comparison;
 mod curves;
 mod differences;
 mod filters;

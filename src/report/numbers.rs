@@ -22,8 +22,13 @@ impl Numbers {
 
     /// Appends a row.
     pub(super) fn row(&mut self, cells: &[&dyn std::fmt::Display]) {
+        self.texts(cells.iter().map(|c| c.to_string()).collect());
+    }
+
+    /// Appends a row of texts.
+    pub(super) fn texts(&mut self, cells: Vec<String>) {
         assert_eq!(cells.len(), self.columns.len(), "a row has one cell for each column");
-        self.rows.push(cells.iter().map(|c| c.to_string()).collect());
+        self.rows.push(cells);
     }
 
     /// Name of the file.

@@ -1,12 +1,12 @@
 //! The report of a study: its models beside each other, and what their differences are worth.
 
-use super::numbers::{Maybe, Numbers};
+use super::numbers::Numbers;
 use super::page::{Cell, Page};
 use super::text::{count, fixed, percent, signed};
-use super::{accuracy, differences, learning, main_effects, model_lesions, models, recall};
+use super::{accuracy, comparison, differences, learning, main_effects, model_lesions, models, recall};
 use crate::error::Result;
-use crate::statistics::{Description, LEVEL, POWER, probability};
-use crate::study::{CellResult, Design, Folder, RESULTS, Row, TABLE, Table};
+use crate::statistics::{Description, LEVEL};
+use crate::study::{CellResult, Design, Folder, RESULTS, Row, TABLE, Table, detectable_note};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -84,7 +84,7 @@ pub(super) fn page(dir: &Path, folder: &str, beside: bool, warn: &mut dyn FnMut(
     page.section(&format!("Differences to {reference}"));
     differences::append(&mut page, table);
     tests(&mut page, table);
-    main_effects::append(&mut page, table);
+    main_effects::append(&mut page, table, ROWS);
     page.section("Recall by class");
     recall::append(&mut page, table);
     page.section("Learning curves");
@@ -215,66 +215,16 @@ fn scores(page: &mut Page, table: &Table) {
 }
 
 fn tests(page: &mut Page, table: &Table) {
-    let mut numbers = Numbers::new(
-        "verdicts",
-        &[
-            "model",
-            "pairs",
-            "difference",
-            "low",
-            "high",
-            "t_p",
-            "holm_p",
-            "detectable",
-            "wilcoxon_p",
-            "permutation_p",
-            "hedges_g",
-            "verdict",
-        ],
-    );
+    let mut numbers = Numbers::new("verdicts", &[&["model"], &comparison::NUMBERS[..], &["verdict"]].concat());
     let (mut verdicts, mut tests): (Vec<Vec<Cell>>, Vec<Vec<Cell>>) = (Vec::new(), Vec::new());
     for r in table.rows.iter().filter(|r| r.model != table.reference) {
         let d = r.differences.as_ref().map(|d| &d.test_accuracy);
-        let c = d.map(|d| &d.comparison);
-        let (mean, ends) = (c.map(|c| c.difference.mean), c.and_then(|c| c.difference.interval));
-        let (t, holm) = (c.and_then(|c| c.t_test).map(|t| t.p), d.and_then(|d| d.holm_p));
-        let detectable = d.and_then(|d| d.detectable);
-        let (wilcoxon, flips) = (c.and_then(|c| c.wilcoxon).map(|w| w.p), c.and_then(|c| c.permutation_p));
-        let effect = c.and_then(|c| c.effect);
-        numbers.row(&[
-            &r.model,
-            &c.map_or(0, |c| c.difference.n),
-            &Maybe(mean),
-            &Maybe(ends.map(|e| e[0])),
-            &Maybe(ends.map(|e| e[1])),
-            &Maybe(t),
-            &Maybe(holm),
-            &Maybe(detectable),
-            &Maybe(wilcoxon),
-            &Maybe(flips),
-            &Maybe(effect),
-            &r.verdict,
-        ]);
-        let worth = [
-            r.model.clone(),
-            or_none(mean.map(|m| signed(100.0 * m, 2))),
-            or_none(c.map(|c| interval(&c.difference, 100.0, 2))),
-            or_none(r.published_difference.map(|p| signed(100.0 * p, 2))),
-            r.verdict.clone(),
-        ];
-        verdicts.push(worth.map(Cell::from).to_vec());
-        let tested = [
-            r.model.clone(),
-            c.map_or(0, |c| c.difference.n).to_string(),
-            or_none(c.and_then(|c| c.difference.sd).map(|sd| percent(sd, 2))),
-            or_none(t.map(|p| probability(p, 3))),
-            or_none(holm.map(|p| probability(p, 3))),
-            or_none(detectable.map(|size| percent(size, 2))),
-            or_none(wilcoxon.map(|p| fixed(p, 4))),
-            or_none(flips.map(|p| fixed(p, 4))),
-            or_none(effect.map(|g| signed(g, 2))),
-        ];
-        tests.push(tested.map(Cell::from).to_vec());
+        numbers.texts([vec![r.model.clone()], comparison::numbers(d).to_vec(), vec![r.verdict.clone()]].concat());
+        let published = or_none(r.published_difference.map(|p| signed(100.0 * p, 2)));
+        let [mean, interval] = comparison::mean(d);
+        verdicts.push([r.model.clone(), mean, interval, published, r.verdict.clone()].map(Cell::from).to_vec());
+        let name = [r.model.clone()].into_iter();
+        tests.push(name.chain(comparison::tests(d)).map(Cell::from).collect());
     }
     verdicts.truncate(ROWS);
     tests.truncate(ROWS);
@@ -283,33 +233,20 @@ fn tests(page: &mut Page, table: &Table) {
     page.table(
         &format!("Difference in test accuracy to {reference}, percentage points, and what it is worth{more}"),
         "lrrrl",
-        &["model", "mean", "95 % interval", "published", "verdict"],
+        &[&["model"], &comparison::MEAN[..], &["published", "verdict"]].concat(),
         &verdicts,
     );
     page.table(
         &format!("Tests of these differences, paired by seed{more}"),
         "lrrrrrrrr",
-        &[
-            "model",
-            "pairs",
-            "sd, points",
-            "p (t)",
-            "p (t, Holm)",
-            "detectable, points",
-            "p (Wilcoxon)",
-            "p (permutation)",
-            "effect g",
-        ],
+        &[&["model"], &comparison::TESTS[..]].concat(),
         &tests,
     );
-    page.paragraph(
-        &format!(
-            "published: the difference between the published figures of the model and of the reference. detectable: the \
-             true difference that {} % of studies with as many seeds would show after Holm's correction, were it the only \
-             one. g: Cohen's d of the paired differences with Hedges' correction.",
-            100.0 * POWER
-        ),
-    );
+    page.paragraph(&format!(
+        "published: the difference between the published figures of the model and of the reference. {} g: Cohen's d of the \
+         paired differences with Hedges' correction.",
+        detectable_note()
+    ));
     page.keep(numbers);
 }
 

@@ -1,5 +1,6 @@
 //! What a paired t-test can find.
 
+use super::level::MIN_PAIRS;
 use super::student::t_quantile;
 use statrs::function::beta::beta_reg;
 use statrs::function::gamma::ln_gamma;
@@ -8,13 +9,13 @@ use statrs::function::gamma::ln_gamma;
 pub const POWER: f64 = 0.8;
 
 /// The true mean of paired differences, in their standard deviations, that a two-sided paired t-test of `pairs` pairs finds
-/// at `level` in [`POWER`] of all studies. `None` for fewer than two pairs.
+/// at `level` in [`POWER`] of all studies. `None` for fewer than [`MIN_PAIRS`].
 ///
 /// # Panics
-/// If `level` is not in `(0, POWER)`.
+/// If `level` is not from 1e-6 to below [`POWER`]: the sum behind it grows without end.
 pub fn detectable(pairs: usize, level: f64) -> Option<f64> {
-    assert!(level > 0.0 && level < POWER, "detectable at a level of {level} has no value");
-    let df = pairs.checked_sub(1).filter(|df| *df > 0)? as f64;
+    assert!((1e-6..POWER).contains(&level), "detectable at a level of {level} has no value");
+    let df = if pairs < MIN_PAIRS { return None } else { (pairs - 1) as f64 };
     let limit = t_quantile(level, df);
     let (mut low, mut high) = (0.0, 1.0);
     while power(high, limit, df) < POWER {
@@ -50,16 +51,17 @@ mod tests {
     use crate::statistics::{LEVEL, t_test};
 
     #[test]
-    fn fewer_than_two_pairs_find_nothing() {
-        assert_eq!((detectable(0, LEVEL), detectable(1, LEVEL)), (None, None));
+    fn too_few_pairs_find_nothing() {
+        assert!((0..MIN_PAIRS).all(|pairs| detectable(pairs, LEVEL).is_none()));
     }
 
     #[test]
     fn more_pairs_find_less_and_stricter_levels_more() {
-        for level in [0.05, 0.05 / 13.0, 0.05 / 500.0] {
-            let found: Vec<f64> = (2..40).filter_map(|pairs| detectable(pairs, level)).collect();
+        // The strictest is that of 16,384 comparisons.
+        for level in [0.05, 0.05 / 13.0, 0.05 / 16_384.0] {
+            let found: Vec<f64> = (MIN_PAIRS..40).filter_map(|pairs| detectable(pairs, level)).collect();
             assert!(found.is_sorted_by(|a, b| a > b), "{found:?}");
-            assert!((3..40).all(|pairs| detectable(pairs, level) < detectable(pairs, level / 2.0)));
+            assert!((MIN_PAIRS..40).all(|pairs| detectable(pairs, level) < detectable(pairs, level / 2.0)));
         }
     }
 

@@ -1,11 +1,14 @@
 //! Factorial designs: models as combinations of levels of factors.
 
+use super::results::{MAX_NAME_BYTES, is_name};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use toml::{Table, Value};
 
 /// Most models that a design may make.
 const MAX_MODELS: usize = 10_000;
+/// Most factors.
+const MAX_FACTORS: usize = 200;
 
 /// One thing that a study varies.
 #[derive(Clone, Debug, Deserialize)]
@@ -51,17 +54,65 @@ impl Design {
         Self { factors: factors.iter().map(axis).collect(), models: models.collect() }
     }
 
-    /// Pairs of models that differ in factor `factor` alone, the one at `level` and the other at the first one.
-    pub(super) fn pairs(&self, factor: usize, level: usize) -> impl Iterator<Item = [&str; 2]> {
-        let by_levels: BTreeMap<&[usize], &str> =
-            self.models.iter().map(|(name, levels)| (levels.as_slice(), name.as_str())).collect();
-        self.models.iter().filter(move |(_, levels)| levels.get(factor) == Some(&level)).filter_map(
-            move |(name, levels)| {
-                let mut other = levels.clone();
-                other[factor] = 0;
-                Some([name.as_str(), by_levels.get(other.as_slice())?])
-            },
-        )
+    /// Refuses names that are none, and models that stand nowhere or where another one does.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    pub(super) fn check(&self) -> Result<(), String> {
+        if self.factors.len() > MAX_FACTORS {
+            return Err(format!("more than {MAX_FACTORS} factors"));
+        }
+        if self.models.len() > MAX_MODELS {
+            return Err(format!("more than {MAX_MODELS} combinations"));
+        }
+        for (i, f) in self.factors.iter().enumerate() {
+            if f.levels.len() < 2 {
+                return Err(format!("factor \"{}\" has fewer than two levels", f.name));
+            }
+            if self.factors[..i].iter().any(|other| other.name == f.name) {
+                return Err(format!("two factors are called \"{}\"", f.name));
+            }
+            let mut levels = BTreeSet::new();
+            if let Some(level) = f.levels.iter().find(|level| !levels.insert(level.as_str())) {
+                return Err(format!("factor \"{}\" has two levels called \"{level}\"", f.name));
+            }
+            if let Some(name) = f.levels.iter().chain([&f.name]).find(|name| !is_name(name, MAX_NAME_BYTES)) {
+                return Err(format!(
+                    "the name {name:?} of a factor or level is empty, too long or has control characters"
+                ));
+            }
+        }
+        let mut places = BTreeSet::new();
+        let stands = |levels: &[usize]| {
+            let there = levels.iter().zip(&self.factors).all(|(level, f)| *level < f.levels.len());
+            there && levels.len() == self.factors.len()
+        };
+        match self.models.iter().find(|(_, levels)| !stands(levels) || !places.insert(levels.as_slice())) {
+            Some((name, _)) => Err(format!("model {name:?} is no combination of its own")),
+            None => Ok(()),
+        }
+    }
+
+    /// Pairs of models that differ in factor `factor` alone, the second at its first level: for each other level with which
+    /// all combinations of the other factors are there, its index and its pairs. None in a design of one factor.
+    pub(super) fn pairs(&self, factor: usize) -> Vec<(usize, Vec<[&str; 2]>)> {
+        let others = self.factors.iter().enumerate().filter(|(f, _)| *f != factor);
+        let all = others.fold(1, |n: usize, (_, f)| n.saturating_mul(f.levels.len()));
+        if all < 2 || all > self.models.len() {
+            return Vec::new();
+        }
+        let (first, others): (Vec<_>, Vec<_>) = self.models.iter().partition(|(_, levels)| levels[factor] == 0);
+        let first: BTreeMap<&[usize], &str> =
+            first.into_iter().map(|(name, levels)| (levels.as_slice(), name.as_str())).collect();
+        let mut pairs: BTreeMap<usize, Vec<[&str; 2]>> = BTreeMap::new();
+        for (name, levels) in others {
+            let mut at_first = levels.clone();
+            at_first[factor] = 0;
+            if let Some(first) = first.get(at_first.as_slice()) {
+                pairs.entry(levels[factor]).or_default().push([name, first]);
+            }
+        }
+        pairs.into_iter().filter(|(_, pairs)| pairs.len() == all).collect()
     }
 }
 
@@ -87,16 +138,7 @@ pub(super) fn combinations(factors: &[Factor], order: Option<usize>) -> Result<V
             Some(_) => Err("design.order is set but there is no [[factor]]".into()),
         };
     }
-    for f in factors {
-        if f.levels.len() < 2 {
-            return Err(format!("factor \"{}\" has fewer than two levels", f.name));
-        }
-        for (i, level) in f.levels.iter().enumerate() {
-            if f.levels[..i].iter().any(|other| other.name == level.name) {
-                return Err(format!("factor \"{}\" has two levels called \"{}\"", f.name, level.name));
-            }
-        }
-    }
+    Design::new(factors, &[]).check()?;
     // Level of each factor in each combination, factor by factor.
     let mut combined: Vec<Vec<usize>> = vec![Vec::new()];
     for f in factors {

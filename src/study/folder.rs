@@ -233,21 +233,28 @@ impl Folder {
     /// # Errors
     /// `State` where that was not written yet or cannot be read.
     pub fn about(&self) -> Result<About> {
-        let path = self.path.join(ABOUT);
-        let wrong =
-            |what: &str| Error::state(path.display(), what, "run `bionic-cpu study PLAN --out` with this folder");
-        if !path.exists() {
-            return Err(wrong("no such file"));
-        }
-        let about: About =
-            serde_json::from_slice(&input::read(&path, MAX_ABOUT_BYTES)?).map_err(|e| wrong(&e.to_string()))?;
-        let long = |name: &String| name.len() > MAX_NAME_BYTES;
-        let one_long = about.models.iter().any(long) || about.published.keys().any(long) || long(&about.reference);
-        if one_long || about.title.len() > MAX_TITLE_BYTES {
-            return Err(wrong("a name or the title is too long"));
-        }
-        Ok(about)
+        read_about(&self.path.join(ABOUT))
     }
+}
+
+/// What a study compares, from its `study.json`.
+///
+/// # Errors
+/// `State` for a file that is not there or that `bionic-cpu study` would not write.
+pub fn read_about(path: &Path) -> Result<About> {
+    let wrong = |what: &str| Error::state(path.display(), what, "run `bionic-cpu study PLAN --out` with this folder");
+    if !path.exists() {
+        return Err(wrong("no such file"));
+    }
+    let about: About =
+        serde_json::from_slice(&input::read(path, MAX_ABOUT_BYTES)?).map_err(|e| wrong(&e.to_string()))?;
+    let long = |name: &String| name.len() > MAX_NAME_BYTES;
+    let one_long = about.models.iter().any(long) || about.published.keys().any(long) || long(&about.reference);
+    if one_long || about.title.len() > MAX_TITLE_BYTES {
+        return Err(wrong("a name or the title is too long"));
+    }
+    about.design.check().map_err(|what| wrong(&what))?;
+    Ok(about)
 }
 
 const OTHER_PLAN: &str = "restore the plan and the flags that the study was begun with, or name another --out";

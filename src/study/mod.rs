@@ -25,9 +25,9 @@ mod table;
 
 pub use cell::finish;
 pub use design::{Axis, Design};
-pub use folder::{About, Folder, Progress, RESULTS, TABLE};
+pub use folder::{About, Folder, Progress, RESULTS, TABLE, read_about};
 pub use plan::{BuiltIn, Cell, Model, PLAN_FORM, PLANS, Plan};
 pub use results::{CellResult, ClassRecall, RunNumbers, SplitScores, read_results, write_results};
 pub use runner::{Event, Outcome, run};
 pub use sources::only_moved;
-pub use table::{Difference, Differences, MainEffect, Measures, Row, Table, thousands};
+pub use table::{Difference, Differences, MainEffect, Measures, Row, Table, detectable_note, thousands};

@@ -2,18 +2,32 @@
 
 use super::Format;
 use bionic_cpu::error::Result;
-use bionic_cpu::study::read_results;
+use bionic_cpu::study::{About, Table, read_about, read_results};
 use std::fs;
 use std::path::Path;
 
 /// One row per format.
-pub const FORMATS: &[Format] = &[Format { name: "results", read, code: 3, bombs, mend: |_| {} }];
+pub const FORMATS: &[Format] = &[
+    Format { name: "results", read, code: 3, bombs, mend: |_| {} },
+    Format {
+        name: "study",
+        read: |path| read_about(path).and_then(|a| tabulate(&a)),
+        code: 5,
+        bombs: about_bombs,
+        mend: |_| {},
+    },
+];
 
 /// Largest file.
 const MIB: usize = 1 << 20;
 
 fn read(path: &Path) -> Result<()> {
     read_results(path).map(drop)
+}
+
+/// The table of a study that has no results yet.
+fn tabulate(about: &About) -> Result<()> {
+    Table::new(&[], &about.reference, &about.published, &about.design).map(drop)
 }
 
 /// A header for these classes.
@@ -58,4 +72,38 @@ fn bombs(folder: &Path) {
     put("any-late-row.csv", &[none.as_bytes(), &vec![b'\n'; MIB - 500], b"m,1,1,0,0,,0,0,0,0,0,a,a,a,a\n"].concat());
     #[cfg(unix)]
     assert!(std::process::Command::new("mkfifo").arg(folder.join("bad-pipe")).status().unwrap().success());
+}
+
+fn about_bombs(folder: &Path) {
+    let put = |name: &str, parts: &[&str]| {
+        let mut text = parts.concat();
+        text.truncate(MIB);
+        fs::write(folder.join(name), text).unwrap();
+    };
+    let head = "{\"title\":\"a\",\"reference\":\"a\",\"models\":[],\"published\":{}";
+    let design = |factors: &str, models: &str| {
+        format!("{head},\"design\":{{\"factors\":[{factors}],\"models\":{{{models}}}}}}}")
+    };
+    let axis = |name: usize| format!("{{\"name\":\"{name}\",\"levels\":[\"a\",\"b\"]}}");
+    let list = |n: usize, of: &dyn Fn(usize) -> String| (0..n).map(of).collect::<Vec<_>>().join(",");
+    put(
+        "good-levels.json",
+        &[&design(&format!("{{\"name\":\"f\",\"levels\":[{}]}}", list(100_000, &|i| format!("\"{i}\""))), "")],
+    );
+    put(
+        "bad-same-levels.json",
+        &[&design(&format!("{{\"name\":\"f\",\"levels\":[{}]}}", list(200_000, &|_| "\"\"".into())), "")],
+    );
+    put("bad-factors.json", &[&design(&list(20_000, &axis), "")]);
+    put("bad-models.json", &[&design(&axis(0), &list(50_000, &|i| format!("\"{i}\":[0]")))]);
+    // As many as there may be, all in one place of their own.
+    let place = |i: usize| format!("\"{i}\":[{}]", list(13, &|bit| (i >> bit & 1).to_string()));
+    put("good-many.json", &[&design(&list(13, &axis), &list(1 << 13, &place))]);
+    let one_away = |i: usize| format!("\"{i}\":[{}]", list(200, &|f| usize::from(f == i).to_string()));
+    put("good-wide.json", &[&design(&list(200, &axis), &list(200, &one_away))]);
+    put("bad-nested.json", &["[".repeat(MIB).as_str()]);
+    put(
+        "bad-title.json",
+        &["{\"title\":\"", &"a".repeat(MIB / 2), "\",\"reference\":\"a\",\"models\":[],\"published\":{}}"],
+    );
 }

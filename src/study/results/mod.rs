@@ -153,7 +153,7 @@ impl CellResult {
 }
 
 /// Whether `text` may be a name: 1 to `most` bytes and no control character.
-fn is_name(text: &str, most: usize) -> bool {
+pub(super) fn is_name(text: &str, most: usize) -> bool {
     (1..=most).contains(&text.len()) && !text.contains(char::is_control)
 }
 

@@ -1,4 +1,4 @@
-//! `table.csv`: one row per model, every figure in full precision.
+//! `table.csv`, one row per model, and `main_effects.csv`, one row per level: every figure in full precision.
 
 use super::{Difference, Differences, MainEffect, Measures, Row, Table};
 use crate::error::Result;

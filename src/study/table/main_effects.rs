@@ -1,9 +1,10 @@
-//! Main effects of the factors of a study: what a level does, averaged over where the other factors stand.
+//! Main effects of the factors of a full design: what a level does, averaged over all states of the other factors.
 
 use super::{Cells, Differences, differences, verdict};
 use crate::study::design::Design;
 use crate::study::results::CellResult;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// What one level of a factor does beside the first one.
 #[derive(Clone, Debug, Serialize)]
@@ -14,7 +15,8 @@ pub struct MainEffect {
     pub level: String,
     /// Name of the first level, which it is compared with.
     pub against: String,
-    /// Pairs of models that differ in nothing else, over which both sides are averaged, seed by seed.
+    /// Pairs of models that differ in nothing else, as many as the other factors have combinations; both sides are averaged
+    /// over them, seed by seed.
     pub pairs_of_models: usize,
     /// Differences of these means, paired by seed; Holm's correction is over all main effects.
     pub differences: Differences,
@@ -22,20 +24,16 @@ pub struct MainEffect {
     pub verdict: String,
 }
 
-/// Main effects of the levels for which `models` have two pairs or more that differ in nothing else: of one, it is the
-/// difference of two models. Without verdicts.
+/// Main effects of the levels with which `models` has all combinations of the other factors: without one, the mean would be
+/// over other states of these for each factor. A seed counts that all of these models have. Without verdicts.
 pub(super) fn main_effects(design: &Design, models: &[(&str, Cells)]) -> Vec<MainEffect> {
-    let cells = |name: &str| models.iter().find(|(model, _)| *model == name).map(|(_, cells)| cells);
+    let by_name: BTreeMap<&str, &Cells> = models.iter().map(|(name, cells)| (*name, cells)).collect();
     let mut effects = Vec::new();
     for (f, factor) in design.factors.iter().enumerate() {
-        let Some((against, levels)) = factor.levels.split_first() else { continue };
-        for (level, name) in levels.iter().enumerate() {
-            let pairs = design.pairs(f, level + 1).filter_map(|[at, first]| Some([cells(at)?, cells(first)?]));
-            let pairs: Vec<[&Cells; 2]> = pairs.collect();
-            if pairs.len() < 2 {
-                continue;
-            }
-            // The seeds that all of these models have.
+        let Some(against) = factor.levels.first() else { continue };
+        for (level, pairs) in design.pairs(f) {
+            let cells = pairs.into_iter().map(|[at, first]| Some([*by_name.get(at)?, *by_name.get(first)?]));
+            let Some(pairs) = cells.collect::<Option<Vec<[&Cells; 2]>>>() else { continue };
             let of_seed = |seed: &u64| {
                 let side = |k: usize| pairs.iter().map(|pair| pair[k].get(seed).copied()).collect::<Option<_>>();
                 Some([side(0)?, side(1)?])
@@ -44,7 +42,7 @@ pub(super) fn main_effects(design: &Design, models: &[(&str, Cells)]) -> Vec<Mai
             if let Some(differences) = differences(&seeds) {
                 effects.push(MainEffect {
                     factor: factor.name.clone(),
-                    level: name.clone(),
+                    level: factor.levels[level].clone(),
                     against: against.clone(),
                     pairs_of_models: pairs.len(),
                     differences,

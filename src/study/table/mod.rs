@@ -7,7 +7,7 @@ mod text;
 mod verdict;
 
 pub use main_effects::MainEffect;
-pub use text::thousands;
+pub use text::{detectable_note, thousands};
 
 use super::design::Design;
 use super::results::{CellResult, SplitScores};
@@ -22,7 +22,7 @@ type Cells<'a> = BTreeMap<u64, &'a CellResult>;
 /// Means over seeds of every model and differences to the reference, as `table.csv` and `--json` have them.
 ///
 /// The verdict rests on the paired t-test of the accuracy on `test`, corrected by Holm's procedure over all models that
-/// have at least [`MIN_PAIRS`] pairs, one family per measure. The exact Wilcoxon and permutation tests are shown beside
+/// have at least [`MIN_PAIRS`] pairs, one family per measure; main effects are families of their own. The exact Wilcoxon and permutation tests are shown beside
 /// it: with five seeds their p cannot fall below 0.0625, whatever the differences.
 #[derive(Clone, Debug, Serialize)]
 pub struct Table {
@@ -83,7 +83,7 @@ pub struct Measures {
     pub recall: Vec<Description>,
 }
 
-/// Differences of a model to the reference, paired by seed.
+/// Differences of a model to the reference, or of a level to the first one, paired by seed.
 #[derive(Clone, Debug, Serialize)]
 pub struct Differences {
     /// In accuracy on `test`.
@@ -100,7 +100,7 @@ pub struct Difference {
     /// The comparison by itself.
     #[serde(flatten)]
     pub comparison: Comparison,
-    /// p of the t-test after Holm's correction over the table; `None` outside of the family: fewer than [`MIN_PAIRS`]
+    /// p of the t-test after Holm's correction over all rows, or over all main effects; `None` outside of the family: fewer than [`MIN_PAIRS`]
     /// pairs or no t-test.
     pub holm_p: Option<f64>,
     /// True difference that four of five studies with as many seeds would show after that correction, were it the only
@@ -257,11 +257,10 @@ fn pairs<'a>(ours: &Cells<'a>, theirs: &Cells<'a>) -> Vec<[Vec<&'a CellResult>; 
     ours.iter().filter_map(|(seed, a)| theirs.get(seed).map(|b| [vec![*a], vec![*b]])).collect()
 }
 
-/// Differences of the means of two sides, seed by seed; `None` without any, or if they saw different images.
+/// Differences of the means of two sides, seed by seed; a seed counts whose results, side by side, are of as many images.
+/// `None` without any.
 fn differences(seeds: &[[Vec<&CellResult>; 2]]) -> Option<Differences> {
-    let same = |sides: &&[Vec<&CellResult>; 2]| {
-        sides.iter().flatten().all(|c| sides[0].first().is_some_and(|first| first.test.images == c.test.images))
-    };
+    let same = |[a, b]: &&[Vec<&CellResult>; 2]| a.iter().zip(b).all(|(a, b)| a.test.images == b.test.images);
     let seeds: Vec<&[Vec<&CellResult>; 2]> = seeds.iter().filter(same).collect();
     let over = |f: &dyn Fn(&CellResult) -> Option<f64>| {
         let side = |cells: &Vec<&CellResult>| mean(&cells.iter().map(|c| f(c)).collect::<Option<Vec<f64>>>()?);

@@ -157,23 +157,23 @@ impl Table {
 
     /// What the columns of the differences mean, and what they cannot show; empty without differences.
     fn notes(&self) -> String {
-        let all = self.rows.iter().filter_map(|row| row.differences.as_ref());
-        let all: Vec<&Difference> = all.map(|d| &d.test_accuracy).collect();
+        let of_models: Vec<&Differences> = self.rows.iter().filter_map(|row| row.differences.as_ref()).collect();
+        let of_factors = self.main_effects.iter().map(|effect| &effect.differences);
+        let all: Vec<&Difference> = of_models.iter().copied().chain(of_factors).map(|d| &d.test_accuracy).collect();
         let Some(pairs) = all.iter().map(|d| d.comparison.difference.n).max() else { return String::new() };
-        let family = all.iter().filter(|d| d.holm_p.is_some()).count();
+        let family = of_models.iter().filter(|d| d.test_accuracy.holm_p.is_some()).count();
         let mut text = format!(
             "\nDifferences are paired by seed. p is two-sided; Holm's correction of the t-test is over the {family} models \
-             with at least {MIN_PAIRS} pairs.\ndetectable: the true difference that {} % of studies with as many seeds would \
-             show after that correction, were it the only one.\nThe effect is Cohen's d_z of the paired differences with \
-             Hedges' correction.\n",
-            100.0 * POWER
+             with at least {MIN_PAIRS} pairs.\n{}\nThe effect is Cohen's d_z of the paired differences with Hedges' \
+             correction.\n",
+            detectable_note()
         );
         if !self.main_effects.is_empty() {
-            text += "A main effect is the difference of a level to the first one of its factor, of means over all models that \
-                     differ in nothing else; Holm's correction of these is their own.\n";
+            text += "A main effect is the difference of a level to the first one of its factor, of means over all \
+                     combinations of the other factors; Holm's correction of these is their own.\n";
         }
         let least = 0.5f64.powi(pairs as i32 - 1);
-        if least >= LEVEL && family > 0 {
+        if least >= LEVEL && all.iter().any(|d| d.holm_p.is_some()) {
             text += &format!(
                 "With {pairs} pairs the exact Wilcoxon and permutation p are at least {least}: the verdict rests on the \
                  t-test.\n"
@@ -289,6 +289,15 @@ fn with_interval(d: &Description, unit: Unit) -> String {
     let signed = |v: f64| format!("{:+.digits$}", factor * v);
     let ends = d.interval.map_or(String::new(), |[low, high]| format!(" [{}, {}]", signed(low), signed(high)));
     signed(d.mean) + &ends
+}
+
+/// What `detectable` means.
+pub fn detectable_note() -> String {
+    format!(
+        "detectable: the true difference that {} % of studies with as many seeds would show after Holm's correction, were it \
+         the only one, going by the standard deviation of the differences, which a few seeds tell roughly.",
+        100.0 * POWER
+    )
 }
 
 /// What the comparison can tell; empty where it is not tested.
