@@ -54,15 +54,17 @@ pub(super) fn append(page: &mut Page, dir: &Path, table: &Table, cells: &[CellRe
                     continue;
                 }
             };
-            let of_study = |set: &&Vec<Lesion>| set.iter().any(|l| l.kind == Kind::Intact && scored_alike(l, cell));
-            let split = |set: &Vec<Lesion>| (set[0].split.clone(), set[0].images);
-            let Some(set) = sets.iter().filter(of_study).find(|set| scored.as_ref().is_none_or(|s| *s == split(set)))
-            else {
+            let split = |set: &[Lesion]| (set[0].split.clone(), set[0].images);
+            let is_shown = |set: &Vec<Lesion>| {
+                scored.as_ref().is_none_or(|scored| *scored == split(set))
+                    && set.iter().any(|l| l.kind == Kind::Intact && scored_alike(l, cell))
+            };
+            let Some(set) = sets.into_iter().find(is_shown) else {
                 warn(&format!("{}: nothing of the split shown that scored as in the study: left out", path.display()));
                 continue;
             };
-            scored.get_or_insert_with(|| split(set));
-            runs.push(set.clone());
+            scored.get_or_insert_with(|| split(&set));
+            runs.push(set);
         }
         if !runs.is_empty() {
             let found = across(&runs.iter().map(Vec::as_slice).collect::<Vec<_>>());
@@ -120,6 +122,10 @@ fn plot(page: &mut Page, models: &[(&str, Across)], of_models: usize) {
         }
     }
     let of_all = all.len();
+    if of_all == 0 {
+        page.keep(numbers);
+        return;
+    }
     if of_all > LESIONS_SHOWN {
         all.sort_by(|a, b| b.2.total_cmp(&a.2));
         all.truncate(LESIONS_SHOWN);
