@@ -1,8 +1,7 @@
 //! A difference and its tests, as columns of numbers and as cells of a table.
 
 use super::numbers::Maybe;
-use super::study::{interval, or_none};
-use super::text::{fixed, percent, signed};
+use super::text::{fixed, interval, or_none, percent, signed};
 use crate::statistics::probability;
 use crate::study::Difference;
 

@@ -2,6 +2,7 @@
 
 use super::axes::{range, widened};
 use super::colour::SERIES;
+use super::comparison;
 use super::numbers::{Maybe, Numbers};
 use super::page::Page;
 use super::rows::{Rows, Words};
@@ -19,17 +20,8 @@ pub(super) fn append(page: &mut Page, table: &Table) {
     let all: Vec<&Row> = table.rows.iter().filter(|r| r.model != *reference).collect();
     for r in &all {
         let d = r.differences.as_ref().map(|d| &d.test_accuracy);
-        let c = d.map(|d| d.comparison.difference);
-        let end = |k: usize| Maybe(c.and_then(|c| Some(c.interval?[k])));
-        numbers.row(&[
-            &r.model,
-            &c.map_or(0, |c| c.n),
-            &Maybe(c.map(|c| c.mean)),
-            &end(0),
-            &end(1),
-            &Maybe(d.and_then(|d| d.holm_p)),
-            &Maybe(r.published_difference),
-        ]);
+        let [pairs, mean, low, high, _, holm_p, ..] = comparison::numbers(d);
+        numbers.row(&[&r.model, &pairs, &mean, &low, &high, &holm_p, &Maybe(r.published_difference)]);
     }
     let rows: Vec<&Row> = all.iter().filter(|r| r.differences.is_some()).take(MODELS).copied().collect();
     if rows.is_empty() {

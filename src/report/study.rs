@@ -2,7 +2,7 @@
 
 use super::numbers::Numbers;
 use super::page::{Cell, Page};
-use super::text::{count, fixed, percent, signed};
+use super::text::{count, fixed, interval, or_none, percent, signed};
 use super::{accuracy, comparison, differences, learning, main_effects, model_lesions, models, recall};
 use crate::error::Result;
 use crate::statistics::{Description, LEVEL};
@@ -18,9 +18,6 @@ pub(super) const ROWS: usize = 500;
 pub(super) const NEAR: f64 = 3.0;
 /// How far away they are then.
 const FAR: f64 = 8.0;
-
-/// What is not there.
-const NONE: &str = "\u{2013}";
 
 /// What the study in folder `dir` compares.
 struct Study {
@@ -154,19 +151,6 @@ fn spread(d: &Description, factor: f64, decimals: usize) -> String {
         Some(sd) => format!("{} \u{b1} {}", fixed(factor * d.mean, decimals), fixed(factor * sd, decimals)),
         None => fixed(factor * d.mean, decimals),
     }
-}
-
-/// `low to high` of the 95 % interval.
-pub(super) fn interval(d: &Description, factor: f64, decimals: usize) -> String {
-    d.interval.map_or_else(
-        || NONE.to_owned(),
-        |[low, high]| format!("{} to {}", fixed(factor * low, decimals), fixed(factor * high, decimals)),
-    )
-}
-
-/// The text, or a dash for none.
-pub(super) fn or_none(text: Option<String>) -> String {
-    text.unwrap_or_else(|| NONE.to_owned())
 }
 
 fn more(n: usize) -> String {

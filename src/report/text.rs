@@ -2,6 +2,11 @@
 
 pub(super) use crate::study::thousands as count;
 
+use crate::statistics::Description;
+
+/// What is not there.
+const NONE: &str = "\u{2013}";
+
 /// `text` as the content or an attribute value of HTML and SVG: markup becomes entities, and what XML 1.0 cannot hold
 /// becomes U+FFFD.
 pub(super) fn escape(text: &str) -> String {
@@ -87,6 +92,19 @@ pub(super) fn shorten(text: &str, size: f64, room: f64) -> String {
     }
     kept.push('\u{2026}');
     kept
+}
+
+/// `low to high` of the 95 % interval.
+pub(super) fn interval(d: &Description, factor: f64, decimals: usize) -> String {
+    d.interval.map_or_else(
+        || NONE.to_owned(),
+        |[low, high]| format!("{} to {}", fixed(factor * low, decimals), fixed(factor * high, decimals)),
+    )
+}
+
+/// The text, or a dash for none.
+pub(super) fn or_none(text: Option<String>) -> String {
+    text.unwrap_or_else(|| NONE.to_owned())
 }
 
 #[cfg(test)]
