@@ -69,6 +69,12 @@ fn corpus(format: &Format) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(format.name)
 }
 
+/// Writes a hostile file: as much of `bytes` as one may have.
+fn put(folder: &Path, name: &str, bytes: impl AsRef<[u8]>) {
+    let bytes = bytes.as_ref();
+    fs::write(folder.join(name), &bytes[..bytes.len().min(MAX_FILE_BYTES as usize)]).unwrap();
+}
+
 /// An empty folder that goes when dropped.
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()

@@ -1,6 +1,6 @@
 //! Hostile files of up to 1 MiB: small on the disk, endless or huge for a reader that believes them.
 
-use super::MAX_FILE_BYTES;
+use super::{MAX_FILE_BYTES, put};
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use std::fs;
@@ -8,11 +8,6 @@ use std::io::Write;
 use std::path::Path;
 
 const MIB: usize = MAX_FILE_BYTES as usize;
-
-fn put(folder: &Path, name: &str, mut bytes: Vec<u8>) {
-    bytes.truncate(MIB);
-    fs::write(folder.join(name), bytes).unwrap();
-}
 
 /// What is no file, under a name that a reader takes.
 fn put_specials(folder: &Path, ending: &str) {

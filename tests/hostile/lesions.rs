@@ -1,6 +1,6 @@
 //! Formats of results that are read back: lesions and tuning.
 
-use super::Format;
+use super::{Format, put};
 use bionic_cpu::error::Result;
 use bionic_cpu::lesion::{ids, read_lesions, read_tuning};
 use std::fs;
@@ -19,11 +19,6 @@ const MIB: usize = super::MAX_FILE_BYTES as usize;
 fn read_ids(path: &Path) -> Result<()> {
     // A path that is no file names identifiers itself.
     fs::metadata(path).map_or(Ok(()), |_| ids(path.to_str().unwrap_or_default()).map(drop))
-}
-
-fn put(folder: &Path, name: &str, mut bytes: Vec<u8>) {
-    bytes.truncate(MIB);
-    fs::write(folder.join(name), bytes).unwrap();
 }
 
 /// Header and rows of the good file of `format`.
